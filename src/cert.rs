@@ -7,8 +7,8 @@ use std::fmt;
 use std::time::SystemTime;
 
 use sequoia_openpgp::Cert;
-use sequoia_openpgp::cert::amalgamation::{ValidAmalgamation as _, ValidateAmalgamation as _};
 use sequoia_openpgp::cert::amalgamation::key::ValidErasedKeyAmalgamation;
+use sequoia_openpgp::cert::amalgamation::{ValidAmalgamation as _, ValidateAmalgamation as _};
 use sequoia_openpgp::packet::Key;
 use sequoia_openpgp::packet::key::{PublicParts, UnspecifiedRole};
 use sequoia_openpgp::policy::StandardPolicy;
@@ -92,7 +92,9 @@ impl fmt::Display for Unfit {
             Self::Future => f.write_str("made in the future"),
             Self::Policy(why) => write!(f, "refused by policy: {why}"),
             Self::NoEncryptionKey => f.write_str("no key for encryption"),
-            Self::KeysRevoked => f.write_str("its encryption keys are revoked as compromised or without a reason"),
+            Self::KeysRevoked => {
+                f.write_str("its encryption keys are revoked as compromised or without a reason")
+            }
             Self::KeyPolicy(why) => write!(f, "its encryption keys are refused by policy: {why}"),
             Self::Unsupported(algorithms) => write!(f, "this build cannot encrypt to {algorithms}"),
         }

@@ -139,7 +139,9 @@ impl Config {
             failed(format!("line {line}: {}", error.message()))
         })?;
         if config.keys.address.is_none() && config.keys.sources.iter().any(Source::needs_address) {
-            return Err(failed("a keyring is searched by address, and `address` in [keys] is not set".into()));
+            return Err(failed(
+                "a keyring is searched by address, and `address` in [keys] is not set".into(),
+            ));
         }
         Ok(config)
     }

@@ -141,7 +141,10 @@ mod tests {
         envelope.write_entity_header(&mut entity).unwrap();
         let before = String::from_utf8(before).unwrap();
         let outer = before.split_once(&format!("{0}{0}", envelope.ending())).unwrap().0.to_owned();
-        (outer.replace(OURS, "[ours]").replace(&OURS.replace('\n', "\r\n"), "[ours]"), String::from_utf8(entity).unwrap())
+        (
+            outer.replace(OURS, "[ours]").replace(&OURS.replace('\n', "\r\n"), "[ours]"),
+            String::from_utf8(entity).unwrap(),
+        )
     }
 
     const OURS: &str = "MIME-Version: 1.0\nContent-Type: multipart/encrypted; protocol=\"application/pgp-encrypted\";\n\

@@ -160,7 +160,9 @@ impl Error {
             Self::Empty => "give the whole message on standard input".into(),
             Self::HeaderTooLong => "such a message is not mail; remove it from the queue".into(),
             Self::Read(_) => "the sender of the message broke off; deliver it again".into(),
-            Self::Write(_) => "look for a full disk (mail_temp_dir) or a reader that ended; deliver it again".into(),
+            Self::Write(_) => {
+                "look for a full disk (mail_temp_dir) or a reader that ended; deliver it again".into()
+            }
             Self::Deadline { .. } => {
                 "find out what is slow, or raise --deadline and sieve_filter_exec_timeout together".into()
             }
@@ -168,7 +170,9 @@ impl Error {
             Self::NoUsableKey { user, .. } => {
                 format!("enrol a valid one: mailseal keys add --replace {user} FILE")
             }
-            Self::Recovery(_) => "replace the certificate that `recovery` names, or remove it from there".into(),
+            Self::Recovery(_) => {
+                "replace the certificate that `recovery` names, or remove it from there".into()
+            }
             Self::OpenPgp(_) => "deliver it again; if it stays, report it with the certificate".into(),
         }
     }

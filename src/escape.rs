@@ -95,7 +95,10 @@ mod tests {
             (b"0123456789abcdef", "0123456789..."),
         ];
         for (input, expected) in cases {
-            assert_eq!(log_value(input, if input.len() == 16 && input[0] == b'0' { 10 } else { 99 }), expected);
+            assert_eq!(
+                log_value(input, if input.len() == 16 && input[0] == b'0' { 10 } else { 99 }),
+                expected
+            );
         }
     }
 }

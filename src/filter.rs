@@ -264,7 +264,8 @@ fn user_name(options: &Options) -> String {
 }
 
 fn home(options: &Options) -> Option<PathBuf> {
-    let from_environment = || std::env::var_os("HOME").filter(|home| *home != OsString::new()).map(PathBuf::from);
+    let from_environment =
+        || std::env::var_os("HOME").filter(|home| *home != OsString::new()).map(PathBuf::from);
     options.home.clone().or_else(from_environment)
 }
 

@@ -92,7 +92,8 @@ pub fn parse(bytes: &[u8], path: &Path) -> Result<Vec<Cert>, Error> {
                 failed(format!("no valid certificate: {error}"), "export the certificate again")
             })?;
             if cert.is_tsk() {
-                let hint = "put only the public key there (gpg --export), and treat the secret key as exposed";
+                let hint =
+                    "put only the public key there (gpg --export), and treat the secret key as exposed";
                 return Err(failed(format!("{}: it holds a secret key", cert.fingerprint()), hint));
             }
             certs.push(cert);

@@ -142,6 +142,10 @@ mod tests {
             "user=alice\\x20b outcome=sealed reason=- warn=expired,some-keys-unusable keys=5C96AB,771B \
              format=seipd1 in=12 out=345 key_ms=0.4 ms=41.0 msgid=<a\\x20b\\x3dc\\x0a>"
         );
-        assert!(LogLine::default().to_string().starts_with("user=- outcome=deferred reason=- warn=- keys=- format=- "));
+        assert!(
+            LogLine::default()
+                .to_string()
+                .starts_with("user=- outcome=deferred reason=- warn=- keys=- format=- ")
+        );
     }
 }

@@ -84,8 +84,7 @@ impl Data<'_> {
         if self.algorithm == CompressionAlgorithm::Uncompressed {
             return self.write_literal(out, write_data);
         }
-        let mut compressor =
-            Compressor::new(out, self.algorithm, self.compression).map_err(Error::Write)?;
+        let mut compressor = Compressor::new(out, self.algorithm, self.compression).map_err(Error::Write)?;
         self.write_literal(&mut compressor, write_data)?;
         compressor.finish().map_err(Error::Write)?;
         Ok(())

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{
-    Gid, Uid, close, getegid, geteuid, getgroups, getresgid, getresuid, setegid, seteuid, setgroups, setresgid,
-    setresuid,
+    Gid, Uid, close, getegid, geteuid, getgroups, getresgid, getresuid, setegid, seteuid, setgroups,
+    setresgid, setresuid,
 };
 
 use crate::error::Error;
@@ -73,9 +73,10 @@ fn prove_dropped(user: Uid, group: Gid) -> Result<(), Error> {
 
 /// Closes every descriptor but the standard ones: Dovecot leaves its sockets and the client's connection open.
 fn close_inherited() {
-    let listed: Option<Vec<i32>> = std::fs::read_dir("/proc/self/fd").or_else(|_| std::fs::read_dir("/dev/fd")).ok().map(
-        |entries| entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect(),
-    );
+    let listed: Option<Vec<i32>> =
+        std::fs::read_dir("/proc/self/fd").or_else(|_| std::fs::read_dir("/dev/fd")).ok().map(|entries| {
+            entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+        });
     let all = || {
         let limit = nix::sys::resource::getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
         (FIRST_OTHER..i32::try_from(limit).unwrap_or(i32::MAX).min(65_536)).collect()

@@ -138,7 +138,8 @@ impl Recipients {
             lapsed.retain(|member| member.assessment.expires == last);
             members = lapsed;
             warnings.push(Warning::Expired);
-        } else if members.iter().all(|member| member.assessment.expires.is_some_and(|at| at < now + EXPIRING)) {
+        } else if members.iter().all(|member| member.assessment.expires.is_some_and(|at| at < now + EXPIRING))
+        {
             warnings.push(Warning::Expiring);
         }
         if members.is_empty() {

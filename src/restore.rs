@@ -268,7 +268,9 @@ mod tests {
         for name in [&b""[..], b"encrypted.txt", b"mailseal1", b"mailseal2;eol=lf", b"mailseal1;eol=lf;x=y"] {
             assert_eq!(Record::parse(name), None, "{name:?}");
         }
-        for name in ["mailseal1;eol=lf;at=x", "mailseal1;eol=lf;at=v;mv=%G0", "mailseal1;eol=lf;at=v;mv=%\u{e9}"] {
+        for name in
+            ["mailseal1;eol=lf;at=x", "mailseal1;eol=lf;at=v;mv=%G0", "mailseal1;eol=lf;at=v;mv=%\u{e9}"]
+        {
             assert_eq!(Record::parse(name.as_bytes()), None, "{name:?}");
         }
     }

@@ -46,8 +46,8 @@ pub fn decode(text: &[u8], whole: bool) -> Option<Armored> {
             let data = decode_base64(&text[start..end], true)?;
             return blank.then_some(Armored { data, ended: true });
         }
-        // A line of the armor, then at most one checksum.
-        if checksum || line.is_empty() || line.starts_with(b" ") {
+        // Lines without blanks, or words could stand there; then at most one checksum.
+        if checksum || line.is_empty() || line.iter().any(u8::is_ascii_whitespace) {
             return None;
         }
         checksum = line.len() == 5 && line.starts_with(b"=");
@@ -94,9 +94,10 @@ mod tests {
     fn anything_else_in_it_is_refused() {
         let many = "A: b\n".repeat(11) + "\nAAEC\n";
         let long = format!("A: {}\n\nAAEC\n", "x".repeat(1100));
-        for inside in ["AAEC\n", "\nAAEC\n\ntext\n", "\nAAEC\n=twTO\nAAEC\n", "\nhello world\n", "free text\n\nAAEC\n"]
-            .into_iter()
-            .chain([&*many, &*long])
+        for inside in
+            ["AAEC\n", "\nAAEC\n\ntext\n", "\nAAEC\n=twTO\nAAEC\n", "\nhello world\n", "free text\n\nAAEC\n"]
+                .into_iter()
+                .chain([&*many, &*long])
         {
             assert!(decode(armored(inside).as_bytes(), true).is_none(), "{inside}");
         }

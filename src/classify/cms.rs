@@ -235,7 +235,8 @@ mod tests {
 
     fn enveloped(oid: &[u8], recipients: &[u8], tail: &[u8], build: fn(u8, &[u8]) -> Vec<u8>) -> Vec<u8> {
         let algorithm = value(SEQUENCE, &value(OBJECT_IDENTIFIER, &[1, 2]));
-        let strings = build(CONTEXT, &[value(OCTET_STRING, &[7; 40]), value(OCTET_STRING, &[8; 40])].concat());
+        let strings =
+            build(CONTEXT, &[value(OCTET_STRING, &[7; 40]), value(OCTET_STRING, &[8; 40])].concat());
         let content = build(SEQUENCE, &[value(OBJECT_IDENTIFIER, &[1]), algorithm, strings].concat());
         let set = value(SET, recipients);
         let inner = build(SEQUENCE, &[&value(INTEGER, &[0])[..], &set, &content, tail].concat());
@@ -260,7 +261,10 @@ mod tests {
             let signed = [&ENVELOPED_DATA[..8], &[2]].concat();
             assert!(!is_enveloped(&enveloped(&signed, &recipient, &[], build), true));
             assert!(!is_enveloped(&enveloped(ENVELOPED_DATA, &[], &[], build), true));
-            assert!(!is_enveloped(&enveloped(ENVELOPED_DATA, &recipient, &value(CONTEXT + 1, b"x"), build), true));
+            assert!(!is_enveloped(
+                &enveloped(ENVELOPED_DATA, &recipient, &value(CONTEXT + 1, b"x"), build),
+                true
+            ));
         }
     }
 

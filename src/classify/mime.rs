@@ -109,7 +109,8 @@ impl<'a> Part<'a> {
         for line in self.body.split_inclusive(|&byte| byte == b'\n') {
             let here = position;
             position += line.len();
-            let Some(tail) = line.strip_prefix(b"--").and_then(|line| line.strip_prefix(boundary.as_bytes())) else {
+            let Some(tail) = line.strip_prefix(b"--").and_then(|line| line.strip_prefix(boundary.as_bytes()))
+            else {
                 continue;
             };
             let closing = match tail.trim_ascii() {
@@ -191,7 +192,10 @@ mod tests {
         let attribute = |value: &str, name| {
             ContentType::parse(value.as_bytes()).and_then(|parsed| parsed.attribute(name).map(str::to_owned))
         };
-        assert_eq!(attribute(" multipart/mixed;\r\n boundary=\"a b\"\r\n", "boundary").as_deref(), Some("a b"));
+        assert_eq!(
+            attribute(" multipart/mixed;\r\n boundary=\"a b\"\r\n", "boundary").as_deref(),
+            Some("a b")
+        );
         assert_eq!(attribute("multipart/mixed; boundary=a; BOUNDARY=b", "boundary"), None);
         assert!(ContentType::parse(b"Application/PKCS7-Mime").unwrap().is("application/pkcs7-mime"));
     }

@@ -127,7 +127,12 @@ mod tests {
         let mut partial = [&KEY[..], &[0xd2, 0xe6, 1]].concat();
         partial.extend([0; 63]);
         partial.extend([1, 0]);
-        for data in [[&KEY[..], &seipd(1, 60)].concat(), [&KEY[..], &KEY, &seipd(2, 60)].concat(), old_format, partial] {
+        for data in [
+            [&KEY[..], &seipd(1, 60)].concat(),
+            [&KEY[..], &KEY, &seipd(2, 60)].concat(),
+            old_format,
+            partial,
+        ] {
             assert!(is_encrypted(&data, true), "{data:?}");
             assert!(is_encrypted(&data[..data.len() - 1], false), "{data:?}");
             assert!(!is_encrypted(&data[..data.len() - 1], true), "{data:?}");

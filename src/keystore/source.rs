@@ -59,12 +59,16 @@ impl TryFrom<String> for Source {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let (path, kind) = KINDS
-            .iter()
-            .find_map(|(prefix, kind)| Some((text.strip_prefix(prefix)?, *kind)))
-            .ok_or_else(|| format!("source {text:?} begins with none of {}", KINDS.map(|(name, _)| name).join(" ")))?;
+        let (path, kind) =
+            KINDS.iter().find_map(|(prefix, kind)| Some((text.strip_prefix(prefix)?, *kind))).ok_or_else(
+                || format!("source {text:?} begins with none of {}", KINDS.map(|(name, _)| name).join(" ")),
+            )?;
         let path = Template::try_from(path.to_owned())?;
-        if path.is_absolute() { Ok(Self { kind, path }) } else { Err(format!("source {text:?} has no absolute path")) }
+        if path.is_absolute() {
+            Ok(Self { kind, path })
+        } else {
+            Err(format!("source {text:?} has no absolute path"))
+        }
     }
 }
 
@@ -96,13 +100,16 @@ impl TryFrom<String> for Template {
         let mut pieces = Vec::new();
         let mut rest = &*text;
         while let Some((before, after)) = rest.split_once("%{") {
-            let (name, after) = after.split_once('}').ok_or_else(|| format!("{text:?} has %{{ without }}"))?;
+            let (name, after) =
+                after.split_once('}').ok_or_else(|| format!("{text:?} has %{{ without }}"))?;
             let variable = match name {
                 "user" => Variable::User,
                 "local" => Variable::Local,
                 "domain" => Variable::Domain,
                 "home" => Variable::Home,
-                _ => return Err(format!("%{{{name}}} is none of %{{user}} %{{local}} %{{domain}} %{{home}}")),
+                _ => {
+                    return Err(format!("%{{{name}}} is none of %{{user}} %{{local}} %{{domain}} %{{home}}"));
+                }
             };
             pieces.push(Piece::Text(before.into()));
             pieces.push(Piece::Variable(variable));
@@ -136,10 +143,12 @@ impl Template {
                 Piece::Text(text) => out.push_str(text),
                 Piece::Variable(Variable::User) => out.push_str(user.name()),
                 Piece::Variable(Variable::Local) => out.push_str(user.local()),
-                Piece::Variable(Variable::Domain) => out.push_str(user.domain().ok_or_else(|| Error::User {
-                    name: user.name().into(),
-                    what: "has no domain, and a key source asks for it",
-                })?),
+                Piece::Variable(Variable::Domain) => {
+                    out.push_str(user.domain().ok_or_else(|| Error::User {
+                        name: user.name().into(),
+                        what: "has no domain, and a key source asks for it",
+                    })?)
+                }
                 Piece::Variable(Variable::Home) => out.push_str(known_home(home)?),
             }
         }
@@ -200,7 +209,8 @@ mod tests {
     #[test]
     fn a_variable_in_a_name_is_a_name() {
         let user = User::parse("%{home}").unwrap();
-        let place = source("file:/keys/%{user}").unwrap().path.place(&user, Some(Path::new("/root"))).unwrap();
+        let place =
+            source("file:/keys/%{user}").unwrap().path.place(&user, Some(Path::new("/root"))).unwrap();
         assert_eq!(place.path, Path::new("/keys/%{home}"));
     }
 
@@ -216,7 +226,9 @@ mod tests {
 
     #[test]
     fn malformed_sources_are_refused() {
-        for text in ["", "/keys", "file:", "file:keys/%{user}", "file:/%{user", "file:/%{uid}", "dir:%{user}/x"] {
+        for text in
+            ["", "/keys", "file:", "file:keys/%{user}", "file:/%{user", "file:/%{uid}", "dir:%{user}/x"]
+        {
             assert!(source(text).is_err(), "{text}");
         }
     }

@@ -130,7 +130,11 @@ mod tests {
             for piece in [1, 48, 1000, usize::MAX] {
                 let ours = armored(&data, piece.min(size.max(1)), "\n", true);
                 if size > 0 {
-                    assert_eq!(String::from_utf8_lossy(&ours), String::from_utf8_lossy(&stock), "{size}, {piece}");
+                    assert_eq!(
+                        String::from_utf8_lossy(&ours),
+                        String::from_utf8_lossy(&stock),
+                        "{size}, {piece}"
+                    );
                 }
                 let mut read = Vec::new();
                 let mode = ReaderMode::Tolerant(Some(Kind::Message));

@@ -67,18 +67,19 @@ impl<W: Write> Packet<W> {
 
 impl<W: Write> Write for Packet<W> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        // A full body waits for the next octet: the last one must not be partial, and may be empty only if all is.
+        if self.body.len() == PARTIAL && !data.is_empty() {
+            let body = std::mem::take(&mut self.body);
+            self.write_partial(&body)?;
+            self.body = body;
+            self.body.clear();
+        }
         if self.body.is_empty() && data.len() > PARTIAL {
             self.write_partial(&data[..PARTIAL])?;
             return Ok(PARTIAL);
         }
         let count = data.len().min(PARTIAL - self.body.len());
         self.body.extend_from_slice(&data[..count]);
-        if self.body.len() == PARTIAL && count < data.len() {
-            let body = std::mem::take(&mut self.body);
-            self.write_partial(&body)?;
-            self.body = body;
-            self.body.clear();
-        }
         Ok(count)
     }
 
@@ -97,7 +98,8 @@ mod tests {
 
     #[test]
     fn sequoia_reads_every_length_back() {
-        let sizes = [0, 1, 5, 191, 192, 193, 8383, 8384, PARTIAL - 1, PARTIAL, PARTIAL + 1, 3 * PARTIAL, 50_000];
+        let sizes =
+            [0, 1, 5, 191, 192, 193, 8383, 8384, PARTIAL - 1, PARTIAL, PARTIAL + 1, 3 * PARTIAL, 50_000];
         for size in sizes {
             for piece in [1, 777, PARTIAL, usize::MAX] {
                 let data: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();

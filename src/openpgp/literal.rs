@@ -11,7 +11,10 @@ use crate::limits;
 /// Those of `inner`, and a name longer than [`limits::LITERAL_NAME`].
 pub fn literal<W: Write>(inner: W, name: &[u8]) -> io::Result<Packet<W>> {
     let length = u8::try_from(name.len()).map_err(|_| {
-        io::Error::new(io::ErrorKind::InvalidInput, format!("a file name of over {} bytes", limits::LITERAL_NAME))
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("a file name of over {} bytes", limits::LITERAL_NAME),
+        )
     })?;
     let mut packet = Packet::new(inner, Tag::Literal)?;
     packet.write_all(&[b'b', length])?;

@@ -43,7 +43,8 @@ impl<W: Write> Seipd1<W> {
         let cipher = BufEncryptor::new_from_slices(session_key, &[0; BLOCK]).map_err(io::Error::other)?;
         let mut packet = Packet::new(inner, Tag::Seipd)?;
         packet.write_all(&[1])?;
-        let mut this = Self { packet, cipher, hash: Sha1::new(), room: PIECE, scratch: Vec::with_capacity(PARTIAL) };
+        let mut this =
+            Self { packet, cipher, hash: Sha1::new(), room: PIECE, scratch: Vec::with_capacity(PARTIAL) };
         let mut prefix = [0; BLOCK + 2];
         random(&mut prefix[..BLOCK]).map_err(io::Error::other)?;
         prefix.copy_within(BLOCK - 2..BLOCK, BLOCK);
