@@ -12,16 +12,20 @@ use crate::exit::Exit;
 /// Name of the program that Dovecot runs.
 pub const FILTER: &str = "mailseal-filter";
 
-/// Parses the command line, or ends the process: with 0 after `--help` and `--version`, with 64 and a complaint
-/// otherwise.
-#[must_use]
-pub fn parse<T: Parser>() -> T {
-    T::try_parse().unwrap_or_else(|error| {
+/// Name of the admin's program.
+pub const ADMIN: &str = "mailseal";
+
+/// Parses the command line.
+///
+/// # Errors
+/// The status to end with, when all has been said: 0 after `--help` and `--version`, 64 after a complaint.
+pub fn parse<T: Parser>() -> Result<T, Exit> {
+    T::try_parse().map_err(|error| {
         // Nothing can be done where even this cannot be written.
         let _ = error.print();
         match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Ok.leave(),
-            _ => Exit::Usage.leave(),
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Ok,
+            _ => Exit::Usage,
         }
     })
 }

@@ -6,8 +6,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::exit::Exit;
-
 /// Stack of the thread: it only writes a log line.
 const STACK: usize = 64 * 1024;
 
@@ -18,29 +16,26 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// After `limit` from `start` on, calls `expired` and ends the process with [`Exit::Temporary`], unless
-    /// [`Deadline::finish`] came first.
+    /// After `limit` from `start` on, calls `expired`, which ends the process, unless [`Deadline::finish`] came first.
     ///
     /// # Errors
     /// Those of starting a thread.
     pub fn start(
         start: Instant,
         limit: Duration,
-        expired: impl FnOnce() + Send + 'static,
+        expired: impl FnOnce() -> std::convert::Infallible + Send + 'static,
     ) -> std::io::Result<Self> {
         let finished = Arc::new(Mutex::new(()));
         let guard = Arc::clone(&finished);
         std::thread::Builder::new().name("deadline".into()).stack_size(STACK).spawn(move || {
             std::thread::sleep(limit.saturating_sub(start.elapsed()));
             let _guard = lock(&guard);
-            expired();
-            Exit::Temporary.leave()
+            expired()
         })?;
         Ok(Self { finished })
     }
 
     /// The delivery has its result: from here on the deadline does nothing. Keep the guard to the end of the process.
-    #[must_use]
     pub fn finish(&self) -> MutexGuard<'_, ()> {
         lock(&self.finished)
     }

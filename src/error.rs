@@ -81,6 +81,16 @@ pub enum Error {
         /// What to do.
         hint: String,
     },
+    /// A certificate cannot be enrolled.
+    #[error("cannot enrol {}: {what}", path.display())]
+    Enrol {
+        /// Where the certificate was read.
+        path: PathBuf,
+        /// Why.
+        what: String,
+        /// What to do.
+        hint: String,
+    },
     /// A keyring has several certificates for the user, and nobody said which.
     #[error("several certificates for {address:?}: {fingerprints}")]
     Ambiguous {
@@ -123,6 +133,7 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Usage { .. } => Exit::Usage,
+            Self::Enrol { .. } => Exit::Unchanged,
             Self::Empty | Self::HeaderTooLong => Exit::Message,
             Self::Config { .. } | Self::Root | Self::Recovery(_) | Self::Address { .. } => Exit::Config,
             Self::Privileges { .. }
@@ -155,6 +166,7 @@ impl Error {
             Self::Write(_) => "write",
             Self::Deadline { .. } => "deadline",
             Self::KeyStore { .. } => "key-store",
+            Self::Enrol { .. } => "enrol",
             Self::Ambiguous { .. } => "ambiguous",
             Self::Address { .. } => "address",
             Self::Missing { .. } => "key-required",
@@ -168,7 +180,7 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
-            Self::Usage { hint, .. } | Self::KeyStore { hint, .. } => hint.clone(),
+            Self::Usage { hint, .. } | Self::KeyStore { hint, .. } | Self::Enrol { hint, .. } => hint.clone(),
             Self::Config { .. } => "mend the file; README describes every setting".into(),
             Self::Root => "run it as the mail user, or name the certificate with --key".into(),
             Self::Privileges { .. } => "start it as the mail user, without root among its user ids".into(),

@@ -6,7 +6,8 @@
 pub enum Exit {
     /// Standard output holds the message to store. Nothing else ever means that.
     Ok = 0,
-    /// The message needs no change, and `--unchanged fail` asked for a failure then; or a check found something.
+    /// The message needs no change, and `--unchanged fail` asked for a failure then; of `mailseal`: a check found
+    /// something, or a certificate was refused.
     Unchanged = 1,
     /// The command line is wrong (`EX_USAGE`).
     Usage = 64,

@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufWriter, Read as _, Write as _};
+use std::io::{BufWriter, Read as _, Write as _};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -17,6 +17,7 @@ use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::head::Head;
+use crate::keystore::source::Owner;
 use crate::keystore::{self, Found, Request};
 use crate::log::sink::Sink;
 use crate::log::{LogLine, Outcome, Target};
@@ -29,6 +30,9 @@ use crate::user::User;
 
 /// Bytes that are written at once.
 const PIECE: usize = 64 * 1024;
+
+/// How long a failed delivery waits for the rest of the message; with the deadline, well below Dovecot's timeout.
+const DRAIN: Duration = Duration::from_secs(2);
 
 /// What the command line says about a delivery.
 #[derive(Clone, Debug)]
@@ -81,7 +85,7 @@ pub fn run(options: &Options, input: File, output: File) -> Exit {
     let limit = options.deadline.unwrap_or(config.message.deadline);
     let expired = Error::Deadline { seconds: limit.as_secs() };
     let late = report.clone();
-    let deadline = match Deadline::start(start, limit, move || _ = late.failed(&expired)) {
+    let deadline = match Deadline::start(start, limit, move || leave(late.failed(&expired))) {
         Ok(deadline) => deadline,
         Err(error) => return report.failed(&Error::Read(error)),
     };
@@ -94,6 +98,14 @@ pub fn run(options: &Options, input: File, output: File) -> Exit {
         Ok(outcome) => report.done(outcome, options.unchanged),
         Err(error) => report.failed(&error),
     }
+}
+
+/// Ends the process. Where it gives up, whoever writes the message may finish writing first.
+pub fn leave(status: Exit) -> ! {
+    if status != Exit::Ok {
+        process::drain_stdin(DRAIN);
+    }
+    status.leave()
 }
 
 struct Delivery<'a> {
@@ -145,16 +157,16 @@ impl Delivery<'_> {
         let keys = &self.config.keys;
         let now = SystemTime::now();
         if !self.options.key_files.is_empty() {
-            let certs = read_all(&self.options.key_files)?;
+            let certs = keystore::read_all_named(&self.options.key_files)?;
             return Recipients::choose(self.user, &certs, &[], keys.expired, now).map(Addressee::Sealed);
         }
         let user = &User::parse(self.user)?;
         let home = home(self.options);
-        let request = Request { user, home: home.as_deref(), address: keys.address.as_ref(), now };
+        let owner = Owner::RootOrSelf;
+        let request = Request { user, home: home.as_deref(), address: keys.address.as_ref(), now, owner };
         let reason = match keystore::find(&keys.sources, &request)? {
             Found::Certs(certs) => {
-                let recovery =
-                    read_all(&keys.recovery).map_err(|error| Error::Recovery(error.to_string()))?;
+                let recovery = keystore::read_recovery(&keys.recovery)?;
                 return Recipients::choose(self.user, &certs, &recovery, keys.expired, now)
                     .map(Addressee::Sealed);
             }
@@ -188,8 +200,6 @@ impl Delivery<'_> {
     fn pass(&mut self, read: &[u8], mut output: File, reason: &'static str) -> Result<Outcome, Error> {
         self.report.line().reason = Some(reason);
         if self.options.unchanged == Unchanged::Fail {
-            // Whoever writes the message need not notice that nobody wants it.
-            copy(&mut self.input, &mut io::sink())?;
             return Ok(Outcome::Unchanged);
         }
         output.write_all(read).map_err(Error::Write)?;
@@ -286,14 +296,6 @@ fn home(options: &Options) -> Option<PathBuf> {
     let from_environment =
         || std::env::var_os("HOME").filter(|home| *home != OsString::new()).map(PathBuf::from);
     options.home.clone().or_else(from_environment)
-}
-
-fn read_all(paths: &[PathBuf]) -> Result<Vec<sequoia_openpgp::Cert>, Error> {
-    let mut certs = Vec::new();
-    for path in paths {
-        certs.extend(keystore::read_named(path)?);
-    }
-    Ok(certs)
 }
 
 /// Closes `file`: some file systems report only then that what was written is lost.

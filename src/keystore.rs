@@ -7,13 +7,14 @@
 //! Whether a certificate may be used is [`crate::cert`]'s business.
 
 mod cert_d;
+pub mod enrolled;
 mod gnupg;
 mod keyring;
 pub mod safe_file;
 pub mod source;
 mod wkd;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use sequoia_openpgp::Cert;
@@ -21,7 +22,7 @@ use sequoia_openpgp::cert::CertParser;
 use sequoia_openpgp::parse::Parse as _;
 
 use self::keyring::Search;
-use self::source::{Kind, Place, Source, Template};
+use self::source::{Kind, Owner, Place, Source, Template};
 use crate::error::Error;
 use crate::limits;
 use crate::user::User;
@@ -37,6 +38,8 @@ pub struct Request<'a> {
     pub address: Option<&'a Template>,
     /// The time at which they must be fit to be chosen among several.
     pub now: SystemTime,
+    /// Who may own what is found.
+    pub owner: Owner,
 }
 
 /// What was found.
@@ -59,7 +62,7 @@ pub enum Found {
 pub fn find(sources: &[Source], request: &Request<'_>) -> Result<Found, Error> {
     let mut none = Found::NoKey;
     for source in sources {
-        let place = source.path.place(request.user, request.home)?;
+        let place = source.path.place(request.user, request.home, request.owner)?;
         let certs = match source.kind {
             Kind::File => {
                 let bytes = safe_file::read(&place, limits::KEY_FILE)?;
@@ -120,7 +123,8 @@ fn find_in_keyring(
 /// [`Error::KeyStore`] also when the file does not exist.
 pub fn read_named(path: &Path) -> Result<Vec<Cert>, Error> {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
-    match safe_file::read(&Place { path: absolute, home: None }, limits::KEY_FILE)? {
+    match safe_file::read(&Place { path: absolute, home: None, owner: Owner::RootOrSelf }, limits::KEY_FILE)?
+    {
         Some(bytes) => parse(&bytes, path),
         None => Err(Error::KeyStore {
             path: path.into(),
@@ -130,11 +134,31 @@ pub fn read_named(path: &Path) -> Result<Vec<Cert>, Error> {
     }
 }
 
+/// The certificates in all the files that an admin named.
+///
+/// # Errors
+/// Those of [`read_named`].
+pub fn read_all_named(paths: &[PathBuf]) -> Result<Vec<Cert>, Error> {
+    let mut certs = Vec::new();
+    for path in paths {
+        certs.extend(read_named(path)?);
+    }
+    Ok(certs)
+}
+
+/// The recovery certificates.
+///
+/// # Errors
+/// [`Error::Recovery`]: without them nothing may be sealed, and that is the configuration's fault.
+pub fn read_recovery(paths: &[PathBuf]) -> Result<Vec<Cert>, Error> {
+    read_all_named(paths).map_err(|error| Error::Recovery(error.to_string()))
+}
+
 fn find_in_folder(place: &Place) -> Result<Option<Vec<Cert>>, Error> {
     let Some(files) = safe_file::list(place)? else { return Ok(None) };
     let mut certs = Vec::new();
     for path in files {
-        let file = Place { path, home: place.home.clone() };
+        let file = place.at(path);
         if let Some(bytes) = safe_file::read(&file, limits::KEY_FILE)? {
             certs.extend(parse(&bytes, &file.path)?);
         }

@@ -32,18 +32,22 @@
 //! - Modules not marked as edges touch no file, environment or clock; they take `impl Read` and `impl Write`.
 //! - Text from a message, a key or a path passes [`escape`] before a terminal or a log.
 
+pub mod atomic;
 pub mod cert;
 pub mod classify;
 pub mod cli;
 pub mod config;
 pub mod counted;
+pub mod date;
 pub mod deadline;
+pub mod enrol;
 pub mod envelope;
 pub mod error;
 pub mod escape;
 pub mod exit;
 pub mod filter;
 pub mod head;
+
 pub mod keystore;
 pub mod limits;
 pub mod lines;
@@ -54,4 +58,5 @@ pub mod process;
 pub mod recipients;
 pub mod restore;
 pub mod seal;
+pub mod table;
 pub mod user;

@@ -1,7 +1,11 @@
 //! [edge] What a process does before anything else: it gives up root's rights, and what could leak a message.
 
+use std::io::IsTerminal as _;
+use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{
@@ -89,6 +93,34 @@ fn close_inherited() {
 
 fn failed(what: &str, error: nix::Error) -> Error {
     Error::Privileges { what: format!("{what}: {error}") }
+}
+
+/// Reads standard input to its end and forgets it, for at most `limit`.
+///
+/// A program that gives up with input unread, and whose end Dovecot sees before it has written all, makes Dovecot 2.3
+/// panic: the connection drops, and the service is throttled.
+pub fn drain_stdin(limit: Duration) {
+    let stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        return;
+    }
+    let end = Instant::now() + limit;
+    let mut piece = [0; 16 * 1024];
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+        match poll(&mut [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(nix::Error::EINTR) => continue,
+            Err(_) => return,
+        }
+        match nix::unistd::read(&stdin, &mut piece) {
+            Ok(0) => return,
+            Ok(_) | Err(nix::Error::EINTR) => {}
+            Err(_) => return,
+        }
+    }
 }
 
 /// Whether standard output was open when the process began. Rust opens `/dev/null` in its place where it was not, and

@@ -10,8 +10,8 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::builder::TypedValueParser as _;
 use mailseal::config::ProtectHeaders;
 use mailseal::error::Error;
-use mailseal::exit;
-use mailseal::filter::{Options, Unchanged, run};
+use mailseal::exit::{self, Exit};
+use mailseal::filter::{Options, Unchanged, leave, run};
 use mailseal::log::Target;
 use mailseal::openpgp::compress::Compression;
 use mailseal::{cli, process};
@@ -24,7 +24,7 @@ use mailseal::{cli, process};
 #[command(name = cli::FILTER, version, after_help = exit::HELP)]
 struct Args {
     /// The delivery user [default: $USER, else the name of the effective user]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     user: Option<String>,
     /// The user's home [default: $HOME]
     #[arg(long, value_name = "DIR")]
@@ -59,18 +59,20 @@ struct Args {
 }
 
 fn main() {
-    if let Err(error) = process::harden() {
+    leave(deliver().unwrap_or_else(|error| {
         cli::complain(cli::FILTER, None, &error);
-        error.exit().leave();
-    }
-    let args: Args = cli::parse();
-    let standard = standard_files().map(|(input, output)| run(&args.into(), input, output));
-    standard
-        .unwrap_or_else(|error| {
-            cli::complain(cli::FILTER, None, &error);
-            error.exit()
-        })
-        .leave()
+        error.exit()
+    }))
+}
+
+fn deliver() -> Result<Exit, Error> {
+    process::harden()?;
+    let args: Args = match cli::parse() {
+        Ok(args) => args,
+        Err(status) => return Ok(status),
+    };
+    let (input, output) = standard_files()?;
+    Ok(run(&args.into(), input, output))
 }
 
 /// Standard input and output, without the buffers round them.

@@ -83,10 +83,10 @@ fn header(data: &[u8]) -> Option<(u8, Length, &[u8])> {
         0 => 1,
         1 => 2,
         2 => 4,
-        _ => return Some((first >> 2 & 15, Length::Indeterminate, rest)),
+        _ => return Some(((first >> 2) & 15, Length::Indeterminate, rest)),
     };
     let (length, rest) = rest.split_at_checked(octets)?;
-    Some((first >> 2 & 15, Length::Definite(big_endian(length)), rest))
+    Some(((first >> 2) & 15, Length::Definite(big_endian(length)), rest))
 }
 
 fn new_length(data: &[u8]) -> Option<(Length, &[u8])> {
@@ -95,7 +95,7 @@ fn new_length(data: &[u8]) -> Option<(Length, &[u8])> {
         0..192 => (Length::Definite(first.into()), rest),
         192..224 => {
             let (&second, rest) = rest.split_first()?;
-            (Length::Definite((usize::from(first) - 192 << 8) + usize::from(second) + 192), rest)
+            (Length::Definite(((usize::from(first) - 192) << 8) + usize::from(second) + 192), rest)
         }
         224..255 => (Length::Partial(1 << (first & 31)), rest),
         255 => {
@@ -106,7 +106,7 @@ fn new_length(data: &[u8]) -> Option<(Length, &[u8])> {
 }
 
 fn big_endian(octets: &[u8]) -> usize {
-    octets.iter().fold(0, |sum, &octet| sum << 8 | usize::from(octet))
+    octets.iter().fold(0, |sum, &octet| (sum << 8) | usize::from(octet))
 }
 
 #[cfg(test)]

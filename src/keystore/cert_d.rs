@@ -28,7 +28,7 @@ pub fn search(base: &Place, search: &mut Search<'_>) -> Result<bool, Error> {
     for entry in directory.iter_files() {
         let (fingerprint, file) = entry.map_err(|error| failed(&error))?;
         let path = directory.get_path(&fingerprint).map_err(|error| failed(&error))?;
-        safe_file::check(&path, &file)?;
+        safe_file::check(&base.at(path.clone()), &file)?;
         bytes.clear();
         file.take(limits::KEY_FILE + 1).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
         search.add_ring(&bytes, &path)?;

@@ -21,8 +21,7 @@ pub fn search(home: &Place, search: &mut Search<'_>) -> Result<bool, Error> {
     if !safe_file::folder_exists(home)? {
         return Ok(false);
     }
-    let inside = |name: &str| Place { path: home.path.join(name), home: home.home.clone() };
-    if let Some(options) = safe_file::read(&inside("common.conf"), limits::KEY_FILE)? {
+    if let Some(options) = safe_file::read(&home.join("common.conf"), limits::KEY_FILE)? {
         let keyboxd = |line: &[u8]| line.trim_ascii().starts_with(b"use-keyboxd");
         if options.split(|&byte| byte == b'\n').any(keyboxd) {
             return Err(Error::KeyStore {
@@ -32,13 +31,13 @@ pub fn search(home: &Place, search: &mut Search<'_>) -> Result<bool, Error> {
             });
         }
     }
-    let keybox = inside("pubring.kbx");
+    let keybox = home.join("pubring.kbx");
     if let Some(bytes) = safe_file::read(&keybox, limits::KEYRING)? {
         for certificate in keybox_certificates(&bytes) {
             search.add_ring(certificate, &keybox.path)?;
         }
     }
-    let ring = inside("pubring.gpg");
+    let ring = home.join("pubring.gpg");
     if let Some(bytes) = safe_file::read(&ring, limits::KEYRING)? {
         search.add_ring(&bytes, &ring.path)?;
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{getegid, geteuid};
 
-use super::source::Place;
+use super::source::{Owner, Place};
 use crate::error::Error;
 use crate::limits;
 
@@ -25,7 +25,7 @@ const STICKY: u32 = 0o1000;
 pub fn read(place: &Place, limit: u64) -> Result<Option<Vec<u8>>, Error> {
     let path = &place.path;
     let folder = path.parent().unwrap_or(Path::new("/"));
-    if !check_folder(folder, place.home.as_deref())? {
+    if !check_folder(&place.at(folder.into()))? {
         return Ok(None);
     }
     let mut file = match open(path) {
@@ -36,7 +36,7 @@ pub fn read(place: &Place, limit: u64) -> Result<Option<Vec<u8>>, Error> {
         }
         Err(error) => return Err(unreadable(path, &error)),
     };
-    check(path, &file)?;
+    check(place, &file)?;
     let mut bytes = Vec::new();
     file.by_ref().take(limit + 1).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
     if bytes.len() as u64 > limit {
@@ -46,16 +46,16 @@ pub fn read(place: &Place, limit: u64) -> Result<Option<Vec<u8>>, Error> {
     Ok(Some(bytes))
 }
 
-/// Refuses the open `file` at `path` when it is no regular file or someone else could have written it.
+/// Refuses the open `file` at `place` when it is no regular file or someone else could have written it.
 ///
 /// # Errors
 /// [`Error::KeyStore`].
-pub fn check(path: &Path, file: &File) -> Result<(), Error> {
-    let metadata = file.metadata().map_err(|error| unreadable(path, &error))?;
+pub fn check(place: &Place, file: &File) -> Result<(), Error> {
+    let metadata = file.metadata().map_err(|error| unreadable(&place.path, &error))?;
     if !metadata.is_file() {
-        return Err(refused(path, "it is no regular file", "put a file with the certificate there"));
+        return Err(refused(&place.path, "it is no regular file", "put a file with the certificate there"));
     }
-    check_rights(path, &metadata)
+    check_rights(place, &metadata)
 }
 
 /// Whether the folder at `place` is there, as [`crate::keystore`] defines that, and fit to hold keys.
@@ -69,7 +69,7 @@ pub fn folder_exists(place: &Place) -> Result<bool, Error> {
     }
     match std::fs::metadata(&place.path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        _ => check_folder(&place.path, place.home.as_deref()),
+        _ => check_folder(place),
     }
 }
 
@@ -120,21 +120,25 @@ fn is_there(folder: &Path, home: Option<&Path>) -> Result<bool, Error> {
 }
 
 /// [`is_there`], and nobody else can write there.
-fn check_folder(folder: &Path, home: Option<&Path>) -> Result<bool, Error> {
-    if !is_there(folder, home)? {
+fn check_folder(folder: &Place) -> Result<bool, Error> {
+    if !is_there(&folder.path, folder.home.as_deref())? {
         return Ok(false);
     }
-    let metadata = std::fs::metadata(folder).map_err(|error| unreadable(folder, &error))?;
+    let metadata = std::fs::metadata(&folder.path).map_err(|error| unreadable(&folder.path, &error))?;
     check_rights(folder, &metadata)?;
     Ok(true)
 }
 
 /// Refuses what someone other than root and the delivery user could have written. Its own group may write: so are
 /// virtual-mail set-ups often made.
-fn check_rights(path: &Path, metadata: &Metadata) -> Result<(), Error> {
+fn check_rights(place: &Place, metadata: &Metadata) -> Result<(), Error> {
+    let path = &place.path;
     let sticky = metadata.is_dir() && metadata.mode() & STICKY != 0;
     if metadata.mode() & OTHERS_WRITE != 0 && !sticky {
         return Err(refused(path, "everybody can write to it", "chmod o-w it"));
+    }
+    if place.owner == Owner::Anybody {
+        return Ok(());
     }
     if ![0, geteuid().as_raw()].contains(&metadata.uid()) {
         let what = format!("it belongs to the user id {}", metadata.uid());
@@ -173,7 +177,7 @@ mod tests {
     use super::*;
 
     fn place(path: &Path) -> Place {
-        Place { path: path.into(), home: None }
+        Place { path: path.into(), home: None, owner: Owner::RootOrSelf }
     }
 
     fn read_small(place: &Place) -> Result<Option<Vec<u8>>, Error> {
@@ -199,7 +203,11 @@ mod tests {
     #[test]
     fn below_a_home_anything_may_be_missing_but_the_home() {
         let dir = tempfile::tempdir().unwrap();
-        let below = |home: PathBuf| Place { path: home.join(".config/mailseal/x.pgp"), home: Some(home) };
+        let below = |home: PathBuf| Place {
+            path: home.join(".config/mailseal/x.pgp"),
+            home: Some(home),
+            owner: Owner::RootOrSelf,
+        };
         assert_eq!(read_small(&below(dir.path().into())).unwrap(), None);
         assert!(matches!(read_small(&below(dir.path().join("gone"))), Err(Error::Home { .. })));
         assert!(matches!(list(&below(dir.path().join("gone"))), Err(Error::Home { .. })));

@@ -141,6 +141,31 @@ pub struct Place {
     pub path: PathBuf,
     /// The user's home, where the path is below it: then anything below the home may be missing.
     pub home: Option<PathBuf>,
+    /// Who may own what is there.
+    pub owner: Owner,
+}
+
+/// Who may own key files and key folders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// Root and the user this process runs as: for deliveries.
+    RootOrSelf,
+    /// Anybody: for an admin, whose own id is not that of the deliveries.
+    Anybody,
+}
+
+impl Place {
+    /// Something in the folder at this place.
+    #[must_use]
+    pub fn join(&self, name: impl AsRef<Path>) -> Self {
+        self.at(self.path.join(name))
+    }
+
+    /// Another path under the same rules.
+    #[must_use]
+    pub fn at(&self, path: PathBuf) -> Self {
+        Self { path, home: self.home.clone(), owner: self.owner }
+    }
 }
 
 impl Template {
@@ -172,10 +197,24 @@ impl Template {
     ///
     /// # Errors
     /// Those of [`Template::expand`].
-    pub fn place(&self, user: &User, home: Option<&Path>) -> Result<Place, Error> {
+    pub fn place(&self, user: &User, home: Option<&Path>, owner: Owner) -> Result<Place, Error> {
         let path = self.expand(user, home)?.into();
         let below_home = self.pieces.first() == Some(&Piece::Variable(Variable::Home));
-        Ok(Place { path, home: home.filter(|_| below_home).map(Path::to_owned) })
+        Ok(Place { path, home: home.filter(|_| below_home).map(Path::to_owned), owner })
+    }
+
+    /// The folder, and what stands before and after the user's name in a file's name, where that is all there is in
+    /// the last component and nothing varies before it.
+    #[must_use]
+    pub fn names(&self) -> Option<(&Path, &str, &str)> {
+        let (before, after) = match &*self.pieces {
+            [Piece::Text(before), Piece::Variable(Variable::User)] => (before, ""),
+            [Piece::Text(before), Piece::Variable(Variable::User), Piece::Text(after)] => (before, &**after),
+            _ => return None,
+        };
+        let (folder, prefix) = before.rsplit_once('/')?;
+        let folder = if folder.is_empty() { "/" } else { folder };
+        (!after.contains('/')).then_some((Path::new(folder), prefix, after))
     }
 
     fn is_absolute(&self) -> bool {
@@ -213,7 +252,7 @@ mod tests {
             ("dir:/keys/%{domain}/%{local}", "/keys/example.org/alice", false),
             ("file:%{home}/.keys/x", "/home/alice/.keys/x", true),
         ] {
-            let place = source(text).unwrap().path.place(&user, Some(home)).unwrap();
+            let place = source(text).unwrap().path.place(&user, Some(home), Owner::RootOrSelf).unwrap();
             assert_eq!(place.path, Path::new(path));
             assert_eq!(place.home.is_some(), below);
         }
@@ -222,15 +261,18 @@ mod tests {
     #[test]
     fn a_variable_in_a_name_is_a_name() {
         let user = User::parse("%{home}").unwrap();
-        let place =
-            source("file:/keys/%{user}").unwrap().path.place(&user, Some(Path::new("/root"))).unwrap();
+        let place = source("file:/keys/%{user}")
+            .unwrap()
+            .path
+            .place(&user, Some(Path::new("/root")), Owner::RootOrSelf)
+            .unwrap();
         assert_eq!(place.path, Path::new("/keys/%{home}"));
     }
 
     #[test]
     fn what_is_not_known_is_an_error() {
         let user = User::parse("alice").unwrap();
-        let place = |text, home| source(text).unwrap().path.place(&user, home);
+        let place = |text, home| source(text).unwrap().path.place(&user, home, Owner::RootOrSelf);
         assert!(matches!(place("file:/k/%{domain}", None), Err(Error::User { .. })));
         for home in [None, Some(Path::new("home")), Some(Path::new("")), Some(Path::new("/home/../etc"))] {
             assert!(matches!(place("dir:%{home}/k", home), Err(Error::Home { .. })));

@@ -16,15 +16,14 @@ use crate::limits;
 /// Those of [`safe_file::read`].
 pub fn search(base: &Place, address: &str, search: &mut Search<'_>) -> Result<bool, Error> {
     let Some((local, domain)) = address.rsplit_once('@') else { return Ok(false) };
-    let below = |name: &str, of: &Place| Place { path: of.path.join(name), home: of.home.clone() };
-    let domain = below(&domain.to_lowercase(), base);
+    let domain = base.join(domain.to_lowercase());
     if !safe_file::folder_exists(base)? {
         return Ok(false);
     }
     if !safe_file::folder_exists(&domain)? {
         return Ok(true);
     }
-    let file = below(&hash(local), &below("hu", &domain));
+    let file = domain.join("hu").join(hash(local));
     if let Some(bytes) = safe_file::read(&file, limits::KEY_FILE)? {
         search.add_ring(&bytes, &file.path)?;
     }

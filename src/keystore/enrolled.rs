@@ -1,0 +1,206 @@
+//! [edge] The folder in which an admin enrols certificates: that of the first `file:` source.
+//!
+//! One file a user, `NAME.pgp`, replaced whole. Beside it `NAME.pgp.test` remembers the code of a test message that
+//! was sent, and `NAME.pgp.confirmed` the certificates that the user has shown to be able to read with.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use sequoia_openpgp::Cert;
+
+use super::source::{Kind, Owner, Place, Source, Template};
+use super::{parse, safe_file};
+use crate::error::Error;
+use crate::user::User;
+use crate::{atomic, enrol, limits};
+
+/// Rights of what is written: certificates are public, and only root changes them.
+const MODE: u32 = 0o644;
+
+/// The folder.
+#[derive(Clone, Copy, Debug)]
+pub struct Enrolled<'a> {
+    template: &'a Template,
+}
+
+/// Holds other enrolments off until it is dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _folder: File,
+}
+
+/// One user's file in the folder.
+#[derive(Debug)]
+pub struct KeyFile {
+    place: Place,
+}
+
+impl<'a> Enrolled<'a> {
+    /// The folder of the first `file:` source.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where no such source is configured.
+    pub fn of(sources: &'a [Source]) -> Result<Self, Error> {
+        match sources.iter().find(|source| source.kind == Kind::File) {
+            Some(source) => Ok(Self { template: &source.path }),
+            None => Err(Error::Usage {
+                what: "no `file:` source is configured, and only there certificates are enrolled".into(),
+                hint: "add \"file:/etc/mailseal/keys/%{user}.pgp\" to `sources` in [keys]".into(),
+            }),
+        }
+    }
+
+    /// The file of `user`, whose home is `home`.
+    ///
+    /// # Errors
+    /// Those of [`Template::place`].
+    pub fn file(&self, user: &User, home: Option<&Path>) -> Result<KeyFile, Error> {
+        Ok(KeyFile { place: self.template.place(user, home, Owner::Anybody)? })
+    }
+
+    /// The users who have a file, in order.
+    ///
+    /// # Errors
+    /// [`Error::KeyStore`] where the folder cannot be read, [`Error::Usage`] where it is not one for all users.
+    pub fn users(&self) -> Result<Vec<User>, Error> {
+        let (folder, prefix, suffix) = self.template.names().ok_or_else(|| Error::Usage {
+            what: "the first `file:` source has no folder for all users".into(),
+            hint: "give it the form \"file:/FOLDER/%{user}.pgp\", or name the users".into(),
+        })?;
+        let mut users = Vec::new();
+        for entry in std::fs::read_dir(folder).map_err(|error| failed(folder, &error))? {
+            let name = entry.map_err(|error| failed(folder, &error))?.file_name();
+            let user = name.to_str().and_then(|name| name.strip_prefix(prefix)?.strip_suffix(suffix));
+            users.extend(user.and_then(|user| User::parse(user).ok()));
+        }
+        users.sort_by(|a, b| a.name().cmp(b.name()));
+        Ok(users)
+    }
+}
+
+impl KeyFile {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.place.path
+    }
+
+    /// Waits until no other enrolment is under way in this folder.
+    ///
+    /// # Errors
+    /// [`Error::KeyStore`] where the folder does not exist.
+    pub fn lock(&self) -> Result<Lock, Error> {
+        let folder = self.path().parent().unwrap_or(Path::new("/"));
+        let file = File::open(folder).and_then(|file| file.lock().map(|()| file));
+        Ok(Lock { _folder: file.map_err(|error| failed(folder, &error))? })
+    }
+
+    /// The certificates in it; none where there is no file.
+    ///
+    /// # Errors
+    /// Those of [`safe_file::read`] and [`parse`].
+    pub fn load(&self) -> Result<Vec<Cert>, Error> {
+        match safe_file::read(&self.place, limits::KEY_FILE)? {
+            Some(bytes) => parse(&bytes, self.path()),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Puts `certs` in place of what it holds, or removes it where there are none.
+    ///
+    /// # Errors
+    /// [`Error::KeyStore`]; what it held is still there then.
+    pub fn store(&self, certs: &[Cert]) -> Result<(), Error> {
+        if certs.is_empty() {
+            for path in [self.test_path(), self.confirmed_path(), self.path().into()] {
+                remove(&path).map_err(|error| failed(&path, &error))?;
+            }
+            return Ok(());
+        }
+        let bytes = enrol::serialize(certs)?;
+        atomic::write(self.path(), &bytes, MODE).map_err(|error| failed(self.path(), &error))
+    }
+
+    /// Remembers that a test message with a code of this hash was made.
+    ///
+    /// # Errors
+    /// [`Error::KeyStore`].
+    pub fn remember_test(&self, code_hash: &str, certs: &[Cert]) -> Result<(), Error> {
+        let text =
+            std::iter::once(code_hash.to_owned()).chain(fingerprints(certs)).collect::<Vec<_>>().join("\n");
+        atomic::write(&self.test_path(), text.as_bytes(), MODE)
+            .map_err(|error| failed(&self.test_path(), &error))
+    }
+
+    /// Records that the user can read what is sealed to the certificates of the test message, if the code of this hash
+    /// was in it; whether it was.
+    ///
+    /// # Errors
+    /// [`Error::KeyStore`].
+    pub fn confirm(&self, code_hash: &str) -> Result<bool, Error> {
+        let lines = self.lines(&self.test_path())?;
+        let Some((expected, tested)) = lines.split_first() else { return Ok(false) };
+        if expected != code_hash {
+            return Ok(false);
+        }
+        let path = self.confirmed_path();
+        let mut confirmed = self.lines(&path)?;
+        confirmed.extend(tested.iter().cloned());
+        confirmed.sort();
+        confirmed.dedup();
+        atomic::write(&path, confirmed.join("\n").as_bytes(), MODE).map_err(|error| failed(&path, &error))?;
+        remove(&self.test_path()).map_err(|error| failed(&self.test_path(), &error))?;
+        Ok(true)
+    }
+
+    /// Whether the user has shown to be able to read what is sealed to one of `certs`.
+    ///
+    /// # Errors
+    /// [`Error::KeyStore`].
+    pub fn is_confirmed(&self, certs: &[Cert]) -> Result<bool, Error> {
+        let confirmed = self.lines(&self.confirmed_path())?;
+        Ok(fingerprints(certs).any(|fingerprint| confirmed.contains(&fingerprint)))
+    }
+
+    fn lines(&self, path: &Path) -> Result<Vec<String>, Error> {
+        let bytes = safe_file::read(&self.place.at(path.into()), limits::KEY_FILE)?.unwrap_or_default();
+        Ok(String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect())
+    }
+
+    fn test_path(&self) -> PathBuf {
+        self.beside(".test")
+    }
+
+    fn confirmed_path(&self) -> PathBuf {
+        self.beside(".confirmed")
+    }
+
+    fn beside(&self, suffix: &str) -> PathBuf {
+        let mut path = self.path().as_os_str().to_owned();
+        path.push(suffix);
+        path.into()
+    }
+}
+
+fn fingerprints(certs: &[Cert]) -> impl Iterator<Item = String> {
+    certs.iter().map(|cert| cert.fingerprint().to_hex())
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn failed(path: &Path, error: &io::Error) -> Error {
+    let hint = match error.kind() {
+        ErrorKind::NotFound => "make the folder for the keys: install -d -m 755 FOLDER",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "make room; what was enrolled before is still there"
+        }
+        _ => "run it as root; what was enrolled before is still there",
+    };
+    Error::KeyStore { path: path.into(), what: error.to_string(), hint: hint.into() }
+}
