@@ -6,7 +6,7 @@ mod dovecot;
 
 use dovecot::entity::{assert_sealed, is_sealed};
 use dovecot::gpg::{ALICE_KEY, BOB_KEY, Home};
-use dovecot::server::{Server, Setup, start};
+use dovecot::server::{ABORTED, Server, Setup, start};
 use dovecot::site::{ALICE, BOB, HELD_OPEN, Program, key_file};
 use std::fs;
 use std::time::{Duration, Instant};
@@ -41,23 +41,57 @@ fn assert_delivered(server: &Server, mail: &str) {
 #[test]
 fn a_filter_that_fails_defers_the_mail() {
     let Some(server) = sealing_server() else { return };
+    let mails = [MAIL.to_owned(), large()];
     for (what, program) in [
         ("exit 1", Program::Script("cat >/dev/null; exit 1")),
         ("exit 75", Program::Script("cat >/dev/null; exit 75")),
-        ("exit 75 before reading", Program::Script("exit 75")),
         ("exit 75 after passing all on", Program::Script("cat; exit 75")),
         ("killed by SIGKILL", Program::Script("cat >/dev/null; kill -KILL $$")),
-        ("killed by SIGSEGV after half the output", Program::Script("head -c 99; kill -SEGV $$")),
+        ("killed by SIGSEGV after passing all on", Program::Script("cat; kill -SEGV $$")),
         ("not executable", Program::NotExecutable),
         ("missing", Program::Missing),
     ] {
         server.install(program);
-        server.assert_deferred(what, MAIL.as_bytes(), CANARY);
-        server.assert_deferred(&format!("{what}, large"), large().as_bytes(), CANARY);
+        mails.iter().for_each(|mail| server.assert_deferred(what, mail.as_bytes(), CANARY));
         server.install(Program::Filter);
     }
-    assert_delivered(&server, MAIL);
+    mails.iter().for_each(|mail| assert_delivered(&server, mail));
+}
+
+#[test]
+fn a_filter_that_ends_before_its_input_does_stores_nothing() {
+    let Some(server) = sealing_server() else { return };
+    for (what, script) in [
+        ("exit 75 at once", "exit 75"),
+        ("killed at once", "kill -KILL $$"),
+        ("killed after a part", "head -c 70000; kill -SEGV $$"),
+    ] {
+        server.install(Program::Script(script));
+        server.assert_deferred_or_broken_off(what, large().as_bytes(), CANARY);
+    }
+    server.install(Program::Filter);
     assert_delivered(&server, &large());
+}
+
+/// A filter that gives up must read on all the same: what is left unread makes Dovecot 2.3 panic in about
+/// one of five deliveries, and after panics it holds back LMTP for everybody.
+#[test]
+fn giving_up_on_a_large_mail_never_makes_dovecot_panic() {
+    let Some(server) = sealing_server() else { return };
+    let deliver = |what: &str| {
+        for _ in 0..15 {
+            let replies = server.deliver(&[ALICE], large().as_bytes());
+            let code = replies.as_ref().ok().map(|replies| replies[0].code);
+            assert_eq!(code, Some(451), "{what}: {replies:?}");
+        }
+    };
+    server.enrol(ALICE, b"not a certificate");
+    deliver("certificate");
+    server.configure("no-such-setting = 1", "");
+    deliver("configuration");
+    server.install(Program::Script("exec \"$FILTER\" --no-such-option"));
+    deliver("usage");
+    assert!(!server.log().contains("Panic:"));
 }
 
 #[test]
@@ -119,11 +153,11 @@ fn a_filter_out_of_memory_defers_the_mail() {
     {
         let script = format!("ulimit -v {kibibytes}\nexec \"$FILTER\" \"$@\"");
         server.install(Program::Script(&script));
-        let replies = server.deliver(&[ALICE], mail.as_bytes()).unwrap();
-        match replies[0].code {
-            250 => stored += 1,
-            451 => deferred += 1,
-            _ => panic!("{kibibytes} KiB: {replies:?}"),
+        // A program that dies of it cannot read on: Dovecot may panic and break the connection.
+        match server.deliver(&[ALICE], mail.as_bytes()).map(|replies| replies[0].code) {
+            Ok(250) => stored += 1,
+            Ok(451) | Err(_) => deferred += 1,
+            Ok(code) => panic!("{kibibytes} KiB: {code}"),
         }
         server.assert_nothing_stored(&format!("{kibibytes} KiB"), stored, CANARY);
     }
@@ -141,9 +175,8 @@ fn a_filter_past_its_deadline_defers_the_mail() {
     server.install(Program::Script(HELD_OPEN));
     server.configure("", "deadline = 1");
     let begin = Instant::now();
-    server.assert_deferred("deadline", MAIL.as_bytes(), CANARY);
-    server.assert_deferred("deadline, large", large().as_bytes(), CANARY);
-    assert!(begin.elapsed() > Duration::from_secs(4), "four deliveries, a second each");
+    server.assert_deferred("deadline", large().as_bytes(), CANARY);
+    assert!(begin.elapsed() > Duration::from_secs(2), "two deliveries, a second each");
     server.install(Program::Filter);
     assert_delivered(&server, MAIL);
 }
@@ -157,7 +190,7 @@ fn a_filter_that_hangs_past_dovecots_timeout_stores_nothing() {
     server.enrol(ALICE, &ALICE_KEY.certificate);
     server.install(Program::Script("exec sleep 30"));
     assert!(server.deliver(&[ALICE], MAIL.as_bytes()).is_err(), "LMTP breaks off");
-    assert_ne!(server.lda(ALICE, MAIL.as_bytes()), 0);
+    assert_eq!(server.lda(ALICE, MAIL.as_bytes()), ABORTED);
     server.assert_nothing_stored("timeout", 0, CANARY);
     server.install(Program::Filter);
     assert_delivered(&server, MAIL);
