@@ -6,7 +6,7 @@ mod dovecot;
 use dovecot::entity::{assert_sealed, assert_unchanged, is_sealed};
 use dovecot::gpg::{ALICE_KEY, BOB_KEY, Home};
 use dovecot::server::{Server, Setup, start, wait_until};
-use dovecot::site::{ALICE, BOB, CAROL, DELIVERY_GROUP, DELIVERY_USER, HELD_OPEN, Program};
+use dovecot::site::{ALICE, BOB, CAROL, DASH, DELIVERY_GROUP, DELIVERY_USER, HELD_OPEN, Program};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -130,6 +130,13 @@ fn a_mail_to_a_user_with_and_one_without_a_certificate_is_sealed_for_the_first_o
     server.inbox(ALICE).iter().for_each(|stored| assert_sealed(stored, PLAIN.as_bytes(), &reader));
     server.inbox(CAROL).iter().for_each(|stored| assert_unchanged(stored, PLAIN.as_bytes()));
     assert_eq!((server.inbox(ALICE).len(), server.inbox(CAROL).len()), (2, 2));
+}
+
+#[test]
+fn a_user_name_that_reads_like_an_option_is_a_name() {
+    let Some(server) = sealing_server() else { return };
+    server.store(DASH, PLAIN.as_bytes());
+    assert_unchanged(&server.only_message(DASH), PLAIN.as_bytes());
 }
 
 const SPAM_SCRIPT: &str = "require [\"fileinto\", \"mailbox\"];\n\

@@ -73,25 +73,23 @@ fn a_filter_that_ends_before_its_input_does_stores_nothing() {
     assert_delivered(&server, &large());
 }
 
-/// A filter that gives up must read on all the same: what is left unread makes Dovecot 2.3 panic in about
-/// one of five deliveries, and after panics it holds back LMTP for everybody.
+/// A filter that gives up must read on all the same: Dovecot 2.3 panics when it cannot write the rest while the
+/// program still runs, and after panics it holds back LMTP for everybody. The wrapper runs on for a moment, so
+/// that it is not left to chance.
 #[test]
-fn giving_up_on_a_large_mail_never_makes_dovecot_panic() {
+fn a_filter_that_gives_up_still_reads_the_whole_mail() {
     let Some(server) = sealing_server() else { return };
-    let deliver = |what: &str| {
-        for _ in 0..15 {
-            let replies = server.deliver(&[ALICE], large().as_bytes());
-            let code = replies.as_ref().ok().map(|replies| replies[0].code);
-            assert_eq!(code, Some(451), "{what}: {replies:?}");
-        }
-    };
+    let run_on =
+        |options: &str| format!("\"$FILTER\" \"$@\" {options}\nstatus=$?\nexec <&-\nsleep 0.1\nexit $status");
+    let header = "X-Field: of a header that is longer than four mebibytes\n".repeat(90_000);
+    server.install(Program::Script(&run_on("")));
+    server.assert_deferred("header", format!("{header}{}", large()).as_bytes(), CANARY);
     server.enrol(ALICE, b"not a certificate");
-    deliver("certificate");
+    server.assert_deferred("certificate", large().as_bytes(), CANARY);
     server.configure("no-such-setting = 1", "");
-    deliver("configuration");
-    server.install(Program::Script("exec \"$FILTER\" --no-such-option"));
-    deliver("usage");
-    assert!(!server.log().contains("Panic:"));
+    server.assert_deferred("configuration", large().as_bytes(), CANARY);
+    server.install(Program::Script(&run_on("--no-such-option")));
+    server.assert_deferred("usage", large().as_bytes(), CANARY);
 }
 
 #[test]

@@ -16,13 +16,15 @@ pub const DELIVERY_GROUP: u32 = 5000;
 /// Everybody's password.
 pub const PASSWORD: &str = "secret";
 /// The users of every site.
-pub const USERS: [&str; 3] = [ALICE, BOB, CAROL];
+pub const USERS: [&str; 4] = [ALICE, BOB, CAROL, DASH];
 /// A user who mostly has a certificate.
 pub const ALICE: &str = "alice@example.org";
 /// Another one.
 pub const BOB: &str = "bob@example.org";
 /// A user without a certificate.
 pub const CAROL: &str = "carol@example.org";
+/// A user whose name reads like an option.
+pub const DASH: &str = "-h@example.org";
 
 /// A wrapper that keeps the filter waiting for the end of its input until the file `tmp/release` appears, or
 /// the filter has ended.
