@@ -73,9 +73,9 @@ fn a_filter_that_ends_before_its_input_does_stores_nothing() {
     assert_delivered(&server, &large());
 }
 
-/// A filter that gives up must read on all the same: Dovecot 2.3 panics when it cannot write the rest while the
-/// program still runs, and after panics it holds back LMTP for everybody. The wrapper runs on for a moment, so
-/// that it is not left to chance.
+/// A filter that gives up must read on all the same: Dovecot 2.3 panics when it cannot write the rest while
+/// the program still runs, and after panics it holds back LMTP for everybody. The wrapper runs on for a
+/// moment, so that it is not left to chance.
 #[test]
 fn a_filter_that_gives_up_still_reads_the_whole_mail() {
     let Some(server) = sealing_server() else { return };
