@@ -1,0 +1,75 @@
+//! An IMAP client that only reads: folders, and whole messages by `BODY.PEEK[]`.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// A session of one user.
+pub struct Imap {
+    stream: BufReader<TcpStream>,
+}
+
+/// One untagged answer: its text, and the literals that came inside it.
+struct Answer {
+    text: String,
+    literals: Vec<Vec<u8>>,
+}
+
+impl Imap {
+    /// Connects and logs in.
+    pub fn login(server: SocketAddr, user: &str, password: &str) -> io::Result<Self> {
+        let stream = TcpStream::connect(server)?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        let mut imap = Self { stream: BufReader::new(stream) };
+        imap.answer()?;
+        imap.command(&format!("LOGIN {user} {password}"))?;
+        Ok(imap)
+    }
+
+    /// The names of the folders.
+    pub fn folders(&mut self) -> Vec<String> {
+        let answers = self.command(r#"LIST "" "*""#).unwrap();
+        let lists = answers.iter().filter(|answer| answer.text.starts_with("* LIST"));
+        lists.map(|answer| answer.text.rsplit(' ').next().unwrap().trim_matches('"').to_owned()).collect()
+    }
+
+    /// All messages of a folder, oldest first.
+    pub fn messages(&mut self, folder: &str) -> Vec<Vec<u8>> {
+        self.command(&format!("EXAMINE \"{folder}\"")).unwrap();
+        let answers = self.command("UID FETCH 1:* BODY.PEEK[]").unwrap();
+        let fetched = answers.into_iter().filter(|answer| answer.text.contains(" FETCH ("));
+        // An empty message comes as "" or NIL instead of as a literal.
+        fetched.map(|answer| answer.literals.into_iter().next().unwrap_or_default()).collect()
+    }
+
+    fn command(&mut self, command: &str) -> io::Result<Vec<Answer>> {
+        self.stream.get_mut().write_all(format!("a {command}\r\n").as_bytes())?;
+        let mut untagged = Vec::new();
+        loop {
+            let answer = self.answer()?;
+            match answer.text.strip_prefix("a ") {
+                None => untagged.push(answer),
+                Some(result) if result.starts_with("OK") => return Ok(untagged),
+                Some(result) => return Err(io::Error::other(format!("{command}: {result}"))),
+            }
+        }
+    }
+
+    fn answer(&mut self) -> io::Result<Answer> {
+        let mut answer = Answer { text: String::new(), literals: Vec::new() };
+        loop {
+            if self.stream.read_line(&mut answer.text)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            answer.text.truncate(answer.text.trim_end().len());
+            let Some(length) = literal_length(&answer.text) else { return Ok(answer) };
+            let mut literal = vec![0; length];
+            self.stream.read_exact(&mut literal)?;
+            answer.literals.push(literal);
+        }
+    }
+}
+
+fn literal_length(line: &str) -> Option<usize> {
+    line.strip_suffix('}')?.rsplit_once('{')?.1.parse().ok()
+}

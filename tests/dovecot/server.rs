@@ -1,0 +1,215 @@
+//! A running Dovecot: start, deliver, look into mailboxes, stop.
+
+use super::imap::Imap;
+use super::lmtp::{Lmtp, Reply};
+use super::requirement;
+use super::site::{ALICE, PASSWORD, Site};
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+use std::io::{self, Write};
+use std::net::TcpStream;
+use std::ops::Deref;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+/// The envelope sender of every delivery.
+pub const SENDER: &str = "sender@example.net";
+
+/// dovecot-lda's exit status after a panic, as a shell gives it.
+pub const ABORTED: i32 = 128 + 6;
+
+/// How a server is set up before it starts.
+pub struct Setup {
+    site: Site,
+    scripts_first: Vec<(&'static str, &'static str)>,
+    scripts_after: Vec<(&'static str, &'static str)>,
+    extra: String,
+}
+
+impl Setup {
+    /// With the shipped `script`; `None` where no Dovecot can be run.
+    pub fn with(script: &'static str) -> Option<Self> {
+        let site = Site::new(requirement::dovecot()?, script);
+        Some(Self { site, scripts_first: vec![], scripts_after: vec![], extra: String::new() })
+    }
+
+    /// Another global script that runs before ours.
+    pub fn script_first(mut self, name: &'static str, text: &'static str) -> Self {
+        self.scripts_first.push((name, text));
+        self
+    }
+
+    /// Another global script that runs after ours.
+    pub fn script_after(mut self, name: &'static str, text: &'static str) -> Self {
+        self.scripts_after.push((name, text));
+        self
+    }
+
+    /// A shorter limit on how long the filter may run.
+    pub fn filter_timeout(mut self, seconds: u32) -> Self {
+        self.extra += &self.site.flavour.filter_timeout(seconds);
+        self
+    }
+
+    /// Starts Dovecot and waits until it answers.
+    pub fn start(self) -> Server {
+        let Self { site, scripts_first, scripts_after, mut extra } = self;
+        for (name, text) in scripts_first.iter().chain(&scripts_after) {
+            site.write(&format!("sieve/{name}"), text.as_bytes(), 0o644);
+        }
+        if !scripts_first.is_empty() || !scripts_after.is_empty() {
+            let names = scripts_first.iter().map(|(name, _)| *name);
+            let names = names.chain(["mailseal.sieve"]).chain(scripts_after.iter().map(|(name, _)| *name));
+            let paths: Vec<String> =
+                names.clone().map(|name| site.path("sieve").join(name).display().to_string()).collect();
+            extra += &site.flavour.script_order(&paths);
+        }
+        site.write("extra.conf", extra.as_bytes(), 0o644);
+        site.compile("sieve/mailseal.sieve");
+        for (name, _) in scripts_first.iter().chain(&scripts_after) {
+            site.compile(&format!("sieve/{name}"));
+        }
+        Server::start(site)
+    }
+}
+
+/// Dovecot with the fail-closed script, or `None` where none can be run.
+pub fn start() -> Option<Server> {
+    Some(Setup::with("mailseal.sieve")?.start())
+}
+
+/// A running Dovecot; dropped, it is stopped and its folder removed.
+pub struct Server {
+    site: Site,
+    master: Child,
+}
+
+impl Deref for Server {
+    type Target = Site;
+
+    fn deref(&self) -> &Site {
+        &self.site
+    }
+}
+
+impl Server {
+    fn start(site: Site) -> Self {
+        let mut command = site.flavour.command("dovecot");
+        command.arg("-F").arg("-c").arg(site.path("dovecot.conf"));
+        let master = command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0).spawn().unwrap();
+        let mut server = Self { site, master };
+        let addresses = [server.lmtp_port, server.imap_port].map(|port| (server.address, port));
+        wait_until("Dovecot to listen", || {
+            if let Some(status) = server.master.try_wait().unwrap() {
+                panic!("Dovecot did not start: {status}\n{}", server.site.log());
+            }
+            addresses.iter().all(|address| TcpStream::connect(address).is_ok())
+        });
+        server
+    }
+
+    /// A new LMTP connection.
+    pub fn lmtp(&self) -> Lmtp {
+        Lmtp::connect((self.address, self.lmtp_port).into()).unwrap()
+    }
+
+    /// One LMTP transaction, on a connection of its own; an error is a connection that broke.
+    pub fn deliver(&self, recipients: &[&str], mail: &[u8]) -> io::Result<Vec<Reply>> {
+        self.lmtp().deliver(SENDER, recipients, mail)
+    }
+
+    /// Delivers to one user over LMTP and expects Dovecot to take the mail.
+    pub fn store(&self, user: &str, mail: &[u8]) {
+        let replies = self.deliver(&[user], mail).unwrap();
+        assert!(replies.iter().all(|reply| reply.code == 250), "{replies:?}");
+    }
+
+    /// Pipes a mail to dovecot-lda as an MTA would, and gives its exit status as a shell would: 128 and the
+    /// signal that ended it.
+    pub fn lda(&self, user: &str, mail: &[u8]) -> i32 {
+        let mut command = self.flavour.command("dovecot-lda");
+        command.arg("-c").arg(self.path("dovecot.conf")).args(["-d", user, "-f", SENDER]);
+        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        // A delivery that fails early may close its end; the exit status says so.
+        let _ = child.stdin.take().unwrap().write_all(mail);
+        let status = child.wait().unwrap();
+        status.code().or_else(|| Some(128 + status.signal()?)).unwrap()
+    }
+
+    /// An IMAP session of one user.
+    pub fn imap(&self, user: &str) -> Imap {
+        Imap::login((self.address, self.imap_port).into(), user, PASSWORD).unwrap()
+    }
+
+    /// What a user's INBOX holds, as IMAP shows it.
+    pub fn inbox(&self, user: &str) -> Vec<Vec<u8>> {
+        self.imap(user).messages("INBOX")
+    }
+
+    /// The only message of a user's INBOX.
+    pub fn only_message(&self, user: &str) -> Vec<u8> {
+        let mut inbox = self.inbox(user);
+        assert_eq!(inbox.len(), 1, "messages in the INBOX of {user}");
+        inbox.remove(0)
+    }
+
+    /// Delivers `mail` to Alice both ways and shows that each time it was deferred and nothing was kept.
+    pub fn assert_deferred(&self, what: &str, mail: &[u8], canary: &str) {
+        let before = self.inbox(ALICE).len();
+        let replies = self.deliver(&[ALICE], mail).unwrap_or_else(|error| panic!("{what}: {error}"));
+        assert_eq!(replies.len(), 1, "{what}: {replies:?}");
+        assert_eq!(replies[0].code, 451, "{what} over LMTP: {replies:?}\n{}", self.log());
+        assert_eq!(self.lda(ALICE, mail), 75, "{what} with dovecot-lda\n{}", self.log());
+        self.assert_nothing_stored(what, before, canary);
+    }
+
+    /// The same for a program that ends without having read its input. Dovecot 2.3 panics over the rest it
+    /// cannot write, not each time; then the connection breaks or dovecot-lda aborts, which an MTA takes for
+    /// a deferral too.
+    pub fn assert_deferred_or_broken_off(&self, what: &str, mail: &[u8], canary: &str) {
+        let before = self.inbox(ALICE).len();
+        if let Ok(replies) = self.deliver(&[ALICE], mail) {
+            assert_eq!(replies[0].code, 451, "{what} over LMTP: {replies:?}\n{}", self.log());
+        }
+        let status = self.lda(ALICE, mail);
+        assert!([75, ABORTED].contains(&status), "{what} with dovecot-lda: {status}\n{}", self.log());
+        self.assert_nothing_stored(what, before, canary);
+    }
+
+    /// No more messages than `before`, and the canary nowhere on the server.
+    pub fn assert_nothing_stored(&self, what: &str, before: usize, canary: &str) {
+        for folder in self.imap(ALICE).folders() {
+            let expected = if folder == "INBOX" { before } else { 0 };
+            assert_eq!(self.imap(ALICE).messages(&folder).len(), expected, "{what}: messages in {folder}");
+        }
+        let leaks = self.files_with(canary);
+        assert!(leaks.is_empty(), "{what}: clear text in {leaks:?}");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = writeln!(io::stderr(), "--- Dovecot's log ---\n{}---", self.site.log());
+        }
+        let group = Pid::from_raw(self.master.id().cast_signed());
+        let _ = kill(group, Signal::SIGTERM);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < deadline && matches!(self.master.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        // Whatever the master left running, delivery processes and filters, is of its process group.
+        let _ = killpg(group, Signal::SIGKILL);
+        let _ = self.master.wait();
+    }
+}
+
+/// Polls until `ready`, for as long as a loaded machine may need.
+pub fn wait_until(what: &str, mut ready: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !ready() {
+        assert!(Instant::now() < deadline, "waited too long for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,114 @@
+//! The shipped Sieve scripts, each run by sieve-test without a server: what they do when the filter works and
+//! when it does not.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod dovecot;
+
+use dovecot::entity::{assert_sealed, assert_unchanged};
+use dovecot::gpg::{ALICE_KEY, Home};
+use dovecot::lmtp::with_crlf;
+use dovecot::requirement;
+use dovecot::site::{ALICE, CAROL, DELIVERY_GROUP, DELIVERY_USER, Program, Site};
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+
+const MAIL: &str = "From: a@example.net\nSubject: quick\n\nOne line.\n";
+const FAILING: Program<'_> = Program::Script("cat >/dev/null; exit 75");
+
+fn site(script: &str) -> Option<Site> {
+    let site = Site::new(requirement::dovecot()?, script);
+    site.enrol(ALICE, &ALICE_KEY.certificate);
+    site.write("mail", MAIL.as_bytes(), 0o644);
+    site.compile("sieve/mailseal.sieve");
+    Some(site)
+}
+
+/// Runs the global script and then, if there is one, `own`; what sieve-test said.
+fn sieve_test(site: &Site, user: &str, own: Option<&str>, execute: bool) -> String {
+    site.write_home(user, "own.sieve", own.unwrap_or_default().as_bytes());
+    let mut command = site.flavour.command("sieve-test");
+    command.env_clear().env("PATH", "/usr/bin:/bin").env("USER", user).env("HOME", site.home(user));
+    command.uid(DELIVERY_USER).gid(DELIVERY_GROUP).arg("-c").arg(site.path("dovecot.conf"));
+    command.args(["-r", user, "-f", "sender@example.net", "-l"]);
+    command.arg(format!("maildir:{}/Maildir", site.home(user).display()));
+    if execute {
+        command.arg("-e");
+    }
+    command.arg("-s").arg(site.path("sieve/mailseal.sieve"));
+    let output = command.arg(site.home(user).join("own.sieve")).arg(site.path("mail")).output().unwrap();
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{said}\n{}", site.log());
+    said
+}
+
+/// The messages in a folder of the Maildir; "" is the INBOX.
+fn stored(site: &Site, user: &str, folder: &str) -> Vec<Vec<u8>> {
+    let maildir = site.home(user).join("Maildir").join(folder);
+    let files = |part: &str| fs::read_dir(maildir.join(part)).into_iter().flatten().flatten();
+    files("new").chain(files("cur")).map(|entry| with_crlf(&fs::read(entry.path()).unwrap())).collect()
+}
+
+fn only(site: &Site, user: &str, folder: &str) -> Vec<u8> {
+    let mut messages = stored(site, user, folder);
+    assert_eq!(messages.len(), 1, "messages in {folder:?}");
+    messages.remove(0)
+}
+
+#[test]
+fn every_script_seals_for_users_with_a_certificate_only() {
+    for script in ["mailseal.sieve", "mailseal-deliver-clear.sieve", "mailseal-quarantine.sieve"] {
+        let Some(site) = site(script) else { return };
+        sieve_test(&site, ALICE, None, true);
+        assert_sealed(&only(&site, ALICE, ""), MAIL.as_bytes(), &Home::with(&[&ALICE_KEY]));
+        sieve_test(&site, CAROL, None, true);
+        assert_unchanged(&only(&site, CAROL, ""), MAIL.as_bytes());
+    }
+}
+
+#[test]
+fn the_main_script_sends_what_is_not_sealed_into_the_trap_and_nowhere_else() {
+    let Some(site) = site("mailseal.sieve") else { return };
+    site.install(FAILING);
+    let said = sieve_test(&site, ALICE, Some("require \"copy\"; redirect :copy \"x@example.net\";"), false);
+    let actions = said.split_once("Performed actions:").unwrap().1;
+    assert!(actions.contains("store message in folder: FAILCLOSED.defer"), "{said}");
+    assert_eq!(actions.matches(" * ").count(), 1, "{said}");
+    assert!(said.contains("Implicit keep:\n\n  (none)"), "{said}");
+}
+
+#[test]
+fn the_deliver_clear_script_leaves_failed_mail_to_the_users_own_script() {
+    let Some(site) = site("mailseal-deliver-clear.sieve") else { return };
+    for (folder, program) in
+        [("One", FAILING), ("Two", Program::Missing), ("Three", Program::Script("kill -9 $$"))]
+    {
+        site.install(program);
+        let own = format!("require [\"fileinto\", \"mailbox\"]; fileinto :create \"{folder}\";");
+        sieve_test(&site, ALICE, Some(&own), true);
+        assert_unchanged(&only(&site, ALICE, &format!(".{folder}")), MAIL.as_bytes());
+    }
+    assert!(stored(&site, ALICE, "").is_empty());
+}
+
+#[test]
+fn the_quarantine_script_files_failed_mail_before_the_users_own_script() {
+    let Some(site) = site("mailseal-quarantine.sieve") else { return };
+    for program in [FAILING, Program::Missing, Program::Script("kill -9 $$")] {
+        site.install(program);
+        sieve_test(&site, ALICE, Some("discard;"), true);
+        assert_unchanged(&only(&site, ALICE, ".Quarantine"), MAIL.as_bytes());
+        assert!(stored(&site, ALICE, "").is_empty());
+        fs::remove_dir_all(site.home(ALICE)).unwrap();
+    }
+}
+
+#[test]
+fn every_shipped_file_is_in_the_readme() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("sieve");
+    let readme = fs::read_to_string(folder.join("README.md")).unwrap();
+    for entry in fs::read_dir(folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(name == "README.md" || readme.contains(&format!("`{name}`")), "{name}");
+    }
+}
