@@ -133,7 +133,7 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Usage { .. } => Exit::Usage,
-            Self::Enrol { .. } => Exit::Unchanged,
+            Self::Enrol { .. } => Exit::Negative,
             Self::Empty | Self::HeaderTooLong => Exit::Message,
             Self::Config { .. } | Self::Root | Self::Recovery(_) | Self::Address { .. } => Exit::Config,
             Self::Privileges { .. }

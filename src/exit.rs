@@ -8,7 +8,7 @@ pub enum Exit {
     Ok = 0,
     /// The message needs no change, and `--unchanged fail` asked for a failure then; of `mailseal`: a check found
     /// something, or a certificate was refused.
-    Unchanged = 1,
+    Negative = 1,
     /// The command line is wrong (`EX_USAGE`).
     Usage = 64,
     /// The message cannot be sealed (`EX_DATAERR`).
@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn statuses_are_those_of_the_contract() {
-        let all = [Exit::Ok, Exit::Unchanged, Exit::Usage, Exit::Message, Exit::Temporary, Exit::Config];
+        let all = [Exit::Ok, Exit::Negative, Exit::Usage, Exit::Message, Exit::Temporary, Exit::Config];
         assert_eq!(all.map(|status| status as u8), [0, 1, 64, 65, 75, 78]);
         for status in all {
             assert!(HELP.contains(&format!("\n {:>3}  ", status as u8)), "{status:?} is missing in the help");

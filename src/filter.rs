@@ -253,7 +253,7 @@ impl Report {
     fn done(&self, outcome: Outcome, unchanged: Unchanged) -> Exit {
         self.write(outcome);
         match (outcome, unchanged) {
-            (Outcome::Unchanged, Unchanged::Fail) => Exit::Unchanged,
+            (Outcome::Unchanged, Unchanged::Fail) => Exit::Negative,
             _ => Exit::Ok,
         }
     }

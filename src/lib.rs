@@ -48,6 +48,7 @@ pub mod exit;
 pub mod filter;
 pub mod head;
 
+pub mod keys;
 pub mod keystore;
 pub mod limits;
 pub mod lines;

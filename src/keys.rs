@@ -1,0 +1,458 @@
+//! `mailseal keys`: what an admin does with the certificates of users.
+//!
+//! Each command writes what a person or a script reads to `out`; files are [`crate::keystore`]'s business, what a
+//! certificate is worth [`crate::cert`]'s and [`crate::enrol`]'s.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use mail_builder::MessageBuilder;
+use sequoia_openpgp::Cert;
+use sequoia_openpgp::types::HashAlgorithm;
+use serde::Serialize;
+
+use crate::cert::{Assessment, Fitness, Lapse, assess};
+use crate::config::Config;
+use crate::date::day;
+use crate::enrol;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::keystore::enrolled::{Enrolled, KeyFile};
+use crate::keystore::source::Owner;
+use crate::keystore::{self, Found, Request};
+use crate::opening::Opening;
+use crate::recipients::Recipients;
+use crate::seal::seal;
+use crate::table::Table;
+use crate::user::User;
+
+/// Characters of the code in a test message: none that looks like another.
+const CODE_ALPHABET: &[u8; 32] = b"ybndrfg8ejkmcpqxot1uwisza345h769";
+
+/// How many of them: 60 bits.
+const CODE_LENGTH: usize = 12;
+
+/// What the commands work with.
+#[derive(Debug)]
+pub struct Keys<'a> {
+    config: &'a Config,
+    home: Option<PathBuf>,
+    now: SystemTime,
+}
+
+/// What happens to the certificates that a user has already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Existing {
+    /// Another one is an error.
+    #[default]
+    Refuse,
+    /// They stay.
+    Keep,
+    /// They go.
+    Replace,
+}
+
+/// What is told of one certificate. The names are those of the JSON output.
+#[derive(Debug, Serialize)]
+struct Row {
+    user: String,
+    fingerprint: String,
+    /// fit, expired, retired or unfit.
+    state: &'static str,
+    /// Why it is not fit.
+    reason: Option<String>,
+    /// The day on which its last key expires or expired.
+    expires: Option<String>,
+    algorithms: Vec<String>,
+    user_ids: Vec<String>,
+    /// Whether the user has shown to be able to read with it.
+    confirmed: bool,
+}
+
+impl<'a> Keys<'a> {
+    /// Works with the key sources of `config`, at the time `now`. `home` is the home of the user concerned.
+    #[must_use]
+    pub fn new(config: &'a Config, home: Option<PathBuf>, now: SystemTime) -> Self {
+        Self { config, home, now }
+    }
+
+    /// Enrols the certificates in `inputs` (their names and contents) for the user `name`.
+    ///
+    /// # Errors
+    /// [`Error::Enrol`] and [`Error::KeyStore`] when one is refused, [`Error::Usage`] when the user has another
+    /// certificate and `existing` does not say what becomes of it. Nothing is changed then.
+    pub fn add(
+        &self,
+        name: &str,
+        inputs: &[(PathBuf, Vec<u8>)],
+        existing: Existing,
+        out: &mut impl Write,
+    ) -> Result<Exit, Error> {
+        let user = User::parse(name)?;
+        let address = self.address(&user);
+        let mut new = Vec::new();
+        for (path, bytes) in inputs {
+            new.extend(enrol::candidates(bytes, path, address.as_deref(), self.now)?);
+        }
+        let file = self.enrolled()?.file(&user, self.home.as_deref())?;
+        let _lock = file.lock()?;
+        let mut certs: Vec<Cert> = Vec::new();
+        for candidate in &new {
+            add_or_merge(&mut certs, candidate.cert.clone());
+        }
+        // What cannot be read can only be replaced.
+        let old = if existing == Existing::Replace { file.load().unwrap_or_default() } else { file.load()? };
+        for cert in old {
+            if certs.iter().any(|other| other.fingerprint() == cert.fingerprint()) {
+                add_or_merge(&mut certs, cert);
+            } else if existing == Existing::Keep {
+                certs.push(cert);
+            } else if existing == Existing::Refuse {
+                return Err(Error::Usage {
+                    what: format!("{} has another certificate already: {}", user.name(), cert.fingerprint()),
+                    hint: "keep it with --also, or put the new one in its place with --replace".into(),
+                });
+            }
+        }
+        let recovery = keystore::read_recovery(&self.config.keys.recovery)?;
+        let warnings = enrol::test_seal(user.name(), &certs, &recovery, self.now)?;
+        file.store(&certs)?;
+
+        for candidate in &new {
+            let row = self.row(&user, &candidate.cert, &candidate.assessment, &file);
+            say(out, format_args!("enrolled {} for {} in {}", row.fingerprint, row.user, file.path().display()))?;
+            say(out, format_args!("  encrypts with {}", row.algorithms.join(", ")))?;
+            say(out, format_args!("  expires {}", day(candidate.assessment.expires)))?;
+            for warning in &candidate.warnings {
+                say(out, format_args!("  warning: {warning}"))?;
+            }
+        }
+        for warning in warnings {
+            say(out, format_args!("  warning: a test message gave {warning}"))?;
+        }
+        say(out, format_args!("next: send a test with `mailseal keys test {}`", user.name()))?;
+        Ok(Exit::Ok)
+    }
+
+    /// Lists the certificates of all enrolled users.
+    ///
+    /// # Errors
+    /// [`Error::KeyStore`] when the folder cannot be read.
+    pub fn list(&self, json: bool, out: &mut impl Write) -> Result<Exit, Error> {
+        let rows = self.all_rows()?;
+        write_rows(&rows, json, out)?;
+        Ok(Exit::Ok)
+    }
+
+    /// Shows the certificates of the user `name`, wherever they are found.
+    ///
+    /// # Errors
+    /// Those of [`keystore::find`].
+    pub fn show(&self, name: &str, json: bool, out: &mut impl Write) -> Result<Exit, Error> {
+        let user = User::parse(name)?;
+        let certs = self.find(&user)?;
+        let file = self.enrolled()?.file(&user, self.home.as_deref())?;
+        let rows: Vec<_> =
+            certs.iter().map(|cert| self.row(&user, cert, &assess(cert, self.now), &file)).collect();
+        if json || rows.is_empty() {
+            if !json {
+                say(out, format_args!("{} has no certificate", user.name()))?;
+            }
+            return if json { write_rows(&rows, json, out).map(|()| Exit::Ok) } else { Ok(Exit::Negative) };
+        }
+        for row in rows {
+            say(out, format_args!("{}", row.fingerprint))?;
+            for user_id in &row.user_ids {
+                say(out, format_args!("  user id    {user_id}"))?;
+            }
+            say(out, format_args!("  encrypts   {}", row.algorithms.join(", ")))?;
+            say(out, format_args!("  state      {}", row.reason.as_deref().unwrap_or(row.state)))?;
+            say(out, format_args!("  expires    {}", row.expires.as_deref().unwrap_or("never")))?;
+            say(out, format_args!("  confirmed  {}", if row.confirmed { "yes" } else { "no" }))?;
+        }
+        Ok(Exit::Ok)
+    }
+
+    /// Removes the enrolled certificates of the user `name`, or the one with this fingerprint or its end.
+    ///
+    /// # Errors
+    /// [`Error::KeyStore`]; [`Error::Usage`] when there is none.
+    pub fn remove(&self, name: &str, fingerprint: Option<&str>, out: &mut impl Write) -> Result<Exit, Error> {
+        let user = User::parse(name)?;
+        let file = self.enrolled()?.file(&user, self.home.as_deref())?;
+        let _lock = file.lock()?;
+        // A file that cannot be read can be removed as a whole.
+        let certs = if fingerprint.is_none() { file.load().unwrap_or_default() } else { file.load()? };
+        let wanted = fingerprint.map(|it| it.replace(' ', "").to_uppercase()).unwrap_or_default();
+        let (gone, kept): (Vec<_>, Vec<_>) =
+            certs.into_iter().partition(|cert| cert.fingerprint().to_hex().ends_with(&wanted));
+        if (gone.is_empty() && fingerprint.is_some()) || !file.path().exists() {
+            return Err(Error::Usage {
+                what: format!("{} has no such certificate in {}", user.name(), file.path().display()),
+                hint: format!("look with `mailseal keys show {}`", user.name()),
+            });
+        }
+        file.store(&kept)?;
+        for cert in gone {
+            say(out, format_args!("removed {} of {}", cert.fingerprint(), user.name()))?;
+        }
+        if kept.is_empty() {
+            say(out, format_args!("warning: new mail for {} is stored in clear, unless another source has a certificate or `require` names the user", user.name()))?;
+        }
+        Ok(Exit::Ok)
+    }
+
+    /// Checks the certificates of all enrolled users, and says which are unfit or expire `within` that time.
+    ///
+    /// # Errors
+    /// [`Error::KeyStore`] when the folder cannot be read. What it finds gives [`Exit::Negative`].
+    pub fn check(&self, within: Duration, json: bool, out: &mut impl Write) -> Result<Exit, Error> {
+        let recovery = keystore::read_recovery(&self.config.keys.recovery)?;
+        let mut rows = Vec::new();
+        for user in self.enrolled()?.users()? {
+            rows.extend(self.faults(&user, &recovery, within));
+        }
+        write_rows(&rows, json, out)?;
+        Ok(if rows.is_empty() { Exit::Ok } else { Exit::Negative })
+    }
+
+    /// Writes a sealed test message for the user `name`.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] when there is no certificate; those of sealing.
+    pub fn test(&self, name: &str, mut out: impl Write + Send + Sync) -> Result<Exit, Error> {
+        let user = User::parse(name)?;
+        let certs = self.find(&user)?;
+        if certs.is_empty() {
+            return Err(Error::Missing { user: user.name().into() });
+        }
+        let recovery = keystore::read_recovery(&self.config.keys.recovery)?;
+        let keys = &self.config.keys;
+        let session = Recipients::choose(user.name(), &certs, &recovery, keys.expired, self.now)?
+            .session(user.name())?;
+        let code = code()?;
+        let address = self.address(&user).unwrap_or_else(|| user.name().to_owned());
+        let text = format!(
+            "This message was sealed on your mail server, as all your mail is from now on.\r\n\
+             \r\n\
+             If you can read this, your mail program opens it with your key.\r\n\
+             Please tell your admin this code, which proves it:\r\n\
+             \r\n\
+             \x20   {code}\r\n\
+             \r\n\
+             If a friend reads this who is not you, tell your admin that instead.\r\n"
+        );
+        let message = MessageBuilder::new()
+            .from(("mailseal", address.as_str()))
+            .to(address.as_str())
+            .subject("mailseal: can you read this?")
+            .text_body(text)
+            .write_to_vec()
+            .map_err(Error::Write)?;
+        let mut rest = &*message;
+        let opening = Opening::read(&mut rest)?;
+        self.enrolled()?.file(&user, self.home.as_deref())?.remember_test(&hash(&code)?, &certs)?;
+        seal(&opening, &mut rest, &mut out, &session, self.config.message.compression)?;
+        out.flush().map_err(Error::Write)?;
+        Ok(Exit::Ok)
+    }
+
+    /// Records that the user `name` has read the test message with `code` in it.
+    ///
+    /// # Errors
+    /// [`Error::KeyStore`]; a wrong code gives [`Exit::Negative`].
+    pub fn confirm(&self, name: &str, code: &str, out: &mut impl Write) -> Result<Exit, Error> {
+        let user = User::parse(name)?;
+        let file = self.enrolled()?.file(&user, self.home.as_deref())?;
+        let _lock = file.lock()?;
+        if file.confirm(&hash(&code.trim().to_lowercase())?)? {
+            say(out, format_args!("{} can read what is sealed", user.name()))?;
+            return Ok(Exit::Ok);
+        }
+        say(out, format_args!("this is not the code of the last test message for {}", user.name()))?;
+        Ok(Exit::Negative)
+    }
+
+    fn enrolled(&self) -> Result<Enrolled<'a>, Error> {
+        Enrolled::of(&self.config.keys.sources)
+    }
+
+    fn find(&self, user: &User) -> Result<Vec<Cert>, Error> {
+        let keys = &self.config.keys;
+        let request = Request {
+            user,
+            home: self.home.as_deref(),
+            address: keys.address.as_ref(),
+            now: self.now,
+            owner: Owner::Anybody,
+        };
+        Ok(match keystore::find(&keys.sources, &request)? {
+            Found::Certs(certs) => certs,
+            Found::NoKey | Found::NoMatch => Vec::new(),
+        })
+    }
+
+    /// The user's address: as configured, or the user's name where it is one.
+    fn address(&self, user: &User) -> Option<String> {
+        match &self.config.keys.address {
+            Some(template) => template.expand(user, self.home.as_deref()).ok(),
+            None => user.domain().map(|_| user.name().to_owned()),
+        }
+    }
+
+    fn all_rows(&self) -> Result<Vec<Row>, Error> {
+        let enrolled = self.enrolled()?;
+        let mut rows = Vec::new();
+        for user in enrolled.users()? {
+            let file = enrolled.file(&user, self.home.as_deref())?;
+            match file.load() {
+                Ok(certs) => rows.extend(
+                    certs.iter().map(|cert| self.row(&user, cert, &assess(cert, self.now), &file)),
+                ),
+                Err(error) => rows.push(broken(&user, &error)),
+            }
+        }
+        Ok(rows)
+    }
+
+    /// What is wrong with the certificates of `user`, or will be `within` that time.
+    fn faults(&self, user: &User, recovery: &[Cert], within: Duration) -> Vec<Row> {
+        let file = self.enrolled().and_then(|enrolled| enrolled.file(user, self.home.as_deref()));
+        let (file, certs) = match file.and_then(|file| file.load().map(|certs| (file, certs))) {
+            Ok(loaded) => loaded,
+            Err(error) => return vec![broken(user, &error)],
+        };
+        let mut rows: Vec<_> = certs
+            .iter()
+            .map(|cert| (cert, assess(cert, self.now)))
+            .filter(|(_, it)| it.fitness != Fitness::Fit || it.expires.is_some_and(|at| at <= self.now + within))
+            .map(|(cert, assessment)| self.row(user, cert, &assessment, &file))
+            .collect();
+        if rows.is_empty()
+            && let Err(error) = enrol::test_seal(user.name(), &certs, recovery, self.now)
+        {
+            rows.push(broken(user, &error));
+        }
+        rows
+    }
+
+    fn row(&self, user: &User, cert: &Cert, assessment: &Assessment, file: &KeyFile) -> Row {
+        let state = match assessment.fitness {
+            Fitness::Fit => "fit",
+            Fitness::Lapsed(Lapse::Expired) => "expired",
+            Fitness::Lapsed(Lapse::Retired) => "retired",
+            Fitness::Unfit(_) => "unfit",
+        };
+        let algorithm = |key: &crate::cert::EncryptionKey| match key.mpis().bits() {
+            Some(bits) if bits > 0 => format!("{} {bits}", key.pk_algo()),
+            _ => key.pk_algo().to_string(),
+        };
+        Row {
+            user: user.name().to_owned(),
+            fingerprint: cert.fingerprint().to_hex(),
+            state,
+            reason: (state != "fit").then(|| assessment.fitness.to_string()),
+            expires: assessment.expires.map(|at| day(Some(at))),
+            algorithms: assessment.keys.iter().map(algorithm).collect(),
+            user_ids: cert
+                .userids()
+                .map(|user_id| String::from_utf8_lossy(user_id.userid().value()).into_owned())
+                .collect(),
+            confirmed: file.is_confirmed(std::slice::from_ref(cert)).unwrap_or(false),
+        }
+    }
+}
+
+/// The row of a user whose certificates cannot be read or used.
+fn broken(user: &User, error: &Error) -> Row {
+    Row {
+        user: user.name().to_owned(),
+        fingerprint: "-".into(),
+        state: "unfit",
+        reason: Some(error.to_string()),
+        expires: None,
+        algorithms: Vec::new(),
+        user_ids: Vec::new(),
+        confirmed: false,
+    }
+}
+
+/// Adds `cert`, or what it knows to the same certificate: an older copy may know of a revocation.
+fn add_or_merge(certs: &mut Vec<Cert>, cert: Cert) {
+    match certs.iter_mut().find(|other| other.fingerprint() == cert.fingerprint()) {
+        // The same fingerprint is all that merging asks for.
+        Some(other) => *other = other.clone().merge_public(cert).unwrap_or_else(|_| other.clone()),
+        None => certs.push(cert),
+    }
+}
+
+fn write_rows(rows: &[Row], json: bool, out: &mut impl Write) -> Result<(), Error> {
+    if json {
+        serde_json::to_writer_pretty(&mut *out, rows).map_err(|error| Error::Write(error.into()))?;
+        return writeln!(out).map_err(Error::Write);
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut table = Table::new(&["user", "state", "expires", "encrypts with", "confirmed", "fingerprint"]);
+    for row in rows {
+        table.push(vec![
+            row.user.clone(),
+            row.reason.clone().unwrap_or_else(|| row.state.into()),
+            row.expires.clone().unwrap_or_else(|| "never".into()),
+            row.algorithms.join(", "),
+            if row.confirmed { "yes" } else { "no" }.into(),
+            row.fingerprint.clone(),
+        ]);
+    }
+    table.write(out).map_err(Error::Write)
+}
+
+/// Writes a line that is safe for a terminal.
+fn say(out: &mut impl Write, text: std::fmt::Arguments<'_>) -> Result<(), Error> {
+    writeln!(out, "{}", crate::escape::display(text.to_string().as_bytes())).map_err(Error::Write)
+}
+
+/// A new random code.
+fn code() -> Result<String, Error> {
+    let mut random = [0; CODE_LENGTH];
+    sequoia_openpgp::crypto::random(&mut random).map_err(Error::OpenPgp)?;
+    Ok(random.iter().map(|octet| char::from(CODE_ALPHABET[usize::from(octet % 32)])).collect())
+}
+
+/// SHA-256 of a code: who reads the server's files must not be able to confirm.
+fn hash(code: &str) -> Result<String, Error> {
+    let mut context = HashAlgorithm::SHA256.context().map_err(Error::OpenPgp)?.for_digest();
+    context.update(code.as_bytes());
+    Ok(data_encoding::HEXLOWER.encode(&context.into_digest().map_err(Error::OpenPgp)?))
+}
+
+/// The contents of the files that an admin names; `-` is standard input.
+///
+/// # Errors
+/// [`Error::Enrol`] when one cannot be read or is larger than [`crate::limits::KEYRING`].
+pub fn read_inputs(paths: &[PathBuf]) -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
+    paths.iter().map(|path| Ok((path.clone(), read_input(path)?))).collect()
+}
+
+fn read_input(path: &Path) -> Result<Vec<u8>, Error> {
+    use std::io::Read as _;
+    let failed = |what: String| Error::Enrol {
+        path: path.into(),
+        what,
+        hint: "name a file with the certificate, or - for standard input".into(),
+    };
+    let mut bytes = Vec::new();
+    let limit = crate::limits::KEYRING + 1;
+    let result = if path == Path::new("-") {
+        std::io::stdin().take(limit).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes))
+    };
+    result.map_err(|error| failed(error.to_string()))?;
+    if bytes.len() as u64 == limit {
+        return Err(failed(format!("it is larger than {} bytes", crate::limits::KEYRING)));
+    }
+    Ok(bytes)
+}
