@@ -1,0 +1,112 @@
+//! The byte oracle: what every mail must become, in every line ending, for every kind of certificate.
+//!
+//! `cargo test --test oracle -- --ignored` runs the whole corpus of real mail through all of them.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+#[path = "support/lib.rs"]
+mod support;
+
+use std::{collections::HashSet, sync::Mutex};
+
+use support::{
+    filter::filter,
+    fixtures::{self, Mail},
+    header, jobs,
+    openers::GnuPg,
+    oracle::{check_run, is_unchanged, key},
+    variants::Variant,
+};
+
+const CERTS: [&str; 3] = ["curve25519", "rsa3072", "v6"];
+
+/// The mails of the corpus that are encrypted already, found by reading them, not by running the filter. All others
+/// must be sealed: `autocrypt__example-setup-message` has its armour in HTML beside clear text, and so on.
+const ENCRYPTED: [&str; 1] = ["autocrypt+autocrypt__example-gossip.21926d97"];
+
+#[derive(Debug)]
+struct Job<'a> {
+    mail: &'a Mail,
+    variant: Variant,
+    cert: &'static str,
+}
+
+fn matrix<'a>(mails: &'a [Mail], variants: &[Variant], certs: &[&'static str]) -> Vec<Job<'a>> {
+    let mut jobs = Vec::new();
+    for mail in mails {
+        for &variant in variants {
+            jobs.extend(certs.iter().map(|&cert| Job { mail, variant, cert }));
+        }
+    }
+    jobs
+}
+
+/// Checks every job; `encrypted` names the mails that must come out as they went in.
+fn check(jobs: &[Job<'_>], encrypted: &[&str]) {
+    let gnupg = GnuPg::new();
+    let boundaries = Mutex::new(HashSet::new());
+    jobs::all(
+        jobs,
+        |job| format!("{} {:?} {}", job.mail.name, job.variant, job.cert),
+        |job| {
+            let message = job.variant.of(&job.mail.bytes);
+            let run = filter(&key(job.cert), &[], &message);
+            if encrypted.contains(&job.mail.name.as_str()) {
+                return is_unchanged(&message, &run)
+                    .then_some(())
+                    .ok_or(format!("changed: exit {:?}", run.status));
+            }
+            let boundary = check_run(&message, &run, job.cert, Some(&gnupg))?;
+            boundaries
+                .lock()
+                .unwrap()
+                .insert(boundary)
+                .then_some(())
+                .ok_or("a boundary came twice".to_owned())
+        },
+    );
+}
+
+#[test]
+fn fixtures_in_every_form() {
+    check(&matrix(&fixtures::mails("mails"), &Variant::ALL, &CERTS), &[]);
+}
+
+#[test]
+fn fixtures_to_two_subkeys_open_with_both() {
+    // rPGP tries the first key that fits, gpg all of them; that both subkeys are addressed is seen in the packets.
+    let mails = fixtures::mails("mails");
+    for cert in ["two-subkeys", "two-subkeys-v6"] {
+        check(&matrix(&mails[..5], &[Variant::AsStored], &[cert]), &[]);
+    }
+}
+
+#[test]
+fn corpus_as_stored_and_crlf() {
+    let Some(mails) = fixtures::corpus() else { return };
+    check(&matrix(&mails, &[Variant::AsStored, Variant::Crlf], &["curve25519"]), &ENCRYPTED);
+}
+
+#[test]
+#[ignore = "some minutes: every corpus mail in every form to every kind of certificate"]
+fn corpus_in_every_form() {
+    let Some(mails) = fixtures::corpus() else { return };
+    check(&matrix(&mails, &Variant::ALL, &CERTS), &ENCRYPTED);
+}
+
+/// The exceptions above rest on the mails themselves: each is multipart/encrypted, and no other mail of the corpus is.
+#[test]
+fn the_corpus_exceptions_are_encrypted() {
+    let Some(mails) = fixtures::corpus() else { return };
+    let claims: Vec<&str> = mails
+        .iter()
+        .filter(|mail| {
+            let header = header::split(&mail.bytes);
+            let kinds = header.items.iter().filter(|item| item.is("content-type")).map(header::Item::value);
+            let kinds = kinds.collect::<String>().to_lowercase();
+            let body = header.body.windows(27).any(|window| window == b"-----BEGIN PGP MESSAGE-----");
+            body && kinds.starts_with("multipart/encrypted") || kinds.contains("pkcs7-mime")
+        })
+        .map(|mail| mail.name.as_str())
+        .collect();
+    assert_eq!(claims, ENCRYPTED);
+}

@@ -1,0 +1,190 @@
+//! Decrypts by implementations that did not write the message: GnuPG and rPGP; Sequoia as the second one for v6.
+
+use std::{
+    collections::HashMap,
+    fs,
+    io::{Read, Write},
+    process::{Command, Stdio},
+    sync::OnceLock,
+};
+
+use pgp::{
+    composed::{Deserializable, Message, SignedSecretKey},
+    types::Password,
+};
+use sequoia_openpgp::{
+    Cert, KeyHandle, Result,
+    crypto::{KeyPair, SessionKey},
+    packet::{PKESK, SKESK},
+    parse::{
+        Parse,
+        stream::{DecryptionHelper, DecryptorBuilder, MessageStructure, VerificationHelper},
+    },
+    policy::StandardPolicy,
+    types::SymmetricAlgorithm,
+};
+
+use super::fixtures::{folder, secret};
+
+/// A GnuPG home of its own with every secret key of the fixtures that GnuPG 2.2 can read.
+#[derive(Debug)]
+pub struct GnuPg {
+    home: tempfile::TempDir,
+}
+
+impl GnuPg {
+    pub fn new() -> Self {
+        let gnupg = Self { home: tempfile::tempdir().unwrap() };
+        for entry in fs::read_dir(folder("certs")).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if name.ends_with(".sec.pgp") && !name.contains("v6") {
+                let output = gnupg.command().arg("--import").arg(&path).output().expect("gpg is installed");
+                assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+            }
+        }
+        gnupg
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("gpg");
+        command.arg("--homedir").arg(self.home.path()).args(["--batch", "--quiet", "--no-tty"]);
+        command
+    }
+
+    /// The plaintext, if gpg is content with the message in every respect.
+    pub fn decrypt(&self, armor: &[u8]) -> std::result::Result<Vec<u8>, String> {
+        self.run(&["--decrypt"], armor)
+    }
+
+    /// Encrypts `data` to a certificate of the fixtures.
+    pub fn encrypt(&self, name: &str, data: &[u8]) -> Vec<u8> {
+        let to = format!("{name}@example.org");
+        self.run(
+            &["--armor", "--trust-model", "always", "--compress-algo", "none", "-r", &to, "--encrypt"],
+            data,
+        )
+        .unwrap()
+    }
+
+    fn run(&self, options: &[&str], input: &[u8]) -> std::result::Result<Vec<u8>, String> {
+        let mut child = self
+            .command()
+            .args(options)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("gpg is installed");
+        let mut stdin = child.stdin.take().unwrap();
+        let output = std::thread::scope(|scope| {
+            // gpg closes its input early when it dislikes what it reads; its exit status tells.
+            scope.spawn(move || drop(stdin.write_all(input)));
+            child.wait_with_output().unwrap()
+        });
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        if !output.status.success() || stderr.contains("WARNING") {
+            return Err(format!("gpg, {}: {stderr}", output.status));
+        }
+        Ok(output.stdout)
+    }
+}
+
+impl Drop for GnuPg {
+    fn drop(&mut self) {
+        // The agent would outlive its home.
+        drop(Command::new("gpgconf").arg("--homedir").arg(self.home.path()).args(["--kill", "all"]).status());
+    }
+}
+
+/// A literal packet's content.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Opened {
+    pub file_name: Vec<u8>,
+    pub data: Vec<u8>,
+}
+
+/// Opens an armoured message with rPGP and the secret key of a fixture.
+pub fn rpgp(name: &str, armor: &[u8]) -> std::result::Result<Opened, String> {
+    let key = rpgp_key(name);
+    let (message, _) =
+        Message::from_armor(armor).map_err(|error| format!("rPGP cannot parse it: {error}"))?;
+    if !message.is_encrypted() {
+        return Err("rPGP: not encrypted".to_owned());
+    }
+    let mut message = message
+        .decrypt(&Password::empty(), key)
+        .map_err(|error| format!("rPGP cannot decrypt it: {error}"))?;
+    if message.is_compressed() {
+        message = message.decompress().map_err(|error| format!("rPGP cannot decompress it: {error}"))?;
+    }
+    let header = message.literal_data_header().ok_or("rPGP: no literal packet inside")?;
+    let file_name = header.file_name().to_vec();
+    // Integrity is checked at the end of the data.
+    let data = message.as_data_vec().map_err(|error| format!("rPGP, reading: {error}"))?;
+    Ok(Opened { file_name, data })
+}
+
+fn rpgp_key(name: &str) -> &'static SignedSecretKey {
+    static KEYS: OnceLock<HashMap<String, SignedSecretKey>> = OnceLock::new();
+    let keys = KEYS.get_or_init(|| {
+        ["curve25519", "rsa3072", "two-subkeys", "v6", "two-subkeys-v6", "expired", "expired-subkeys"]
+            .into_iter()
+            .map(|name| {
+                let (key, _) =
+                    SignedSecretKey::from_reader_single(fs::File::open(secret(name)).unwrap()).unwrap();
+                (name.to_owned(), key)
+            })
+            .collect()
+    });
+    &keys[name]
+}
+
+/// Opens an armoured message with Sequoia and the secret key of a fixture.
+pub fn sequoia(name: &str, armor: &[u8]) -> std::result::Result<Vec<u8>, String> {
+    let helper = Helper { cert: Cert::from_file(secret(name)).unwrap() };
+    let policy = StandardPolicy::new();
+    let mut data = Vec::new();
+    DecryptorBuilder::from_bytes(armor)
+        .and_then(|builder| builder.with_policy(&policy, None, helper))
+        .and_then(|mut reader| Ok(reader.read_to_end(&mut data)?))
+        .map_err(|error| format!("Sequoia: {error:#}"))?;
+    Ok(data)
+}
+
+struct Helper {
+    cert: Cert,
+}
+
+impl VerificationHelper for Helper {
+    fn get_certs(&mut self, _: &[KeyHandle]) -> Result<Vec<Cert>> {
+        Ok(Vec::new())
+    }
+
+    fn check(&mut self, _: MessageStructure<'_>) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl DecryptionHelper for Helper {
+    fn decrypt(
+        &mut self,
+        pkesks: &[PKESK],
+        _: &[SKESK],
+        algorithm: Option<SymmetricAlgorithm>,
+        decrypt: &mut dyn FnMut(Option<SymmetricAlgorithm>, &SessionKey) -> bool,
+    ) -> Result<Option<Cert>> {
+        for key in self.cert.keys().unencrypted_secret() {
+            let mut pair: KeyPair = key.key().clone().into_keypair()?;
+            for pkesk in pkesks {
+                if pkesk
+                    .decrypt(&mut pair, algorithm)
+                    .is_some_and(|(algorithm, key)| decrypt(algorithm, &key))
+                {
+                    return Ok(Some(self.cert.clone()));
+                }
+            }
+        }
+        Err(std::io::Error::other("no key fits").into())
+    }
+}
