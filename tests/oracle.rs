@@ -9,7 +9,7 @@ mod support;
 use std::{collections::HashSet, sync::Mutex};
 
 use support::{
-    filter::filter,
+    filter::{Run, filter},
     fixtures::{self, Mail},
     header, jobs,
     openers::GnuPg,
@@ -109,4 +109,56 @@ fn the_corpus_exceptions_are_encrypted() {
         .map(|mail| mail.name.as_str())
         .collect();
     assert_eq!(claims, ENCRYPTED);
+}
+
+/// An oracle that nothing fails is none: each of these changes to a sealed message must be seen.
+#[test]
+fn the_oracle_sees_what_is_wrong() {
+    let mail = fixtures::mails("mails").into_iter().find(|mail| mail.name == "nested").unwrap().bytes;
+    let run = filter(&key("curve25519"), &[], &mail);
+    check_run(&mail, &run, "curve25519", None).expect("right as it is");
+    let text = String::from_utf8(run.stdout.clone()).unwrap();
+    let other = filter(&key("curve25519"), &[], b"Subject: another\n\nmessage\n");
+    let other = String::from_utf8(other.stdout).unwrap();
+    let armor = |text: &str| {
+        let (from, to) = (text.find("-----BEGIN").unwrap(), text.find("\n-----END").unwrap());
+        text[from..to].to_owned()
+    };
+
+    let changes = [
+        ("a field lost", text.replacen("Subject: Lunch on Friday\n", "", 1)),
+        ("a field changed", text.replacen("Friday", "friday", 1)),
+        ("a field added", text.replacen("\n\n", "\nX-New: 1\n\n", 1)),
+        (
+            "fields in another order",
+            text.replacen("MIME-Version: 1.0\n", "", 1).replacen("\n\n", "\nMIME-Version: 1.0\n\n", 1),
+        ),
+        ("a second Content-Type", text.replacen("\n\n", "\nContent-Type: text/plain\n\n", 1)),
+        ("a Content-Description", text.replacen("\n\n", "\nContent-Description: x\n\n", 1)),
+        ("text before the parts", text.replacen("\n\n", "\n\nclear\n", 1)),
+        ("text after the parts", format!("{text}clear\n")),
+        (
+            "text after the armour",
+            text.replacen("-----END PGP MESSAGE-----\n", "-----END PGP MESSAGE-----\nclear\n", 1),
+        ),
+        (
+            "text in the armour",
+            text.replacen(
+                "-----BEGIN PGP MESSAGE-----\n",
+                "-----BEGIN PGP MESSAGE-----\nComment: clear\n",
+                1,
+            ),
+        ),
+        ("CRLF", text.replace('\n', "\r\n")),
+        ("one CRLF", text.replacen("Version: 1\n", "Version: 1\r\n", 1)),
+        ("another entity", text.replace(&armor(&text), &armor(&other))),
+        ("another boundary prefix", text.replace("=_mailseal-", "=_mail-seal-")),
+        ("nothing done", String::from_utf8(mail.clone()).unwrap()),
+    ];
+    for (what, changed) in changes {
+        let run = Run { status: Some(0), stdout: changed.into_bytes(), stderr: String::new() };
+        assert!(check_run(&mail, &run, "curve25519", None).is_err(), "unseen: {what}");
+    }
+    let failed = Run { status: Some(75), ..run };
+    assert!(check_run(&mail, &failed, "curve25519", None).is_err(), "unseen: exit 75");
 }

@@ -45,7 +45,13 @@ impl Item<'_> {
 
     /// Whether some reader takes it, or what follows it, for the body.
     pub fn ends_header_for_some(&self) -> bool {
-        self.kind == Kind::Junk || lines(self.bytes).any(|line| content(line).contains(&b'\r'))
+        let broken = || lines(self.bytes).any(|line| content(line).contains(&b'\r'));
+        match self.kind {
+            Kind::Junk => true,
+            // mbox readers want it first, whatever is in it.
+            Kind::FromLine => false,
+            Kind::Field(_) | Kind::Orphan => broken(),
+        }
     }
 
     /// The text after the colon, folds taken out.
@@ -79,11 +85,16 @@ fn kind(line: &[u8], first: bool) -> Kind {
     if first && line.starts_with(b"From ") {
         return Kind::FromLine;
     }
-    match line.iter().position(|&byte| byte == b':') {
-        Some(colon) if colon > 0 && line[..colon].iter().all(|byte| (33..=126).contains(byte)) => {
-            Kind::Field(String::from_utf8_lossy(&line[..colon]).to_ascii_lowercase())
-        }
-        _ => Kind::Junk,
+    let Some(colon) = line.iter().position(|&byte| byte == b':') else { return Kind::Junk };
+    // Old mail has blanks before the colon (RFC 5322, section 4.5), and lenient readers take more than that for MIME
+    // fields: none of it may stay outside. Other fields must be sound to count.
+    let name = line[..colon].trim_ascii_end();
+    let lower = String::from_utf8_lossy(name).to_ascii_lowercase();
+    let sound = colon > 0 && line[..colon].iter().all(|byte| (33..=126).contains(byte));
+    if sound || lower.starts_with("content-") || lower == "mime-version" {
+        Kind::Field(lower)
+    } else {
+        Kind::Junk
     }
 }
 
@@ -116,7 +127,8 @@ mod tests {
             [Kind::FromLine, Kind::Junk, field("a"), Kind::Junk]
         );
         assert_eq!(kinds(b" x\nContent-Type:\r\n"), [Kind::Orphan, field("content-type")]);
-        assert_eq!(kinds(b": x\nX\xf6: y\n"), [Kind::Junk, Kind::Junk]);
+        assert_eq!(kinds(b": x\nX\xf6: y\nTo : z\n"), [Kind::Junk, Kind::Junk, Kind::Junk]);
+        assert_eq!(kinds(b"Content-Type : x\n"), [field("content-type")]);
     }
 
     #[test]

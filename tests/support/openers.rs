@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     fs,
     io::{Read, Write},
+    os::unix::fs::PermissionsExt,
     process::{Command, Stdio},
     sync::OnceLock,
 };
@@ -34,7 +35,9 @@ pub struct GnuPg {
 
 impl GnuPg {
     pub fn new() -> Self {
-        let gnupg = Self { home: tempfile::tempdir().unwrap() };
+        // gpg warns of a home that others can read, and a warning is a failure here.
+        let private = fs::Permissions::from_mode(0o700);
+        let gnupg = Self { home: tempfile::Builder::new().permissions(private).tempdir().unwrap() };
         for entry in fs::read_dir(folder("certs")).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();

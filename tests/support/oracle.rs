@@ -110,6 +110,10 @@ pub fn check_outside<'a>(message: &[u8], sealed: &'a [u8]) -> Result<Sealed<'a>,
     if out.items.iter().filter(|item| item.is_content()).count() != 1 {
         return Err("another Content-* field outside".to_owned());
     }
+    // A kept line that begins with a blank would become a part of ours.
+    if !out.items.iter().any(|item| item.is("content-type") && ours.ends_with(item.bytes)) {
+        return Err("our Content-Type is continued by a line of the message".to_owned());
+    }
     if out.items.iter().take_while(|item| !item.is("content-type")).any(Item::ends_header_for_some) {
         return Err("our Content-Type stands after a line that is no field".to_owned());
     }
