@@ -1,1 +1,57 @@
-//! x
+//! Makes a mail server unable to read the mail it stores.
+//!
+//! Each message is sealed on its way into the mailbox: its entity (the `Content-*` fields and the body) becomes one
+//! OpenPGP message to its owner's certificate, inside RFC 3156's `multipart/encrypted`; the other header fields stay
+//! outside. The server never holds a key that opens it.
+//!
+//! # Bird's eye
+//!
+//! ```text
+//! filter    one delivery: options, deadline, log line                           [edge]
+//!  ├─ keystore    where certificates are found: keystore/{source,safe_file}     [edge]
+//!  ├─ recipients  which of them a message is sealed to; its session key
+//!  │   └─ cert    whether a certificate is fit, and why not
+//!  ├─ opening     the beginning of a message: the whole header, some of the body
+//!  │   ├─ head    header block, fields, line ends
+//!  │   └─ lines   LF, CRLF or both
+//!  ├─ classify    encrypted already? classify/{mime,armor,packets,cms}
+//!  └─ seal        opening + rest -> sealed message
+//!      ├─ envelope    the outer header, the entity's header, the MIME structure
+//!      │   └─ restore what is needed to undo it, inside the ciphertext
+//!      └─ openpgp     the ciphertext: openpgp/{armor,framing,seipd1,literal,compress}
+//! user, config, log, limits, escape, error, exit, cli; process, deadline, log/sink   [edge]
+//! ```
+//!
+//! # Invariants
+//!
+//! - Only exit status 0 means "store this": everything before is discarded by whoever reads. So output may be streamed.
+//! - Plaintext goes out only where nobody asked for a certificate's protection: the user has none, or the message is
+//!   proven to be encrypted. Every doubt is an error.
+//! - Bytes of a message are copied, never rendered again. mail-parser reads what must be understood of MIME.
+//! - Memory is bounded by [`limits`], whatever the size of the message.
+//! - Modules not marked as edges touch no file, environment or clock; they take `impl Read` and `impl Write`.
+//! - Text from a message, a key or a path passes [`escape`] before a terminal or a log.
+
+pub mod cert;
+pub mod classify;
+pub mod cli;
+pub mod config;
+pub mod counted;
+pub mod deadline;
+pub mod envelope;
+pub mod error;
+pub mod escape;
+pub mod exit;
+pub mod filter;
+pub mod head;
+pub mod keystore;
+pub mod limits;
+pub mod lines;
+pub mod log;
+pub mod opening;
+pub mod openpgp;
+pub mod process;
+pub mod recipients;
+pub mod restore;
+pub mod seal;
+pub mod user;

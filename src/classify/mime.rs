@@ -1,0 +1,211 @@
+//! As much of MIME as the proof needs, read strictly: what readers could take in two ways counts as not understood.
+
+use std::borrow::Cow;
+
+use mail_parser::HeaderValue;
+use mail_parser::decoders::quoted_printable::quoted_printable_decode;
+use mail_parser::parsers::MessageStream;
+
+use super::is_harmless_preamble;
+use crate::head::Head;
+use crate::limits;
+
+/// Most parts of a message that could be an encrypted one.
+const PARTS: usize = 3;
+
+/// A Content-Type or Content-Disposition value.
+#[derive(Debug)]
+pub struct ContentType {
+    full: String,
+    attributes: Vec<(String, String)>,
+}
+
+impl ContentType {
+    /// Reads the value of a field; `None` where it is malformed or names an attribute twice.
+    pub fn parse(value: &[u8]) -> Option<Self> {
+        // Comments are read differently by different readers, and a value without its line ending not at all.
+        let value = [value.trim_ascii(), b"\n"].concat();
+        let HeaderValue::ContentType(parsed) = MessageStream::new(&value).parse_content_type() else {
+            return None;
+        };
+        let full = match parsed.subtype() {
+            Some(subtype) => format!("{}/{subtype}", parsed.ctype()),
+            None => parsed.ctype().to_owned(),
+        };
+        let mut attributes: Vec<(String, String)> = Vec::new();
+        for attribute in parsed.attributes().unwrap_or_default() {
+            let name = attribute.name.to_ascii_lowercase();
+            if attributes.iter().any(|(other, _)| *other == name) {
+                return None;
+            }
+            attributes.push((name, attribute.value.clone().into_owned()));
+        }
+        Some(Self { full, attributes })
+    }
+
+    /// Whether it is this type, without regard to case.
+    pub fn is(&self, full: &str) -> bool {
+        self.full.eq_ignore_ascii_case(full)
+    }
+
+    /// The value of the attribute called `name` (in lower case).
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        self.attributes.iter().find(|(other, _)| other == name).map(|(_, value)| &**value)
+    }
+}
+
+/// Content-Transfer-Encoding (RFC 2045, section 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// 7bit, 8bit, binary, or none given.
+    Identity,
+    /// base64.
+    Base64,
+    /// quoted-printable.
+    QuotedPrintable,
+}
+
+/// The message or one part of it.
+#[derive(Debug)]
+pub struct Part<'a> {
+    pub head: Head<'a>,
+    pub content_type: Option<ContentType>,
+    pub encoding: Encoding,
+    pub body: &'a [u8],
+    /// False where `body` is only its beginning.
+    pub whole: bool,
+}
+
+impl<'a> Part<'a> {
+    /// The message itself; `None` where its type or encoding is given twice or cannot be understood.
+    pub fn root(head: Head<'a>, body: &'a [u8], whole: bool) -> Option<Self> {
+        let content_type = match head.count("Content-Type") {
+            0 => None,
+            _ => Some(ContentType::parse(head.only("Content-Type")?)?),
+        };
+        let encoding = match head.count("Content-Transfer-Encoding") {
+            0 => Encoding::Identity,
+            _ => encoding(head.only("Content-Transfer-Encoding")?)?,
+        };
+        Some(Self { head, content_type, encoding, body, whole })
+    }
+
+    /// Whether it is of this type.
+    pub fn is(&self, full: &str) -> bool {
+        self.content_type.as_ref().is_some_and(|content_type| content_type.is(full))
+    }
+
+    /// The parts of this multipart of type `content_type`. `None` where there are too many, where there is text
+    /// before, after or between them that hides something, or where the last one is not ended though the message is
+    /// whole.
+    pub fn parts(&self, content_type: &ContentType) -> Option<Vec<Part<'a>>> {
+        let boundary = content_type.attribute("boundary").filter(|boundary| !boundary.is_empty())?;
+        if self.encoding != Encoding::Identity {
+            return None;
+        }
+        let mut parts = Vec::new();
+        let mut start = None;
+        let mut position = 0;
+        for line in self.body.split_inclusive(|&byte| byte == b'\n') {
+            let here = position;
+            position += line.len();
+            let Some(tail) = line.strip_prefix(b"--").and_then(|line| line.strip_prefix(boundary.as_bytes()))
+            else {
+                continue;
+            };
+            let closing = match tail.trim_ascii() {
+                b"" => false,
+                b"--" => true,
+                _ => return None,
+            };
+            match start {
+                None if closing || !is_harmless_preamble(&self.body[..here]) => return None,
+                None => {}
+                Some(start) => parts.push(Part::inner(without_line_end(&self.body[start..here]), true)?),
+            }
+            if parts.len() > PARTS {
+                return None;
+            }
+            if closing {
+                let blank = self.body[position..].trim_ascii().is_empty();
+                return (self.whole && blank).then_some(parts);
+            }
+            start = Some(position);
+        }
+        if self.whole {
+            return None;
+        }
+        parts.push(Part::inner(&self.body[start?..], false)?);
+        Some(parts)
+    }
+
+    fn inner(bytes: &'a [u8], whole: bool) -> Option<Self> {
+        let (fields_end, body_start) = Head::find_end(bytes, 0)?;
+        if fields_end > limits::PART_HEADER {
+            return None;
+        }
+        let head = Head::new(&bytes[..fields_end], &bytes[fields_end..body_start]);
+        Self::root(head, &bytes[body_start..], whole)
+    }
+
+    /// The body without its transfer encoding; `None` where it holds what does not belong there.
+    pub fn decoded(&self) -> Option<Cow<'a, [u8]>> {
+        match self.encoding {
+            Encoding::Identity => Some(Cow::Borrowed(self.body)),
+            Encoding::Base64 => decode_base64(self.body, self.whole).map(Cow::Owned),
+            Encoding::QuotedPrintable => quoted_printable_decode(self.body).map(Cow::Owned),
+        }
+    }
+}
+
+fn encoding(value: &[u8]) -> Option<Encoding> {
+    Some(match &*value.trim_ascii().to_ascii_lowercase() {
+        b"7bit" | b"8bit" | b"binary" => Encoding::Identity,
+        b"base64" => Encoding::Base64,
+        b"quoted-printable" => Encoding::QuotedPrintable,
+        _ => return None,
+    })
+}
+
+/// Decodes base64 in which nothing stands but its alphabet, blanks and padding at its end. Of a text that is not
+/// `whole`, what does not fill four characters is left off.
+pub fn decode_base64(text: &[u8], whole: bool) -> Option<Vec<u8>> {
+    let mut characters: Vec<u8> = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    if !whole {
+        characters.truncate(characters.len() / 4 * 4);
+    }
+    base64_simd::STANDARD.decode_to_vec(characters).ok()
+}
+
+/// The line ending before a delimiter belongs to the delimiter (RFC 2046, section 5.1.1).
+fn without_line_end(bytes: &[u8]) -> &[u8] {
+    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    bytes.strip_suffix(b"\r").unwrap_or(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ambiguous_types_are_not_understood() {
+        let attribute = |value: &str, name| {
+            ContentType::parse(value.as_bytes()).and_then(|parsed| parsed.attribute(name).map(str::to_owned))
+        };
+        assert_eq!(
+            attribute(" multipart/mixed;\r\n boundary=\"a b\"\r\n", "boundary").as_deref(),
+            Some("a b")
+        );
+        assert_eq!(attribute("multipart/mixed; boundary=a; BOUNDARY=b", "boundary"), None);
+        assert!(ContentType::parse(b"Application/PKCS7-Mime").unwrap().is("application/pkcs7-mime"));
+    }
+
+    #[test]
+    fn base64_hides_no_text() {
+        assert_eq!(decode_base64(b"aGVs\r\nbG8=\n", true).unwrap(), b"hello");
+        assert_eq!(decode_base64(b"aGVs\nbG", false).unwrap(), b"hel");
+        for text in [&b"aGVs!bG8="[..], b"aGVs\nbG", b"aGVsbG8=aGVs", b"-- text --"] {
+            assert_eq!(decode_base64(text, true), None, "{text:?}");
+        }
+    }
+}

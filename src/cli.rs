@@ -1,0 +1,42 @@
+//! What the command lines of the programs have in common: names, exit statuses for usage errors, complaints.
+
+use std::io::Write as _;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::error::Error;
+use crate::escape;
+use crate::exit::Exit;
+
+/// Name of the program that Dovecot runs.
+pub const FILTER: &str = "mailseal-filter";
+
+/// Parses the command line, or ends the process: with 0 after `--help` and `--version`, with 64 and a complaint
+/// otherwise.
+#[must_use]
+pub fn parse<T: Parser>() -> T {
+    T::try_parse().unwrap_or_else(|error| {
+        // Nothing can be done where even this cannot be written.
+        let _ = error.print();
+        match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Ok.leave(),
+            _ => Exit::Usage.leave(),
+        }
+    })
+}
+
+/// Says on standard error what went wrong and where, and on a second line what to do.
+///
+/// Dovecot logs each line without the user's name, so both carry the program's, and the first the user's.
+pub fn complain(program: &str, user: Option<&str>, error: &Error) {
+    let escaped = |text: &str| escape::display(text.as_bytes());
+    let user = user.map(|user| format!("user {}: ", escaped(user))).unwrap_or_default();
+    let text = format!(
+        "{program}: {user}{}\n{program}: hint: {}\n",
+        escaped(&error.to_string()),
+        escaped(&error.hint())
+    );
+    // Nothing can be done where even this cannot be written.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}

@@ -1,0 +1,175 @@
+//! What sealing makes of a header: the outer header with our two fields, the entity's header inside, and the MIME
+//! structure (RFC 3156, section 4) round the ciphertext.
+
+use std::io::{self, Write};
+
+use crate::head::{Head, Kind};
+use crate::lines::{LineEnding, first_ending};
+use crate::restore::Record;
+
+/// Random octets in a boundary: 128 bits.
+pub const BOUNDARY_OCTETS: usize = 16;
+
+/// How one message is wrapped.
+#[derive(Debug)]
+pub struct Envelope<'a> {
+    head: Head<'a>,
+    line_ending: LineEnding,
+    ending: &'static str,
+    place: usize,
+    boundary: String,
+}
+
+impl<'a> Envelope<'a> {
+    /// Wraps the message with this `head`. The boundary is made of `random`; no line of an ASCII armor can hold it,
+    /// because `=_` does not occur there.
+    #[must_use]
+    pub fn new(head: Head<'a>, line_ending: LineEnding, random: [u8; BOUNDARY_OCTETS]) -> Self {
+        let digits: String = random.iter().map(|octet| format!("{octet:02x}")).collect();
+        let ending = first_ending(head.fields());
+        let ending = if head.fields().is_empty() { first_ending(head.separator()) } else { ending };
+        Self { head, line_ending, ending, place: place(head), boundary: format!("=_mailseal-{digits}") }
+    }
+
+    /// The line ending of everything that is written into the message.
+    #[must_use]
+    pub fn ending(&self) -> &'static str {
+        self.ending
+    }
+
+    /// Whether the entity must be written with CRLF for the LF of the message (RFC 3156, section 5).
+    #[must_use]
+    pub fn converts_lines(&self) -> bool {
+        self.line_ending == LineEnding::Lf
+    }
+
+    /// What `decrypt` needs to undo all this.
+    #[must_use]
+    pub fn record(&self) -> Record {
+        Record::of(self.head, self.place, self.line_ending, self.ending, self.adds_type())
+    }
+
+    /// Writes all that comes before the ciphertext.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_before(&self, out: &mut impl Write) -> io::Result<()> {
+        let Self { boundary, ending, .. } = self;
+        let mut items = self.head.items();
+        for item in items.by_ref().take(self.place) {
+            self.write_line(item.raw, out)?;
+        }
+        write!(
+            out,
+            "MIME-Version: 1.0{ending}\
+             Content-Type: multipart/encrypted; protocol=\"application/pgp-encrypted\";{ending}\
+             \tboundary=\"{boundary}\"{ending}"
+        )?;
+        for item in items.filter(|item| !item.kind.is_mime()) {
+            self.write_line(item.raw, out)?;
+        }
+        write!(
+            out,
+            "{ending}\
+             --{boundary}{ending}\
+             Content-Type: application/pgp-encrypted{ending}\
+             Content-Description: PGP/MIME version identification{ending}\
+             {ending}\
+             Version: 1{ending}\
+             {ending}\
+             --{boundary}{ending}\
+             Content-Type: application/octet-stream; name=\"encrypted.asc\"{ending}\
+             Content-Description: OpenPGP encrypted message{ending}\
+             Content-Disposition: inline; filename=\"encrypted.asc\"{ending}\
+             {ending}"
+        )
+    }
+
+    /// Writes all that comes after the ciphertext.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_after(&self, out: &mut impl Write) -> io::Result<()> {
+        let Self { boundary, ending, .. } = self;
+        write!(out, "{ending}--{boundary}--{ending}")
+    }
+
+    /// Writes the entity's header with its empty line, in the message's own line ending.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_entity_header(&self, out: &mut impl Write) -> io::Result<()> {
+        if self.adds_type() {
+            write!(out, "Content-Type: text/plain{}", self.ending)?;
+        }
+        for item in self.head.items().filter(|item| item.kind == Kind::Content) {
+            self.write_line(item.raw, out)?;
+        }
+        match self.head.separator() {
+            [] => out.write_all(self.ending.as_bytes()),
+            separator => out.write_all(separator),
+        }
+    }
+
+    /// Thunderbird puts a header of its own before an entity without Content-Type.
+    fn adds_type(&self) -> bool {
+        self.head.count("Content-Type") == 0
+    }
+
+    /// Writes a line, and ends it where a message that breaks off in its header left it open.
+    fn write_line(&self, raw: &[u8], out: &mut impl Write) -> io::Result<()> {
+        out.write_all(raw)?;
+        if raw.ends_with(b"\n") { Ok(()) } else { out.write_all(self.ending.as_bytes()) }
+    }
+}
+
+/// Before which item our two fields go: the first MIME field, else the end; but never after a line that is no field,
+/// because several readers take what follows such a line for the body.
+fn place(head: Head<'_>) -> usize {
+    head.items().take_while(|item| !item.kind.is_mime() && item.kind != Kind::Malformed).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrapped(fields: &[u8], separator: &[u8]) -> (String, String) {
+        let all = [fields, separator].concat();
+        let envelope = Envelope::new(Head::new(fields, separator), LineEnding::of(&all), [0xab; 16]);
+        let (mut before, mut entity) = (Vec::new(), Vec::new());
+        envelope.write_before(&mut before).unwrap();
+        envelope.write_entity_header(&mut entity).unwrap();
+        let before = String::from_utf8(before).unwrap();
+        let outer = before.split_once(&format!("{0}{0}", envelope.ending())).unwrap().0.to_owned();
+        (
+            outer.replace(OURS, "[ours]").replace(&OURS.replace('\n', "\r\n"), "[ours]"),
+            String::from_utf8(entity).unwrap(),
+        )
+    }
+
+    const OURS: &str = "MIME-Version: 1.0\nContent-Type: multipart/encrypted; protocol=\"application/pgp-encrypted\";\n\
+                        \tboundary=\"=_mailseal-abababababababababababababababab\"";
+
+    #[test]
+    fn fields_go_where_they_belong() {
+        let cases: [(&[u8], &[u8], &str, &str); 7] = [
+            (b"A: b\nContent-Type: x\nC: d\n", b"\n", "A: b\n[ours]\nC: d", "Content-Type: x\n\n"),
+            (b"A: b\r\n", b"\r\n", "A: b\r\n[ours]", "Content-Type: text/plain\r\n\r\n"),
+            (b"A: b\njunk\nContent-Type: x\n", b"\n", "A: b\n[ours]\njunk", "Content-Type: x\n\n"),
+            (
+                b"From x\nmime-version: 1\nA: b\nContent-ID: <i>\n",
+                b"\n",
+                "From x\n[ours]\nA: b",
+                "Content-Type: text/plain\nContent-ID: <i>\n\n",
+            ),
+            (b"A: b", b"", "A: b\n[ours]", "Content-Type: text/plain\n\n"),
+            (b"Content-Type: x", b"", "[ours]", "Content-Type: x\n\n"),
+            (b"", b"\r\n", "[ours]", "Content-Type: text/plain\r\n\r\n"),
+        ];
+        for (fields, separator, outer, entity) in cases {
+            let (found_outer, found_entity) = wrapped(fields, separator);
+            assert_eq!(found_outer, outer, "{fields:?}");
+            assert_eq!(found_entity, entity, "{fields:?}");
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Everything that can go wrong: what failed and where, what to do, and with which exit status.
+//!
+//! `Display` is the first line (what and where), [`Error::hint`] the second (what to do). Both are escaped by whoever
+//! prints them.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::exit::Exit;
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The command line is wrong.
+    #[error("{what}")]
+    Usage {
+        /// What is wrong with it.
+        what: String,
+        /// What to do.
+        hint: String,
+    },
+    /// The configuration file is wrong.
+    #[error("configuration {}: {what}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with the line where that is known.
+        what: String,
+    },
+    /// A delivery as root.
+    #[error("running as root, whose certificates are nobody's")]
+    Root,
+    /// The process could not give up root's rights.
+    #[error("cannot give up root's rights: {what}")]
+    Privileges {
+        /// Which step.
+        what: String,
+    },
+    /// The delivery user's name is unknown, or no name for a file.
+    #[error("the user name {name:?} {what}")]
+    User {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// The user's home is unknown or does not exist.
+    #[error("the home {} {what}", path.display())]
+    Home {
+        /// The home, as far as it is known.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Standard input is empty.
+    #[error("there is no message on standard input")]
+    Empty,
+    /// The header of the message is longer than [`crate::limits::HEADER`].
+    #[error("the header of the message is longer than {} bytes", crate::limits::HEADER)]
+    HeaderTooLong,
+    /// The message could not be read.
+    #[error("cannot read the message: {0}")]
+    Read(#[source] io::Error),
+    /// The message could not be written.
+    #[error("cannot write the message: {0}")]
+    Write(#[source] io::Error),
+    /// The deadline has passed.
+    #[error("not done within {seconds} seconds")]
+    Deadline {
+        /// The deadline.
+        seconds: u64,
+    },
+    /// A key file or key folder is not there, or not to be trusted.
+    #[error("key store {}: {what}", path.display())]
+    KeyStore {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+        /// What to do.
+        hint: String,
+    },
+    /// The user must have a certificate and has none.
+    #[error("the user {user:?} has no certificate")]
+    Missing {
+        /// The user.
+        user: String,
+    },
+    /// The user has certificates, and none may be used.
+    #[error("no usable certificate for {user:?}: {why}")]
+    NoUsableKey {
+        /// The user.
+        user: String,
+        /// The verdict on each.
+        why: String,
+    },
+    /// A recovery certificate may not be used.
+    #[error("the recovery certificate cannot be used: {0}")]
+    Recovery(String),
+    /// Sequoia failed.
+    #[error("OpenPGP: {0:#}")]
+    OpenPgp(#[source] sequoia_openpgp::anyhow::Error),
+}
+
+impl Error {
+    /// The exit status: the only place that tells temporary from permanent.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Usage { .. } => Exit::Usage,
+            Self::Empty | Self::HeaderTooLong => Exit::Message,
+            Self::Config { .. } | Self::Root | Self::Recovery(_) => Exit::Config,
+            Self::Privileges { .. }
+            | Self::User { .. }
+            | Self::Home { .. }
+            | Self::Read(_)
+            | Self::Write(_)
+            | Self::Deadline { .. }
+            | Self::KeyStore { .. }
+            | Self::Missing { .. }
+            | Self::NoUsableKey { .. }
+            | Self::OpenPgp(_) => Exit::Temporary,
+        }
+    }
+
+    /// The short name in the log line.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Usage { .. } => "usage",
+            Self::Config { .. } => "config",
+            Self::Root => "root",
+            Self::Privileges { .. } => "privileges",
+            Self::User { .. } => "user",
+            Self::Home { .. } => "home",
+            Self::Empty => "empty",
+            Self::HeaderTooLong => "header-too-long",
+            Self::Read(_) => "read",
+            Self::Write(_) => "write",
+            Self::Deadline { .. } => "deadline",
+            Self::KeyStore { .. } => "key-store",
+            Self::Missing { .. } => "key-required",
+            Self::NoUsableKey { .. } => "no-usable-key",
+            Self::Recovery(_) => "recovery",
+            Self::OpenPgp(_) => "openpgp",
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Usage { hint, .. } | Self::KeyStore { hint, .. } => hint.clone(),
+            Self::Config { .. } => "mend the file; README describes every setting".into(),
+            Self::Root => "run it as the mail user, or name the certificate with --key".into(),
+            Self::Privileges { .. } => "start it as the mail user, without root among its user ids".into(),
+            Self::User { .. } => "give the delivery user with --user, or set USER".into(),
+            Self::Home { .. } => "give the user's home with --home, or mount it".into(),
+            Self::Empty => "give the whole message on standard input".into(),
+            Self::HeaderTooLong => "such a message is not mail; remove it from the queue".into(),
+            Self::Read(_) => "the sender of the message broke off; deliver it again".into(),
+            Self::Write(_) => {
+                "look for a full disk (mail_temp_dir) or a reader that ended; deliver it again".into()
+            }
+            Self::Deadline { .. } => {
+                "find out what is slow, or raise --deadline and sieve_filter_exec_timeout together".into()
+            }
+            Self::Missing { user } => format!("enrol one: mailseal keys add {user} FILE"),
+            Self::NoUsableKey { user, .. } => {
+                format!("enrol a valid one: mailseal keys add --replace {user} FILE")
+            }
+            Self::Recovery(_) => {
+                "replace the certificate that `recovery` names, or remove it from there".into()
+            }
+            Self::OpenPgp(_) => "deliver it again; if it stays, report it with the certificate".into(),
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The exit status of the programs: a contract with Sieve scripts, cron jobs and tests.
+
+/// Exit status, after `sysexits(3)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Standard output holds the message to store. Nothing else ever means that.
+    Ok = 0,
+    /// The message needs no change, and `--unchanged fail` asked for a failure then; or a check found something.
+    Unchanged = 1,
+    /// The command line is wrong (`EX_USAGE`).
+    Usage = 64,
+    /// The message cannot be sealed (`EX_DATAERR`).
+    Message = 65,
+    /// It may work later, or after an admin's repair (`EX_TEMPFAIL`).
+    Temporary = 75,
+    /// The configuration is wrong (`EX_CONFIG`).
+    Config = 78,
+}
+
+impl Exit {
+    /// Ends the process with this status.
+    pub fn leave(self) -> ! {
+        std::process::exit(self as i32)
+    }
+}
+
+/// The statuses for `--help`.
+pub const HELP: &str = "\
+Exit status:
+   0  standard output holds the message to store; nothing else means that
+   1  the message needs no change (only with --unchanged fail)
+  64  usage
+  65  the message cannot be sealed
+  75  temporary: input or output, memory, key store, deadline, no usable certificate
+  78  configuration";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_are_those_of_the_contract() {
+        let all = [Exit::Ok, Exit::Unchanged, Exit::Usage, Exit::Message, Exit::Temporary, Exit::Config];
+        assert_eq!(all.map(|status| status as u8), [0, 1, 64, 65, 75, 78]);
+        for status in all {
+            assert!(HELP.contains(&format!("\n {:>3}  ", status as u8)), "{status:?} is missing in the help");
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! One delivery: a message from a reader to a writer, sealed or unchanged, with its deadline and its log line.
+//!
+//! This is what `mailseal-filter` does; the program itself only reads its command line.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, BufWriter, Read as _, Write as _};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::classify::classify;
+use crate::cli;
+use crate::config::{Config, WhenMissing};
+use crate::counted::Counted;
+use crate::deadline::Deadline;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::head::Head;
+use crate::keystore;
+use crate::log::sink::Sink;
+use crate::log::{LogLine, Outcome, Target};
+use crate::opening::Opening;
+use crate::openpgp::compress::Compression;
+use crate::process;
+use crate::recipients::{Recipients, Session};
+use crate::seal::{copy, seal};
+use crate::user::User;
+
+/// Bytes that are written at once.
+const PIECE: usize = 64 * 1024;
+
+/// What the command line says about a delivery.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The delivery user.
+    pub user: Option<String>,
+    /// The user's home.
+    pub home: Option<PathBuf>,
+    /// Files with the certificates to seal to; when there are any, none are looked up.
+    pub key_files: Vec<PathBuf>,
+    /// The configuration file, if another than the default.
+    pub config: Option<PathBuf>,
+    /// What an unchanged message gives.
+    pub unchanged: Unchanged,
+    /// How the message is compressed, if not as configured.
+    pub compression: Option<Compression>,
+    /// Pass everything through.
+    pub off: bool,
+    /// Seal even what is encrypted already.
+    pub always: bool,
+    /// The deadline, if not as configured.
+    pub deadline: Option<Duration>,
+    /// Where the log line goes, if not as configured.
+    pub log: Option<Target>,
+}
+
+/// What a message gives that needs no change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Unchanged {
+    /// Itself, and exit status 0.
+    #[default]
+    Copy,
+    /// Nothing, and exit status 1.
+    Fail,
+}
+
+/// Delivers one message from `input` to `output`, logs it, and says what went wrong on standard error.
+#[must_use]
+pub fn run(options: &Options, input: File, output: File) -> Exit {
+    let start = Instant::now();
+    let user = user_name(options);
+    let config = Config::load(options.config.as_deref());
+    let default_target = config.as_ref().map_or(Target::Syslog, |config| config.log.to.clone());
+    let report = Report::new(options.log.as_ref().unwrap_or(&default_target), &user, start);
+
+    let config = match config {
+        Ok(config) => config,
+        Err(error) => return report.failed(&error),
+    };
+    let limit = options.deadline.unwrap_or(config.message.deadline);
+    let expired = Error::Deadline { seconds: limit.as_secs() };
+    let late = report.clone();
+    let deadline = match Deadline::start(start, limit, move || _ = late.failed(&expired)) {
+        Ok(deadline) => deadline,
+        Err(error) => return report.failed(&Error::Read(error)),
+    };
+    let mut delivery =
+        Delivery { options, config: &config, user: &user, report: &report, input: Counted::new(input) };
+    let result = delivery.deliver(output);
+    let _finished = deadline.finish();
+    report.line().bytes_in = delivery.input.total();
+    match result {
+        Ok(outcome) => report.done(outcome, options.unchanged),
+        Err(error) => report.failed(&error),
+    }
+}
+
+struct Delivery<'a> {
+    options: &'a Options,
+    config: &'a Config,
+    user: &'a str,
+    report: &'a Report,
+    input: Counted<File>,
+}
+
+impl Delivery<'_> {
+    fn deliver(&mut self, output: File) -> Result<Outcome, Error> {
+        if process::is_root() && self.options.key_files.is_empty() {
+            return Err(Error::Root);
+        }
+        if self.options.off {
+            return self.pass_unread(output, "off");
+        }
+        let key_start = Instant::now();
+        let recipients = self.recipients()?;
+        self.report.line().key_time = key_start.elapsed();
+        let Some(recipients) = recipients else { return self.pass_unread(output, "no-key") };
+
+        let opening = Opening::read(&mut self.input)?;
+        self.note_message_id(opening.head());
+        let encrypted = classify(opening.head(), opening.body(), opening.is_whole());
+        if let Some(encrypted) = encrypted.filter(|_| !self.options.always) {
+            return self.pass(opening.bytes(), output, encrypted.name());
+        }
+        let key_start = Instant::now();
+        let session = recipients.session(self.user)?;
+        self.report.line().key_time += key_start.elapsed();
+        self.seal(&opening, &session, output)
+    }
+
+    /// The recipients; `None` for a user who has no certificate and needs none.
+    fn recipients(&self) -> Result<Option<Recipients>, Error> {
+        let keys = &self.config.keys;
+        let (certs, recovery) = if self.options.key_files.is_empty() {
+            let user = User::parse(self.user)?;
+            let certs = keystore::find(&keys.sources, &user, home(self.options).as_deref())?;
+            if certs.is_empty() {
+                let required = keys.require.iter().any(|pattern| user.matches(pattern));
+                if required || keys.missing == WhenMissing::Defer {
+                    return Err(Error::Missing { user: self.user.into() });
+                }
+                return Ok(None);
+            }
+            (certs, read_all(&keys.recovery).map_err(|error| Error::Recovery(error.to_string()))?)
+        } else {
+            (read_all(&self.options.key_files)?, Vec::new())
+        };
+        Recipients::choose(self.user, &certs, &recovery, keys.expired, SystemTime::now()).map(Some)
+    }
+
+    fn seal(&mut self, opening: &Opening, session: &Session, output: File) -> Result<Outcome, Error> {
+        let compression = self.options.compression.unwrap_or(self.config.message.compression);
+        {
+            let mut line = self.report.line();
+            line.warnings.clone_from(&session.warnings);
+            line.key_ids.clone_from(&session.key_ids);
+            line.format = Some(session.format);
+        }
+        let mut output = BufWriter::with_capacity(PIECE, Counted::new(output));
+        seal(opening, &mut self.input, &mut output, session, compression)?;
+        let output = output.into_inner().map_err(|error| Error::Write(error.into_error()))?;
+        self.report.line().bytes_out = output.total();
+        close(output.into_inner())?;
+        Ok(Outcome::Sealed)
+    }
+
+    /// Passes on a message of which `read` has been read.
+    fn pass(&mut self, read: &[u8], mut output: File, reason: &'static str) -> Result<Outcome, Error> {
+        self.report.line().reason = Some(reason);
+        if self.options.unchanged == Unchanged::Fail {
+            // Whoever writes the message need not notice that nobody wants it.
+            copy(&mut self.input, &mut io::sink())?;
+            return Ok(Outcome::Unchanged);
+        }
+        output.write_all(read).map_err(Error::Write)?;
+        let mut output = Counted::new(output);
+        copy(&mut self.input, &mut output)?;
+        self.report.line().bytes_out = read.len() as u64 + output.total();
+        close(output.into_inner())?;
+        Ok(Outcome::Unchanged)
+    }
+
+    /// Passes on a message of which nothing need be known, but its Message-ID for the log.
+    fn pass_unread(&mut self, output: File, reason: &'static str) -> Result<Outcome, Error> {
+        let mut beginning = Vec::with_capacity(PIECE);
+        (&mut self.input).take(PIECE as u64).read_to_end(&mut beginning).map_err(Error::Read)?;
+        if beginning.is_empty() {
+            return Err(Error::Empty);
+        }
+        let (fields_end, _) = Head::find_end(&beginning, 0).unwrap_or((beginning.len(), beginning.len()));
+        self.note_message_id(Head::new(&beginning[..fields_end], b""));
+        self.pass(&beginning, output, reason)
+    }
+
+    fn note_message_id(&self, head: Head<'_>) {
+        if self.config.log.msgid {
+            let id = head.items().find_map(|item| item.value_of("Message-ID"));
+            self.report.line().message_id = Some(id.unwrap_or_default().trim_ascii().to_vec());
+        }
+    }
+}
+
+/// The log line of this delivery and the place it goes to; the deadline may have to write it.
+#[derive(Clone)]
+struct Report {
+    sink: Arc<Mutex<Sink>>,
+    line: Arc<Mutex<LogLine>>,
+    start: Instant,
+}
+
+impl Report {
+    fn new(target: &Target, user: &str, start: Instant) -> Self {
+        let line = LogLine { user: user.into(), ..LogLine::default() };
+        let sink = Sink::open(target, cli::FILTER);
+        Self { sink: Arc::new(Mutex::new(sink)), line: Arc::new(Mutex::new(line)), start }
+    }
+
+    /// The line, to add what is known now.
+    fn line(&self) -> MutexGuard<'_, LogLine> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn done(&self, outcome: Outcome, unchanged: Unchanged) -> Exit {
+        self.write(outcome);
+        match (outcome, unchanged) {
+            (Outcome::Unchanged, Unchanged::Fail) => Exit::Unchanged,
+            _ => Exit::Ok,
+        }
+    }
+
+    fn failed(&self, error: &Error) -> Exit {
+        {
+            let mut line = self.line();
+            line.reason = Some(error.reason());
+            cli::complain(cli::FILTER, Some(&line.user), error);
+        }
+        self.write(Outcome::Deferred);
+        error.exit()
+    }
+
+    fn write(&self, outcome: Outcome) {
+        let mut line = self.line();
+        line.outcome = outcome;
+        if outcome == Outcome::Deferred {
+            line.bytes_out = 0;
+        }
+        line.time = self.start.elapsed();
+        self.sink.lock().unwrap_or_else(PoisonError::into_inner).write(&line);
+    }
+}
+
+/// The user as given, as Dovecot says, or as the system knows the effective user; empty where nobody knows.
+fn user_name(options: &Options) -> String {
+    let from_system = || {
+        let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten();
+        user.map(|user| user.name).unwrap_or_default()
+    };
+    options
+        .user
+        .clone()
+        .or_else(|| std::env::var_os("USER").map(|name| name.to_string_lossy().into_owned()))
+        .unwrap_or_else(from_system)
+}
+
+fn home(options: &Options) -> Option<PathBuf> {
+    let from_environment =
+        || std::env::var_os("HOME").filter(|home| *home != OsString::new()).map(PathBuf::from);
+    options.home.clone().or_else(from_environment)
+}
+
+fn read_all(paths: &[PathBuf]) -> Result<Vec<sequoia_openpgp::Cert>, Error> {
+    let mut certs = Vec::new();
+    for path in paths {
+        certs.extend(keystore::read_named(path)?);
+    }
+    Ok(certs)
+}
+
+/// Closes `file`: some file systems report only then that what was written is lost.
+fn close(file: File) -> Result<(), Error> {
+    nix::unistd::close(file).map_err(|error| Error::Write(error.into()))
+}

@@ -1,0 +1,121 @@
+//! [edge] Where certificates are found.
+//!
+//! "No certificate" is the only thing that lets mail through in clear, so it means only this: outside the user's home,
+//! the last component of a configured path does not exist in a folder that does; below the home, something is not
+//! there and the home itself is. All else that keeps a certificate from being found is an error.
+//!
+//! Whether a certificate may be used is [`crate::cert`]'s business.
+
+pub mod safe_file;
+pub mod source;
+
+use std::path::Path;
+
+use sequoia_openpgp::Cert;
+use sequoia_openpgp::cert::CertParser;
+use sequoia_openpgp::parse::Parse as _;
+
+use self::source::{Kind, Place, Source};
+use crate::error::Error;
+use crate::limits;
+use crate::user::User;
+
+/// The certificates of `user` in the first of `sources` that has one; empty when none has.
+///
+/// # Errors
+/// [`Error::KeyStore`], [`Error::Home`] and [`Error::User`] when a source cannot be asked: a later one is not asked
+/// then, because the answer of the first is not known.
+pub fn find(sources: &[Source], user: &User, home: Option<&Path>) -> Result<Vec<Cert>, Error> {
+    for source in sources {
+        let place = source.path.place(user, home)?;
+        let certs = match source.kind {
+            Kind::File => safe_file::read(&place)?.map(|bytes| parse(&bytes, &place.path)).transpose()?,
+            Kind::Dir => find_in_folder(&place)?,
+        };
+        if let Some(certs) = certs {
+            return Ok(certs);
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// The certificates in the file that an admin named.
+///
+/// # Errors
+/// [`Error::KeyStore`] also when the file does not exist.
+pub fn read_named(path: &Path) -> Result<Vec<Cert>, Error> {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
+    match safe_file::read(&Place { path: absolute, home: None })? {
+        Some(bytes) => parse(&bytes, path),
+        None => Err(Error::KeyStore {
+            path: path.into(),
+            what: "there is no such file".into(),
+            hint: "name a file with the certificate".into(),
+        }),
+    }
+}
+
+fn find_in_folder(place: &Place) -> Result<Option<Vec<Cert>>, Error> {
+    let Some(files) = safe_file::list(place)? else { return Ok(None) };
+    let mut certs = Vec::new();
+    for path in files {
+        let file = Place { path, home: place.home.clone() };
+        if let Some(bytes) = safe_file::read(&file)? {
+            certs.extend(parse(&bytes, &file.path)?);
+        }
+    }
+    match (certs.is_empty(), &place.home) {
+        (false, _) => Ok(Some(certs)),
+        (true, Some(_)) => Ok(None),
+        // It may be the mount point of a store that is not mounted.
+        (true, None) => Err(Error::KeyStore {
+            path: place.path.clone(),
+            what: "the folder holds no certificate".into(),
+            hint: "mount it; to have no certificate for a user, remove the user's folder".into(),
+        }),
+    }
+}
+
+/// Reads one or more certificates, binary or armored, several armors one after the other included.
+///
+/// # Errors
+/// [`Error::KeyStore`] when there is none, when one is broken or holds a secret key, and when there are more than
+/// [`limits::KEY_FILE_CERTIFICATES`].
+pub fn parse(bytes: &[u8], path: &Path) -> Result<Vec<Cert>, Error> {
+    let failed = |what: String, hint: &str| Error::KeyStore { path: path.into(), what, hint: hint.into() };
+    let mut certs = Vec::new();
+    for block in blocks(bytes) {
+        for cert in CertParser::from_bytes(block)
+            .map_err(|error| failed(format!("no certificate: {error}"), "put an OpenPGP certificate there"))?
+        {
+            let cert = cert.map_err(|error| {
+                failed(format!("no valid certificate: {error}"), "export the certificate again")
+            })?;
+            if cert.is_tsk() {
+                let hint =
+                    "put only the public key there (gpg --export), and treat the secret key as exposed";
+                return Err(failed(format!("{}: it holds a secret key", cert.fingerprint()), hint));
+            }
+            certs.push(cert);
+            if certs.len() > limits::KEY_FILE_CERTIFICATES {
+                let what = format!("it holds more than {} certificates", limits::KEY_FILE_CERTIFICATES);
+                return Err(failed(what, "leave only the certificates of one user there"));
+            }
+        }
+    }
+    if certs.is_empty() {
+        return Err(failed("it holds no certificate".into(), "put an OpenPGP certificate there"));
+    }
+    Ok(certs)
+}
+
+/// The armors in a text, each of which sequoia reads for itself; binary data in one piece.
+fn blocks(bytes: &[u8]) -> Vec<&[u8]> {
+    const BEGIN: &[u8] = b"-----BEGIN PGP ";
+    let mut starts: Vec<usize> = memchr::memmem::find_iter(bytes, BEGIN).collect();
+    if starts.is_empty() || bytes.first().is_some_and(|first| first & 0x80 != 0) {
+        return vec![bytes];
+    }
+    starts.push(bytes.len());
+    starts.windows(2).map(|pair| &bytes[pair[0]..pair[1]]).collect()
+}

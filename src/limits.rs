@@ -1,0 +1,41 @@
+//! Every limit of the program in one place, with what happens beyond it.
+
+/// Longest header block, in bytes. A message whose header is longer cannot be sealed: exit 65.
+pub const HEADER: usize = 4 * 1024 * 1024;
+
+/// How many bytes of the body are looked at before the first byte is written: to tell which line ending the
+/// message has, and whether it is encrypted already. What lies beyond is taken to be like the beginning.
+pub const LOOK_AHEAD: usize = 1024 * 1024;
+
+/// Longest preamble of an encrypted message that counts as such, in bytes; beyond, the message is sealed.
+pub const PREAMBLE: usize = 200;
+
+/// Most lines of such a preamble.
+pub const PREAMBLE_LINES: usize = 2;
+
+/// Most armor header lines (`Version:`, `Comment:`) of an armored message that counts as encrypted.
+pub const ARMOR_HEADERS: usize = 10;
+
+/// Most bytes of those armor header lines together.
+pub const ARMOR_HEADER_BYTES: usize = 1024;
+
+/// Most bytes of the header of one MIME part of an encrypted message.
+pub const PART_HEADER: usize = 4096;
+
+/// Deepest nesting that the S/MIME check follows before it takes the message for clear.
+pub const CMS_DEPTH: usize = 16;
+
+/// Largest key file that a delivery reads, in bytes; a larger one is refused: exit 75.
+pub const KEY_FILE: u64 = 1024 * 1024;
+
+/// Most certificates in one key file.
+pub const KEY_FILE_CERTIFICATES: usize = 64;
+
+/// Longest user name, in bytes. With `.pgp` behind it, it must still be a file name.
+pub const USER_NAME: usize = 200;
+
+/// Longest file name in an OpenPGP literal data packet (RFC 9580, section 5.9: one octet of length).
+pub const LITERAL_NAME: usize = 255;
+
+/// Longest value in a log line, in bytes.
+pub const LOG_VALUE: usize = 256;

@@ -1,0 +1,107 @@
+//! Line endings: which one a message has, and LF to CRLF on the way into the entity.
+
+use std::io::{self, Write};
+
+use memchr::{memchr, memchr_iter};
+
+/// The line ending of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineEnding {
+    /// Every line ends with LF, or there is only one line.
+    Lf,
+    /// Every line ends with CRLF.
+    Crlf,
+    /// Both occur.
+    Mixed,
+}
+
+impl LineEnding {
+    /// The line ending of `text`.
+    #[must_use]
+    pub fn of(text: &[u8]) -> Self {
+        let (mut lf, mut crlf) = (false, false);
+        for at in memchr_iter(b'\n', text) {
+            if at > 0 && text[at - 1] == b'\r' {
+                crlf = true;
+            } else {
+                lf = true;
+            }
+            if lf && crlf {
+                return Self::Mixed;
+            }
+        }
+        if crlf { Self::Crlf } else { Self::Lf }
+    }
+}
+
+/// How the first line of `text` ends: what is written into a message takes the same ending.
+#[must_use]
+pub fn first_ending(text: &[u8]) -> &'static str {
+    match memchr(b'\n', text) {
+        Some(at) if at > 0 && text[at - 1] == b'\r' => "\r\n",
+        _ => "\n",
+    }
+}
+
+/// Writes every LF as CRLF, whatever stands before it, so that the way back is exact: each LF loses one CR.
+#[derive(Debug)]
+pub struct ToCrlf<W> {
+    inner: W,
+}
+
+impl<W: Write> ToCrlf<W> {
+    /// Writes to `inner`.
+    pub fn new(inner: W) -> Self {
+        Self { inner }
+    }
+}
+
+impl<W: Write> Write for ToCrlf<W> {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        let mut start = 0;
+        for at in memchr_iter(b'\n', text) {
+            self.inner.write_all(&text[start..at])?;
+            self.inner.write_all(b"\r\n")?;
+            start = at + 1;
+        }
+        self.inner.write_all(&text[start..])?;
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endings_are_told_apart() {
+        use LineEnding::*;
+        let cases: [(&[u8], LineEnding); 6] = [
+            (b"a\nb\n", Lf),
+            (b"a\r\nb\r\n", Crlf),
+            (b"a\r\nb\n", Mixed),
+            (b"a\rb\n", Lf),
+            (b"", Lf),
+            (b"\n", Lf),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(LineEnding::of(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn every_lf_becomes_crlf_in_pieces_of_any_size() {
+        let text = b"a\n\nb\r\n\rc\n";
+        for size in 1..text.len() {
+            let mut out = ToCrlf::new(Vec::new());
+            for piece in text.chunks(size) {
+                out.write_all(piece).unwrap();
+            }
+            assert_eq!(out.inner, b"a\r\n\r\nb\r\r\n\rc\r\n");
+        }
+    }
+}

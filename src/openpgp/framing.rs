@@ -1,0 +1,118 @@
+//! One OpenPGP packet of unknown length: header and partial body lengths (RFC 9580, sections 4.2.1.4 and 4.2.2).
+
+use std::io::{self, Write};
+
+/// Size of a partial body, as a power of two: small enough to stay in the first-level caches together with what the
+/// layers round it hold.
+const PARTIAL_BITS: u32 = 14;
+
+/// Bytes of a partial body.
+pub const PARTIAL: usize = 1 << PARTIAL_BITS;
+
+/// Packet types that mailseal writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Tag {
+    /// Compressed Data (RFC 9580, section 5.6).
+    Compressed = 8,
+    /// Literal Data (section 5.9).
+    Literal = 11,
+    /// Symmetrically Encrypted and Integrity Protected Data (section 5.13).
+    Seipd = 18,
+}
+
+/// Writes the body of a packet; [`Packet::finish`] must be called to end it.
+#[derive(Debug)]
+pub struct Packet<W> {
+    inner: W,
+    body: Vec<u8>,
+}
+
+impl<W: Write> Packet<W> {
+    /// Begins a packet on `inner`.
+    ///
+    /// # Errors
+    /// Those of `inner`.
+    pub fn new(mut inner: W, tag: Tag) -> io::Result<Self> {
+        inner.write_all(&[0xc0 | tag as u8])?;
+        Ok(Self { inner, body: Vec::new() })
+    }
+
+    /// Writes the last length and what is left, and gives the writer below back.
+    ///
+    /// # Errors
+    /// Those of the writer below.
+    pub fn finish(mut self) -> io::Result<W> {
+        match self.body.len() {
+            short @ 0..192 => self.inner.write_all(&[short as u8])?,
+            medium @ 192..8384 => {
+                let rest = medium - 192;
+                self.inner.write_all(&[(rest >> 8) as u8 + 192, rest as u8])?;
+            }
+            long => {
+                self.inner.write_all(&[255])?;
+                // At most PARTIAL.
+                self.inner.write_all(&(long as u32).to_be_bytes())?;
+            }
+        }
+        self.inner.write_all(&self.body)?;
+        Ok(self.inner)
+    }
+
+    fn write_partial(&mut self, partial: &[u8]) -> io::Result<()> {
+        self.inner.write_all(&[0xe0 | PARTIAL_BITS as u8])?;
+        self.inner.write_all(partial)
+    }
+}
+
+impl<W: Write> Write for Packet<W> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        // A full body waits for the next octet: the last one must not be partial, and may be empty only if all is.
+        if self.body.len() == PARTIAL && !data.is_empty() {
+            let body = std::mem::take(&mut self.body);
+            self.write_partial(&body)?;
+            self.body = body;
+            self.body.clear();
+        }
+        if self.body.is_empty() && data.len() > PARTIAL {
+            self.write_partial(&data[..PARTIAL])?;
+            return Ok(PARTIAL);
+        }
+        let count = data.len().min(PARTIAL - self.body.len());
+        self.body.extend_from_slice(&data[..count]);
+        Ok(count)
+    }
+
+    /// Does nothing: a partial body cannot be shorter than it is.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sequoia_openpgp::parse::Parse as _;
+    use sequoia_openpgp::{Packet as Parsed, PacketPile};
+
+    use super::*;
+
+    #[test]
+    fn sequoia_reads_every_length_back() {
+        let sizes =
+            [0, 1, 5, 191, 192, 193, 8383, 8384, PARTIAL - 1, PARTIAL, PARTIAL + 1, 3 * PARTIAL, 50_000];
+        for size in sizes {
+            for piece in [1, 777, PARTIAL, usize::MAX] {
+                let data: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
+                let mut packet = Packet::new(Vec::new(), Tag::Literal).unwrap();
+                packet.write_all(b"b\0\0\0\0\0").unwrap();
+                data.chunks(piece.min(size.max(1))).for_each(|part| packet.write_all(part).unwrap());
+                let bytes = packet.finish().unwrap();
+                let pile = PacketPile::from_bytes(&bytes).unwrap();
+                let [Parsed::Literal(literal)] = &pile.children().collect::<Vec<_>>()[..] else {
+                    panic!("{size}: {pile:?}")
+                };
+                assert_eq!(literal.body(), data, "{size} in pieces of {piece}");
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! [edge] What a process does before anything else: it gives up root's rights, and what could leak a message.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{
+    Gid, Uid, close, getegid, geteuid, getgroups, getresgid, getresuid, setegid, seteuid, setgroups,
+    setresgid, setresuid,
+};
+
+use crate::error::Error;
+
+/// The first descriptor that is not a standard one.
+const FIRST_OTHER: i32 = 3;
+
+/// Gives up root where the process has it beside its effective user, closes what the caller left open, and makes sure
+/// that no file it writes can be read by others and no core dump is written.
+///
+/// # Errors
+/// [`Error::Privileges`] when one step fails: the process must not touch a message then.
+pub fn harden() -> Result<(), Error> {
+    drop_privileges()?;
+    close_inherited();
+    umask(Mode::from_bits_truncate(0o077));
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(|error| failed("no limit for core dumps", error))?;
+    // After the descriptors: from here on the process cannot read its own entries under /proc.
+    #[cfg(target_os = "linux")]
+    nix::sys::prctl::set_dumpable(false).map_err(|error| failed("cannot be made undumpable", error))?;
+    Ok(())
+}
+
+/// Whether the process delivers as root.
+#[must_use]
+pub fn is_root() -> bool {
+    geteuid().is_root()
+}
+
+/// Sets all user and group ids to the effective ones, where root is among them.
+///
+/// Dovecot 2.4.0 to 2.4.3 start a filter under LMTP with the real user id 0 and root's groups; `setgroups` is then only
+/// allowed after `seteuid(0)`.
+fn drop_privileges() -> Result<(), Error> {
+    let (user, group) = (geteuid(), getegid());
+    let ids = getresuid().map_err(|error| failed("getresuid", error))?;
+    if user.is_root() || ![ids.real, ids.saved].contains(&Uid::from_raw(0)) {
+        return Ok(());
+    }
+    seteuid(Uid::from_raw(0)).map_err(|error| failed("seteuid(0)", error))?;
+    setgroups(&[group]).map_err(|error| failed("setgroups", error))?;
+    setresgid(group, group, group).map_err(|error| failed("setresgid", error))?;
+    setresuid(user, user, user).map_err(|error| failed("setresuid", error))?;
+    prove_dropped(user, group)
+}
+
+/// Proves that root cannot be regained.
+fn prove_dropped(user: Uid, group: Gid) -> Result<(), Error> {
+    let users = getresuid().map_err(|error| failed("getresuid", error))?;
+    let groups = getresgid().map_err(|error| failed("getresgid", error))?;
+    let others = getgroups().map_err(|error| failed("getgroups", error))?;
+    let as_meant = [users.real, users.effective, users.saved] == [user; 3]
+        && [groups.real, groups.effective, groups.saved] == [group; 3]
+        && others.iter().all(|other| *other == group);
+    let root_again = seteuid(Uid::from_raw(0)).is_ok()
+        || setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0)).is_ok()
+        || !group.as_raw().eq(&0) && setegid(Gid::from_raw(0)).is_ok();
+    if as_meant && !root_again {
+        Ok(())
+    } else {
+        Err(Error::Privileges { what: "the ids are not as they were set".into() })
+    }
+}
+
+/// Closes every descriptor but the standard ones: Dovecot leaves its sockets and the client's connection open.
+fn close_inherited() {
+    let listed: Option<Vec<i32>> =
+        std::fs::read_dir("/proc/self/fd").or_else(|_| std::fs::read_dir("/dev/fd")).ok().map(|entries| {
+            entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+        });
+    let all = || {
+        let limit = nix::sys::resource::getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+        (FIRST_OTHER..i32::try_from(limit).unwrap_or(i32::MAX).min(65_536)).collect()
+    };
+    for descriptor in listed.unwrap_or_else(all).into_iter().filter(|fd| *fd >= FIRST_OTHER) {
+        // The one that listed them is closed already.
+        let _ = close(descriptor);
+    }
+}
+
+fn failed(what: &str, error: nix::Error) -> Error {
+    Error::Privileges { what: format!("{what}: {error}") }
+}
+
+/// Whether standard output was open when the process began. Rust opens `/dev/null` in its place where it was not, and
+/// a message written there is lost.
+#[must_use]
+pub fn stdout_was_open() -> bool {
+    STDOUT_WAS_OPEN.load(Ordering::Relaxed)
+}
+
+static STDOUT_WAS_OPEN: AtomicBool = AtomicBool::new(false);
+
+#[ctor::ctor(unsafe)]
+fn look_at_stdout() {
+    let open = nix::fcntl::fcntl(std::io::stdout(), nix::fcntl::FcntlArg::F_GETFD).is_ok();
+    STDOUT_WAS_OPEN.store(open, Ordering::Relaxed);
+}

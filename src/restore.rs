@@ -1,0 +1,277 @@
+//! What is needed to give back the original message exactly, kept in the file name of the literal data packet.
+//!
+//! The record travels inside the ciphertext, where nobody but the owner reads or changes it:
+//!
+//! ```text
+//! mailseal1;eol=crlf;at=2cc1v;mv=Mime-Version: 1.0 (x);ct=1;end=none
+//! ```
+//!
+//! | field | meaning |
+//! |---|---|
+//! | `eol` | line ending of the original: `lf` (the entity was written with CRLF), `crlf`, `mixed` |
+//! | `at` | the items of the header from the place of our two fields on: a number of kept ones, `c` a `Content-*` field taken from the entity in order, `v` a MIME-Version field. What follows the last letter is kept |
+//! | `mv` | the MIME-Version fields in order, `,` between them, each without its line ending when that is the message's; an empty one is `MIME-Version: 1.0` |
+//! | `ct` | 1: the entity's Content-Type was added |
+//! | `end` | the message ended with its header: `none` no empty line, `cut` not even the last line ended |
+//! | `lost` | 1: the record did not fit; the places and MIME-Version fields are left out |
+//!
+//! Fields with their usual value (`mv` all usual, `ct` 0, no `end`) are left out. The program that reads it
+//! believes it only after the message was verified.
+
+use std::fmt::Write as _;
+
+use crate::head::{Head, Kind};
+use crate::limits;
+use crate::lines::LineEnding;
+
+/// What every record begins with: it tells our own messages from those a sender encrypted.
+pub const MARK: &str = "mailseal1";
+
+const USUAL_VERSION: &[u8] = b"MIME-Version: 1.0";
+
+/// How the header of a message ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadEnd {
+    /// With an empty line.
+    EmptyLine,
+    /// With the message; the last line has its ending.
+    None,
+    /// With the message, in the middle of a line.
+    Cut,
+}
+
+/// The record of one message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Line ending of the original.
+    pub line_ending: LineEnding,
+    /// The items from the place of our fields on; `None` where they did not fit.
+    pub places: Option<Vec<Place>>,
+    /// Whether a Content-Type was added to the entity.
+    pub added_type: bool,
+    /// How the header ended.
+    pub end: HeadEnd,
+}
+
+/// One step through the items of the original header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// So many items that the outer header kept.
+    Kept(usize),
+    /// The next `Content-*` field of the entity.
+    Content,
+    /// This MIME-Version field; with its line ending where it is not the message's.
+    MimeVersion(Vec<u8>),
+}
+
+impl Record {
+    /// Describes `head`, whose own new fields stand before item `at` and end their lines with `ending`.
+    #[must_use]
+    pub fn of(head: Head<'_>, at: usize, line_ending: LineEnding, ending: &str, added_type: bool) -> Self {
+        let mut places = Vec::new();
+        let mut kept = 0;
+        for item in head.items().skip(at) {
+            let place = match item.kind {
+                Kind::Content => Place::Content,
+                Kind::MimeVersion => {
+                    Place::MimeVersion(item.raw.strip_suffix(ending.as_bytes()).unwrap_or(item.raw).to_vec())
+                }
+                _ => {
+                    kept += 1;
+                    continue;
+                }
+            };
+            if kept > 0 {
+                places.push(Place::Kept(kept));
+                kept = 0;
+            }
+            places.push(place);
+            if places.len() > limits::LITERAL_NAME {
+                break;
+            }
+        }
+        let end = match (head.separator(), head.fields().last()) {
+            ([_, ..], _) => HeadEnd::EmptyLine,
+            ([], Some(b'\n')) => HeadEnd::None,
+            ([], _) => HeadEnd::Cut,
+        };
+        Self { line_ending, places: Some(places), added_type, end }
+    }
+
+    /// The record as the file name of a literal data packet, at most [`limits::LITERAL_NAME`] bytes. Where it does
+    /// not fit, the places are left out and `lost=1` says so.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let ending = match self.line_ending {
+            LineEnding::Lf => "lf",
+            LineEnding::Crlf => "crlf",
+            LineEnding::Mixed => "mixed",
+        };
+        let mut rest = String::new();
+        if self.added_type {
+            rest.push_str(";ct=1");
+        }
+        match self.end {
+            HeadEnd::EmptyLine => {}
+            HeadEnd::None => rest.push_str(";end=none"),
+            HeadEnd::Cut => rest.push_str(";end=cut"),
+        }
+        if let Some(places) = &self.places {
+            let record = format!("{MARK};eol={ending}{}{rest}", encode_places(places));
+            if record.len() <= limits::LITERAL_NAME {
+                return record;
+            }
+        }
+        format!("{MARK};eol={ending};lost=1{rest}")
+    }
+
+    /// Reads a record back; `None` where `name` is not one of ours.
+    #[must_use]
+    pub fn parse(name: &[u8]) -> Option<Self> {
+        let mut fields = std::str::from_utf8(name).ok()?.split(';');
+        if fields.next()? != MARK {
+            return None;
+        }
+        let (mut line_ending, mut at, mut versions) = (None, None, None);
+        let (mut added_type, mut end) = (false, HeadEnd::EmptyLine);
+        for field in fields {
+            match field.split_once('=')? {
+                ("eol", "lf") => line_ending = Some(LineEnding::Lf),
+                ("eol", "crlf") => line_ending = Some(LineEnding::Crlf),
+                ("eol", "mixed") => line_ending = Some(LineEnding::Mixed),
+                ("at", value) => at = Some(value),
+                ("mv", value) => versions = Some(value),
+                ("ct", "1") => added_type = true,
+                ("end", "none") => end = HeadEnd::None,
+                ("end", "cut") => end = HeadEnd::Cut,
+                ("lost", "1") => {}
+                _ => return None,
+            }
+        }
+        let places = match at {
+            Some(at) => Some(parse_places(at, versions.unwrap_or_default())?),
+            None => None,
+        };
+        Some(Self { line_ending: line_ending?, places, added_type, end })
+    }
+}
+
+fn encode_places(places: &[Place]) -> String {
+    let (mut at, mut versions, mut unusual) = (String::new(), String::new(), false);
+    for place in places {
+        match place {
+            // Writing to a String cannot fail.
+            Place::Kept(count) => _ = write!(at, "{count}"),
+            Place::Content => at.push('c'),
+            Place::MimeVersion(field) => {
+                if at.contains('v') {
+                    versions.push(',');
+                }
+                at.push('v');
+                if field != USUAL_VERSION {
+                    unusual = true;
+                    push_quoted(&mut versions, field);
+                }
+            }
+        }
+    }
+    if unusual { format!(";at={at};mv={versions}") } else { format!(";at={at}") }
+}
+
+fn parse_places(at: &str, versions: &str) -> Option<Vec<Place>> {
+    let mut versions = versions.split(',');
+    let mut places = Vec::new();
+    let mut rest = at;
+    while let Some(first) = rest.chars().next() {
+        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        rest = match first {
+            'c' => {
+                places.push(Place::Content);
+                &rest[1..]
+            }
+            'v' => {
+                let field = unquote(versions.next().unwrap_or_default())?;
+                let usual = field.is_empty();
+                places.push(Place::MimeVersion(if usual { USUAL_VERSION.to_vec() } else { field }));
+                &rest[1..]
+            }
+            _ if digits > 0 => {
+                places.push(Place::Kept(rest[..digits].parse().ok()?));
+                &rest[digits..]
+            }
+            _ => return None,
+        };
+    }
+    Some(places)
+}
+
+/// Percent-encodes what is not printable ASCII or has a meaning in the record.
+fn push_quoted(out: &mut String, field: &[u8]) {
+    for &byte in field {
+        match byte {
+            b'%' | b';' | b',' => _ = write!(out, "%{byte:02X}"),
+            b' '..=b'~' => out.push(char::from(byte)),
+            _ => _ = write!(out, "%{byte:02X}"),
+        }
+    }
+}
+
+fn unquote(text: &str) -> Option<Vec<u8>> {
+    let mut pieces = text.split('%');
+    let mut out = pieces.next()?.as_bytes().to_vec();
+    for piece in pieces {
+        out.push(u8::from_str_radix(piece.get(..2)?, 16).ok()?);
+        out.extend(&piece.as_bytes()[2..]);
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(fields: &[u8], separator: &[u8], at: usize) -> Record {
+        Record::of(Head::new(fields, separator), at, LineEnding::Lf, "\n", false)
+    }
+
+    #[test]
+    fn records_are_short_and_come_back() {
+        let cases: [(Record, &str); 5] = [
+            (record(b"A: b\n", b"\n", 1), "mailseal1;eol=lf;at="),
+            (
+                record(b"A: b\nMIME-Version: 1.0\nB: c\nC: d\nContent-Type: x\nE: f\n", b"\n", 1),
+                "mailseal1;eol=lf;at=v2c",
+            ),
+            (
+                record(b"Mime-Version: 1.0 (a;b,c%)\nMIME-Version: 1.0\nMIME-Version: 2\r\n", b"\n", 0),
+                "mailseal1;eol=lf;at=vvv;mv=Mime-Version: 1.0 (a%3Bb%2Cc%25),,MIME-Version: 2%0D",
+            ),
+            (record(b"Content-Type: x", b"", 0), "mailseal1;eol=lf;at=c;end=cut"),
+            (record(b"Content-Type: x\n", b"", 0), "mailseal1;eol=lf;at=c;end=none"),
+        ];
+        for (record, expected) in cases {
+            assert_eq!(record.encode(), expected);
+            assert_eq!(Record::parse(expected.as_bytes()), Some(record));
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_said_to_be_lost() {
+        let fields = b"MIME-Version: 1.0\nA: b\n".repeat(200);
+        let record = record(&fields, b"\n", 0);
+        assert_eq!(record.encode(), "mailseal1;eol=lf;lost=1");
+        assert_eq!(Record::parse(b"mailseal1;eol=lf;lost=1").unwrap().places, None);
+    }
+
+    #[test]
+    fn other_names_are_not_ours() {
+        for name in [&b""[..], b"encrypted.txt", b"mailseal1", b"mailseal2;eol=lf", b"mailseal1;eol=lf;x=y"] {
+            assert_eq!(Record::parse(name), None, "{name:?}");
+        }
+        for name in
+            ["mailseal1;eol=lf;at=x", "mailseal1;eol=lf;at=v;mv=%G0", "mailseal1;eol=lf;at=v;mv=%\u{e9}"]
+        {
+            assert_eq!(Record::parse(name.as_bytes()), None, "{name:?}");
+        }
+    }
+}

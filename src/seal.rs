@@ -1,0 +1,70 @@
+//! Seals one message: its entity becomes one OpenPGP message inside RFC 3156's `multipart/encrypted`.
+//!
+//! The beginning has been read; the rest is streamed, in constant memory. What the header becomes is
+//! [`crate::envelope`]'s business, the ciphertext [`crate::openpgp`]'s.
+
+use std::io::{self, Read, Write};
+
+use crate::envelope::{BOUNDARY_OCTETS, Envelope};
+use crate::error::Error;
+use crate::lines::ToCrlf;
+use crate::opening::Opening;
+use crate::openpgp::compress::Compression;
+use crate::openpgp::encrypt;
+use crate::recipients::Session;
+
+/// Bytes that are read at once.
+const PIECE: usize = 64 * 1024;
+
+/// Writes the sealed form of the message that begins with `opening` and goes on in `rest`. `out` is not flushed.
+///
+/// # Errors
+/// [`Error::Read`], [`Error::Write`] and [`Error::OpenPgp`]; what was written until then is no message.
+pub fn seal<W: Write + Send + Sync>(
+    opening: &Opening,
+    rest: &mut impl Read,
+    mut out: W,
+    session: &Session,
+    compression: Compression,
+) -> Result<(), Error> {
+    let mut random = [0; BOUNDARY_OCTETS];
+    sequoia_openpgp::crypto::random(&mut random).map_err(Error::OpenPgp)?;
+    let envelope = Envelope::new(opening.head(), opening.line_ending(), random);
+    envelope.write_before(&mut out).map_err(Error::Write)?;
+    let name = envelope.record().encode();
+    let mut out = encrypt(out, envelope.ending(), session, compression, name.as_bytes(), |data| {
+        if envelope.converts_lines() {
+            write_entity(&envelope, opening, rest, &mut ToCrlf::new(data))
+        } else {
+            write_entity(&envelope, opening, rest, data)
+        }
+    })?;
+    envelope.write_after(&mut out).map_err(Error::Write)
+}
+
+fn write_entity(
+    envelope: &Envelope<'_>,
+    opening: &Opening,
+    rest: &mut impl Read,
+    mut data: &mut dyn Write,
+) -> Result<(), Error> {
+    envelope.write_entity_header(&mut data).map_err(Error::Write)?;
+    data.write_all(opening.body()).map_err(Error::Write)?;
+    if opening.is_whole() { Ok(()) } else { copy(rest, data) }
+}
+
+/// Copies `from` to `to` to its end, and tells the errors of the one from those of the other.
+///
+/// # Errors
+/// [`Error::Read`] and [`Error::Write`].
+pub fn copy(from: &mut impl Read, to: &mut (impl Write + ?Sized)) -> Result<(), Error> {
+    let mut piece = vec![0; PIECE];
+    loop {
+        match from.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(count) => to.write_all(&piece[..count]).map_err(Error::Write)?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Error::Read(error)),
+        }
+    }
+}
