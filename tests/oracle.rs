@@ -12,8 +12,8 @@ use support::{
     filter::{Run, filter},
     fixtures::{self, Mail},
     header, jobs,
-    openers::GnuPg,
-    oracle::{check_run, is_unchanged, key},
+    openers::{self, GnuPg},
+    oracle::{check_outside, check_run, is_unchanged, key},
     variants::Variant,
 };
 
@@ -71,12 +71,15 @@ fn fixtures_in_every_form() {
     check(&matrix(&fixtures::mails("mails"), &Variant::ALL, &CERTS), &[]);
 }
 
+/// Each device of a user has its own subkey: either secret key alone must open the message.
 #[test]
-fn fixtures_to_two_subkeys_open_with_both() {
-    // rPGP tries the first key that fits, gpg all of them; that both subkeys are addressed is seen in the packets.
+fn both_subkeys_of_a_certificate_are_addressed() {
     let mails = fixtures::mails("mails");
     for cert in ["two-subkeys", "two-subkeys-v6"] {
         check(&matrix(&mails[..5], &[Variant::AsStored], &[cert]), &[]);
+        let run = filter(&key(cert), &[], &mails[0].bytes);
+        let sealed = check_outside(&mails[0].bytes, &run.stdout).unwrap();
+        assert_eq!(openers::openable_with(cert, sealed.armor), 2, "{cert}");
     }
 }
 

@@ -3,26 +3,22 @@
 use std::{
     collections::HashMap,
     fs,
-    io::{Read, Write},
+    io::{self, Read, Write},
     os::unix::fs::PermissionsExt,
     process::{Command, Stdio},
     sync::OnceLock,
 };
 
+use flate2::read::{DeflateDecoder, ZlibDecoder};
 use pgp::{
     composed::{Deserializable, Message, SignedSecretKey},
     types::Password,
 };
 use sequoia_openpgp::{
-    Cert, KeyHandle, Result,
-    crypto::{KeyPair, SessionKey},
-    packet::{PKESK, SKESK},
-    parse::{
-        Parse,
-        stream::{DecryptionHelper, DecryptorBuilder, MessageStructure, VerificationHelper},
-    },
-    policy::StandardPolicy,
-    types::SymmetricAlgorithm,
+    Cert, Fingerprint, Packet, Result,
+    packet::{Body, CompressedData, PKESK, Signature},
+    parse::{PacketParser, PacketParserBuilder, PacketParserResult, Parse},
+    types::CompressionAlgorithm,
 };
 
 use super::fixtures::{folder, secret};
@@ -143,51 +139,79 @@ fn rpgp_key(name: &str) -> &'static SignedSecretKey {
     &keys[name]
 }
 
-/// Opens an armoured message with Sequoia and the secret key of a fixture.
+/// Opens an armoured message with Sequoia and the secret key of a fixture. Sequoia is built without compression here,
+/// so a compressed packet is taken apart by hand.
 pub fn sequoia(name: &str, armor: &[u8]) -> std::result::Result<Vec<u8>, String> {
-    let helper = Helper { cert: Cert::from_file(secret(name)).unwrap() };
-    let policy = StandardPolicy::new();
-    let mut data = Vec::new();
-    DecryptorBuilder::from_bytes(armor)
-        .and_then(|builder| builder.with_policy(&policy, None, helper))
-        .and_then(|mut reader| Ok(reader.read_to_end(&mut data)?))
-        .map_err(|error| format!("Sequoia: {error:#}"))?;
-    Ok(data)
+    let cert = Cert::from_file(secret(name)).unwrap();
+    open_packets(&cert, armor).map_err(|error| format!("Sequoia: {error:#}"))
 }
 
-struct Helper {
-    cert: Cert,
+/// How many secret subkeys of a fixture can open an armoured message, each alone.
+pub fn openable_with(name: &str, armor: &[u8]) -> usize {
+    openable_by_expiry(name, armor).into_iter().filter(|opens| *opens).count()
 }
 
-impl VerificationHelper for Helper {
-    fn get_certs(&mut self, _: &[KeyHandle]) -> Result<Vec<Cert>> {
-        Ok(Vec::new())
-    }
-
-    fn check(&mut self, _: MessageStructure<'_>) -> Result<()> {
-        Ok(())
-    }
+/// Of each encryption subkey of a fixture, in the order of expiry, whether it can open an armoured message alone.
+pub fn openable_by_expiry(name: &str, armor: &[u8]) -> Vec<bool> {
+    let cert = Cert::from_file(secret(name)).unwrap();
+    let encrypts =
+        |signature: &Signature| signature.key_flags().is_some_and(|flags| flags.for_storage_encryption());
+    let mut keys: Vec<_> = cert.keys().subkeys().filter(|key| key.self_signatures().any(encrypts)).collect();
+    keys.sort_by_key(|key| {
+        key.self_signatures().next().and_then(|binding| binding.key_expiration_time(key.key()))
+    });
+    let only = |wanted: Fingerprint| cert.clone().retain_subkeys(|key| key.key().fingerprint() == wanted);
+    keys.iter().map(|key| open_packets(&only(key.key().fingerprint()), armor).is_ok()).collect()
 }
 
-impl DecryptionHelper for Helper {
-    fn decrypt(
-        &mut self,
-        pkesks: &[PKESK],
-        _: &[SKESK],
-        algorithm: Option<SymmetricAlgorithm>,
-        decrypt: &mut dyn FnMut(Option<SymmetricAlgorithm>, &SessionKey) -> bool,
-    ) -> Result<Option<Cert>> {
-        for key in self.cert.keys().unencrypted_secret() {
-            let mut pair: KeyPair = key.key().clone().into_keypair()?;
-            for pkesk in pkesks {
-                if pkesk
-                    .decrypt(&mut pair, algorithm)
-                    .is_some_and(|(algorithm, key)| decrypt(algorithm, &key))
-                {
-                    return Ok(Some(self.cert.clone()));
+fn open_packets(cert: &Cert, message: &[u8]) -> Result<Vec<u8>> {
+    let (mut pkesks, mut literals, mut compressed) = (Vec::new(), Vec::new(), None);
+    let mut next = PacketParserBuilder::from_bytes(message)?.build()?;
+    while let PacketParserResult::Some(mut parser) = next {
+        match &parser.packet {
+            Packet::SEIP(_) => decrypt(cert, &pkesks, &mut parser)?,
+            Packet::PKESK(pkesk) => pkesks.push(pkesk.clone()),
+            Packet::Literal(_) | Packet::CompressedData(_) => {
+                // Reads to the end, and so checks integrity.
+                parser.buffer_unread_content()?;
+                match &parser.packet {
+                    Packet::Literal(literal) => literals.push(literal.body().to_vec()),
+                    Packet::CompressedData(packet) => compressed = Some(inflate(packet)?),
+                    _ => unreachable!("the packet stays the same"),
                 }
             }
+            _ => {}
         }
-        Err(std::io::Error::other("no key fits").into())
+        next = parser.recurse()?.1;
     }
+    match (literals.pop(), compressed) {
+        (Some(data), None) if literals.is_empty() => Ok(data),
+        (None, Some(inner)) => open_packets(cert, &inner),
+        _ => Err(io::Error::other("not one literal packet").into()),
+    }
+}
+
+fn decrypt(cert: &Cert, pkesks: &[PKESK], parser: &mut PacketParser<'_>) -> Result<()> {
+    for key in cert.keys().unencrypted_secret() {
+        let mut pair = key.key().clone().into_keypair()?;
+        for pkesk in pkesks {
+            if let Some((algorithm, key)) = pkesk.decrypt(&mut pair, None) {
+                return parser.decrypt(algorithm, &key);
+            }
+        }
+    }
+    Err(io::Error::other("no key fits").into())
+}
+
+fn inflate(packet: &CompressedData) -> Result<Vec<u8>> {
+    let Body::Unprocessed(body) = packet.body() else {
+        return Err(io::Error::other("already decompressed").into());
+    };
+    let mut inner = Vec::new();
+    match packet.algo() {
+        CompressionAlgorithm::Zip => DeflateDecoder::new(&body[..]).read_to_end(&mut inner)?,
+        CompressionAlgorithm::Zlib => ZlibDecoder::new(&body[..]).read_to_end(&mut inner)?,
+        other => return Err(io::Error::other(format!("compressed with {other}")).into()),
+    };
+    Ok(inner)
 }
