@@ -81,6 +81,20 @@ pub enum Error {
         /// What to do.
         hint: String,
     },
+    /// A keyring has several certificates for the user, and nobody said which.
+    #[error("several certificates for {address:?}: {fingerprints}")]
+    Ambiguous {
+        /// The address that was looked for.
+        address: String,
+        /// The fingerprints.
+        fingerprints: String,
+    },
+    /// What is to be looked for in a keyring is no address.
+    #[error("{address:?} is no address to look for in a keyring")]
+    Address {
+        /// What `address` in the configuration gives for this user.
+        address: String,
+    },
     /// The user must have a certificate and has none.
     #[error("the user {user:?} has no certificate")]
     Missing {
@@ -110,7 +124,7 @@ impl Error {
         match self {
             Self::Usage { .. } => Exit::Usage,
             Self::Empty | Self::HeaderTooLong => Exit::Message,
-            Self::Config { .. } | Self::Root | Self::Recovery(_) => Exit::Config,
+            Self::Config { .. } | Self::Root | Self::Recovery(_) | Self::Address { .. } => Exit::Config,
             Self::Privileges { .. }
             | Self::User { .. }
             | Self::Home { .. }
@@ -118,6 +132,7 @@ impl Error {
             | Self::Write(_)
             | Self::Deadline { .. }
             | Self::KeyStore { .. }
+            | Self::Ambiguous { .. }
             | Self::Missing { .. }
             | Self::NoUsableKey { .. }
             | Self::OpenPgp(_) => Exit::Temporary,
@@ -140,6 +155,8 @@ impl Error {
             Self::Write(_) => "write",
             Self::Deadline { .. } => "deadline",
             Self::KeyStore { .. } => "key-store",
+            Self::Ambiguous { .. } => "ambiguous",
+            Self::Address { .. } => "address",
             Self::Missing { .. } => "key-required",
             Self::NoUsableKey { .. } => "no-usable-key",
             Self::Recovery(_) => "recovery",
@@ -166,6 +183,10 @@ impl Error {
             Self::Deadline { .. } => {
                 "find out what is slow, or raise --deadline and sieve_filter_exec_timeout together".into()
             }
+            Self::Ambiguous { .. } => {
+                "pin the right one: gpg --export FINGERPRINT | mailseal keys add USER -".into()
+            }
+            Self::Address { .. } => "set `address` in [keys], as \"%{user}@example.org\"".into(),
             Self::Missing { user } => format!("enrol one: mailseal keys add {user} FILE"),
             Self::NoUsableKey { user, .. } => {
                 format!("enrol a valid one: mailseal keys add --replace {user} FILE")

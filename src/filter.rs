@@ -17,7 +17,7 @@ use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::head::Head;
-use crate::keystore;
+use crate::keystore::{self, Found, Request};
 use crate::log::sink::Sink;
 use crate::log::{LogLine, Outcome, Target};
 use crate::opening::Opening;
@@ -104,6 +104,14 @@ struct Delivery<'a> {
     input: Counted<File>,
 }
 
+/// To whom a message goes.
+enum Addressee {
+    /// To a user with certificates.
+    Sealed(Recipients),
+    /// To a user who has none and needs none; with the word for the log.
+    Clear(&'static str),
+}
+
 impl Delivery<'_> {
     fn deliver(&mut self, output: File) -> Result<Outcome, Error> {
         if process::is_root() && self.options.key_files.is_empty() {
@@ -115,7 +123,10 @@ impl Delivery<'_> {
         let key_start = Instant::now();
         let recipients = self.recipients()?;
         self.report.line().key_time = key_start.elapsed();
-        let Some(recipients) = recipients else { return self.pass_unread(output, "no-key") };
+        let recipients = match recipients {
+            Addressee::Sealed(recipients) => recipients,
+            Addressee::Clear(reason) => return self.pass_unread(output, reason),
+        };
 
         let opening = Opening::read(&mut self.input)?;
         self.note_message_id(opening.head());
@@ -129,24 +140,32 @@ impl Delivery<'_> {
         self.seal(&opening, &session, output)
     }
 
-    /// The recipients; `None` for a user who has no certificate and needs none.
-    fn recipients(&self) -> Result<Option<Recipients>, Error> {
+    /// To whom the message goes.
+    fn recipients(&self) -> Result<Addressee, Error> {
         let keys = &self.config.keys;
-        let (certs, recovery) = if self.options.key_files.is_empty() {
-            let user = User::parse(self.user)?;
-            let certs = keystore::find(&keys.sources, &user, home(self.options).as_deref())?;
-            if certs.is_empty() {
-                let required = keys.require.iter().any(|pattern| user.matches(pattern));
-                if required || keys.missing == WhenMissing::Defer {
-                    return Err(Error::Missing { user: self.user.into() });
-                }
-                return Ok(None);
+        let now = SystemTime::now();
+        if !self.options.key_files.is_empty() {
+            let certs = read_all(&self.options.key_files)?;
+            return Recipients::choose(self.user, &certs, &[], keys.expired, now).map(Addressee::Sealed);
+        }
+        let user = &User::parse(self.user)?;
+        let home = home(self.options);
+        let request = Request { user, home: home.as_deref(), address: keys.address.as_ref(), now };
+        let reason = match keystore::find(&keys.sources, &request)? {
+            Found::Certs(certs) => {
+                let recovery =
+                    read_all(&keys.recovery).map_err(|error| Error::Recovery(error.to_string()))?;
+                return Recipients::choose(self.user, &certs, &recovery, keys.expired, now)
+                    .map(Addressee::Sealed);
             }
-            (certs, read_all(&keys.recovery).map_err(|error| Error::Recovery(error.to_string()))?)
-        } else {
-            (read_all(&self.options.key_files)?, Vec::new())
+            Found::NoKey => "no-key",
+            Found::NoMatch => "no-match",
         };
-        Recipients::choose(self.user, &certs, &recovery, keys.expired, SystemTime::now()).map(Some)
+        let required = keys.require.iter().any(|pattern| user.matches(pattern));
+        if required || keys.missing == WhenMissing::Defer {
+            return Err(Error::Missing { user: self.user.into() });
+        }
+        Ok(Addressee::Clear(reason))
     }
 
     fn seal(&mut self, opening: &Opening, session: &Session, output: File) -> Result<Outcome, Error> {

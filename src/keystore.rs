@@ -6,37 +6,112 @@
 //!
 //! Whether a certificate may be used is [`crate::cert`]'s business.
 
+mod cert_d;
+mod gnupg;
+mod keyring;
 pub mod safe_file;
 pub mod source;
+mod wkd;
 
 use std::path::Path;
+use std::time::SystemTime;
 
 use sequoia_openpgp::Cert;
 use sequoia_openpgp::cert::CertParser;
 use sequoia_openpgp::parse::Parse as _;
 
-use self::source::{Kind, Place, Source};
+use self::keyring::Search;
+use self::source::{Kind, Place, Source, Template};
 use crate::error::Error;
 use crate::limits;
 use crate::user::User;
 
-/// The certificates of `user` in the first of `sources` that has one; empty when none has.
+/// Whose certificates are looked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The delivery user.
+    pub user: &'a User,
+    /// The user's home, where it is known.
+    pub home: Option<&'a Path>,
+    /// The address that is looked for in keyrings.
+    pub address: Option<&'a Template>,
+    /// The time at which they must be fit to be chosen among several.
+    pub now: SystemTime,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub enum Found {
+    /// The user's certificates, at least one.
+    Certs(Vec<Cert>),
+    /// None, in no source.
+    NoKey,
+    /// None, although there is a keyring to be searched.
+    NoMatch,
+}
+
+/// The user's certificates in the first of `sources` that has one.
 ///
 /// # Errors
 /// [`Error::KeyStore`], [`Error::Home`] and [`Error::User`] when a source cannot be asked: a later one is not asked
-/// then, because the answer of the first is not known.
-pub fn find(sources: &[Source], user: &User, home: Option<&Path>) -> Result<Vec<Cert>, Error> {
+/// then, because the answer of the first is not known. [`Error::Address`] when a keyring is to be searched for what is
+/// no address; [`Error::Ambiguous`] when it has several certificates for it.
+pub fn find(sources: &[Source], request: &Request<'_>) -> Result<Found, Error> {
+    let mut none = Found::NoKey;
     for source in sources {
-        let place = source.path.place(user, home)?;
+        let place = source.path.place(request.user, request.home)?;
         let certs = match source.kind {
-            Kind::File => safe_file::read(&place)?.map(|bytes| parse(&bytes, &place.path)).transpose()?,
+            Kind::File => {
+                let bytes = safe_file::read(&place, limits::KEY_FILE)?;
+                bytes.map(|bytes| parse(&bytes, &place.path)).transpose()?
+            }
             Kind::Dir => find_in_folder(&place)?,
+            Kind::GnuPg | Kind::CertD | Kind::WkdDir => {
+                let (searched, certs) = find_in_keyring(source.kind, &place, request)?;
+                if searched {
+                    none = Found::NoMatch;
+                }
+                certs
+            }
         };
         if let Some(certs) = certs {
-            return Ok(certs);
+            return Ok(Found::Certs(certs));
         }
     }
-    Ok(Vec::new())
+    Ok(none)
+}
+
+/// Searches a keyring: whether there is one, and what was found.
+fn find_in_keyring(
+    kind: Kind,
+    place: &Place,
+    request: &Request<'_>,
+) -> Result<(bool, Option<Vec<Cert>>), Error> {
+    let template = request.address.ok_or_else(|| Error::Address { address: String::new() })?;
+    let address = template.expand(request.user, request.home)?;
+    if address.rsplit_once('@').is_none_or(|(local, domain)| local.is_empty() || domain.is_empty()) {
+        return Err(Error::Address { address });
+    }
+    let mut search = Search::new(&address, request.now);
+    let searched = match kind {
+        Kind::GnuPg => gnupg::search(place, &mut search)?,
+        Kind::CertD => cert_d::search(place, &mut search)?,
+        Kind::WkdDir => wkd::search(place, &address, &mut search)?,
+        Kind::File | Kind::Dir => false,
+    };
+    if !searched && place.home.is_none() {
+        // A keyring for all users that is not there is a key store out of reach, not a user without a certificate.
+        return Err(Error::KeyStore {
+            path: place.path.clone(),
+            what: "there is no such keyring".into(),
+            hint: "mount it, or correct the key source".into(),
+        });
+    }
+    let certs = search.finish()?;
+    if let (Kind::GnuPg, Some(certs)) = (kind, &certs) {
+        gnupg::refuse_secret_keys(&place.path, certs)?;
+    }
+    Ok((searched, certs))
 }
 
 /// The certificates in the file that an admin named.
@@ -45,7 +120,7 @@ pub fn find(sources: &[Source], user: &User, home: Option<&Path>) -> Result<Vec<
 /// [`Error::KeyStore`] also when the file does not exist.
 pub fn read_named(path: &Path) -> Result<Vec<Cert>, Error> {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
-    match safe_file::read(&Place { path: absolute, home: None })? {
+    match safe_file::read(&Place { path: absolute, home: None }, limits::KEY_FILE)? {
         Some(bytes) => parse(&bytes, path),
         None => Err(Error::KeyStore {
             path: path.into(),
@@ -60,7 +135,7 @@ fn find_in_folder(place: &Place) -> Result<Option<Vec<Cert>>, Error> {
     let mut certs = Vec::new();
     for path in files {
         let file = Place { path, home: place.home.clone() };
-        if let Some(bytes) = safe_file::read(&file)? {
+        if let Some(bytes) = safe_file::read(&file, limits::KEY_FILE)? {
             certs.extend(parse(&bytes, &file.path)?);
         }
     }

@@ -28,6 +28,9 @@ pub const CMS_DEPTH: usize = 16;
 /// Largest key file that a delivery reads, in bytes; a larger one is refused: exit 75.
 pub const KEY_FILE: u64 = 1024 * 1024;
 
+/// Largest keyring that a delivery searches, in bytes; a larger one is refused: exit 75.
+pub const KEYRING: u64 = 64 * 1024 * 1024;
+
 /// Most certificates in one key file.
 pub const KEY_FILE_CERTIFICATES: usize = 64;
 

@@ -17,12 +17,12 @@ const OTHERS_WRITE: u32 = 0o002;
 /// In such a folder nobody replaces the files of others.
 const STICKY: u32 = 0o1000;
 
-/// Reads the file at `place`; `None` when there is none, as [`crate::keystore`] defines that.
+/// Reads the file at `place`, of at most `limit` bytes; `None` when there is none, as [`crate::keystore`] defines that.
 ///
 /// # Errors
 /// [`Error::KeyStore`] when the file or its folder cannot be read or must not be trusted, [`Error::Home`] when the home
 /// is not there.
-pub fn read(place: &Place) -> Result<Option<Vec<u8>>, Error> {
+pub fn read(place: &Place, limit: u64) -> Result<Option<Vec<u8>>, Error> {
     let path = &place.path;
     let folder = path.parent().unwrap_or(Path::new("/"));
     if !check_folder(folder, place.home.as_deref())? {
@@ -36,21 +36,41 @@ pub fn read(place: &Place) -> Result<Option<Vec<u8>>, Error> {
         }
         Err(error) => return Err(unreadable(path, &error)),
     };
+    check(path, &file)?;
+    let mut bytes = Vec::new();
+    file.by_ref().take(limit + 1).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
+    if bytes.len() as u64 > limit {
+        let what = format!("it is larger than {limit} bytes");
+        return Err(refused(path, &what, "enrol it with `mailseal keys add`, which keeps what is needed"));
+    }
+    Ok(Some(bytes))
+}
+
+/// Refuses the open `file` at `path` when it is no regular file or someone else could have written it.
+///
+/// # Errors
+/// [`Error::KeyStore`].
+pub fn check(path: &Path, file: &File) -> Result<(), Error> {
     let metadata = file.metadata().map_err(|error| unreadable(path, &error))?;
     if !metadata.is_file() {
         return Err(refused(path, "it is no regular file", "put a file with the certificate there"));
     }
-    check_rights(path, &metadata)?;
-    let mut bytes = Vec::new();
-    file.by_ref()
-        .take(limits::KEY_FILE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| unreadable(path, &error))?;
-    if bytes.len() as u64 > limits::KEY_FILE {
-        let what = format!("it is larger than {} bytes", limits::KEY_FILE);
-        return Err(refused(path, &what, "enrol it with `mailseal keys add`, which keeps what is needed"));
+    check_rights(path, &metadata)
+}
+
+/// Whether the folder at `place` is there, as [`crate::keystore`] defines that, and fit to hold keys.
+///
+/// # Errors
+/// As [`read`].
+pub fn folder_exists(place: &Place) -> Result<bool, Error> {
+    let parent = place.path.parent().unwrap_or(Path::new("/"));
+    if !is_there(parent, place.home.as_deref())? {
+        return Ok(false);
     }
-    Ok(Some(bytes))
+    match std::fs::metadata(&place.path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        _ => check_folder(&place.path, place.home.as_deref()),
+    }
 }
 
 /// The files in the folder at `place` that may hold certificates, in the order of their names; `None` when the folder
@@ -59,15 +79,10 @@ pub fn read(place: &Place) -> Result<Option<Vec<u8>>, Error> {
 /// # Errors
 /// As [`read`].
 pub fn list(place: &Place) -> Result<Option<Vec<PathBuf>>, Error> {
-    let folder = &place.path;
-    let parent = folder.parent().unwrap_or(Path::new("/"));
-    if !is_there(parent, place.home.as_deref())? {
+    if !folder_exists(place)? {
         return Ok(None);
     }
-    match std::fs::metadata(folder) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        _ => check_folder(folder, place.home.as_deref())?,
-    };
+    let folder = &place.path;
     let mut files = Vec::new();
     let entries = std::fs::read_dir(folder).map_err(|error| unreadable(folder, &error))?;
     for entry in entries {
@@ -161,6 +176,10 @@ mod tests {
         Place { path: path.into(), home: None }
     }
 
+    fn read_small(place: &Place) -> Result<Option<Vec<u8>>, Error> {
+        read(place, limits::KEY_FILE)
+    }
+
     fn chmod(path: &Path, mode: u32) {
         fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
     }
@@ -168,21 +187,21 @@ mod tests {
     #[test]
     fn only_a_missing_last_component_is_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(read(&place(&dir.path().join("x.pgp"))).unwrap(), None);
-        assert!(read(&place(&dir.path().join("no/x.pgp"))).is_err());
+        assert_eq!(read_small(&place(&dir.path().join("x.pgp"))).unwrap(), None);
+        assert!(read_small(&place(&dir.path().join("no/x.pgp"))).is_err());
         assert_eq!(list(&place(&dir.path().join("no"))).unwrap(), None);
         assert!(list(&place(&dir.path().join("no/keys"))).is_err());
-        assert!(read(&place(&dir.path().join("x/../y/z"))).is_err());
+        assert!(read_small(&place(&dir.path().join("x/../y/z"))).is_err());
         fs::write(dir.path().join("file"), "").unwrap();
-        assert!(read(&place(&dir.path().join("file/x.pgp"))).is_err());
+        assert!(read_small(&place(&dir.path().join("file/x.pgp"))).is_err());
     }
 
     #[test]
     fn below_a_home_anything_may_be_missing_but_the_home() {
         let dir = tempfile::tempdir().unwrap();
         let below = |home: PathBuf| Place { path: home.join(".config/mailseal/x.pgp"), home: Some(home) };
-        assert_eq!(read(&below(dir.path().into())).unwrap(), None);
-        assert!(matches!(read(&below(dir.path().join("gone"))), Err(Error::Home { .. })));
+        assert_eq!(read_small(&below(dir.path().into())).unwrap(), None);
+        assert!(matches!(read_small(&below(dir.path().join("gone"))), Err(Error::Home { .. })));
         assert!(matches!(list(&below(dir.path().join("gone"))), Err(Error::Home { .. })));
     }
 
@@ -192,15 +211,15 @@ mod tests {
         let file = dir.path().join("x.pgp");
         fs::write(&file, "key").unwrap();
         chmod(&file, 0o644);
-        assert_eq!(read(&place(&file)).unwrap().unwrap(), b"key");
+        assert_eq!(read_small(&place(&file)).unwrap().unwrap(), b"key");
         chmod(&file, 0o666);
-        assert!(read(&place(&file)).unwrap_err().to_string().contains("everybody"));
+        assert!(read_small(&place(&file)).unwrap_err().to_string().contains("everybody"));
         chmod(&file, 0o644);
         chmod(dir.path(), 0o777);
-        assert!(read(&place(&file)).unwrap_err().to_string().contains("everybody"));
+        assert!(read_small(&place(&file)).unwrap_err().to_string().contains("everybody"));
         assert!(list(&place(dir.path())).is_err());
         chmod(dir.path(), 0o1777);
-        assert!(read(&place(&file)).is_ok());
+        assert!(read_small(&place(&file)).is_ok());
         chmod(dir.path(), 0o700);
     }
 
@@ -215,7 +234,7 @@ mod tests {
         nix::unistd::mkfifo(&at("fifo"), nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
         File::create(at("giant")).unwrap().set_len(1 << 30).unwrap();
         for name in ["link", "dangling", "folder", "fifo", "giant"] {
-            assert!(matches!(read(&place(&at(name))), Err(Error::KeyStore { .. })), "{name}");
+            assert!(matches!(read_small(&place(&at(name))), Err(Error::KeyStore { .. })), "{name}");
         }
     }
 

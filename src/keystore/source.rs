@@ -24,9 +24,21 @@ pub enum Kind {
     File,
     /// A folder with the user's certificates in `*.pgp` and `*.asc`.
     Dir,
+    /// A GnuPG home with a keyring.
+    GnuPg,
+    /// A shared OpenPGP certificate directory.
+    CertD,
+    /// A local Web Key Directory.
+    WkdDir,
 }
 
-const KINDS: [(&str, Kind); 2] = [("file:", Kind::File), ("dir:", Kind::Dir)];
+const KINDS: [(&str, Kind); 5] = [
+    ("file:", Kind::File),
+    ("dir:", Kind::Dir),
+    ("gnupg:", Kind::GnuPg),
+    ("cert-d:", Kind::CertD),
+    ("wkd-dir:", Kind::WkdDir),
+];
 
 impl Source {
     /// The sources of a configuration that names none.
@@ -51,6 +63,7 @@ impl Source {
     pub fn needs_address(&self) -> bool {
         match self.kind {
             Kind::File | Kind::Dir => false,
+            Kind::GnuPg | Kind::CertD | Kind::WkdDir => true,
         }
     }
 }

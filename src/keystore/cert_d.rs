@@ -1,0 +1,37 @@
+//! [edge] The shared OpenPGP certificate directory (draft-nwjw-openpgp-cert-d), searched by address.
+
+use std::io::Read as _;
+
+use openpgp_cert_d::CertD;
+
+use super::keyring::Search;
+use super::safe_file;
+use super::source::Place;
+use crate::error::Error;
+use crate::limits;
+
+/// Looks for the search's address in the directory at `base`; true when there is one.
+///
+/// # Errors
+/// [`Error::KeyStore`] when it cannot be read or must not be trusted.
+pub fn search(base: &Place, search: &mut Search<'_>) -> Result<bool, Error> {
+    if !safe_file::folder_exists(base)? {
+        return Ok(false);
+    }
+    let failed = |error: &dyn std::fmt::Display| Error::KeyStore {
+        path: base.path.clone(),
+        what: error.to_string(),
+        hint: "let the mail user read the certificate directory".into(),
+    };
+    let directory = CertD::with_base_dir(&base.path).map_err(|error| failed(&error))?;
+    let mut bytes = Vec::new();
+    for entry in directory.iter_files() {
+        let (fingerprint, file) = entry.map_err(|error| failed(&error))?;
+        let path = directory.get_path(&fingerprint).map_err(|error| failed(&error))?;
+        safe_file::check(&path, &file)?;
+        bytes.clear();
+        file.take(limits::KEY_FILE + 1).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
+        search.add_ring(&bytes, &path)?;
+    }
+    Ok(true)
+}

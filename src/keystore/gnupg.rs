@@ -1,0 +1,135 @@
+//! [edge] A GnuPG home: `pubring.kbx` and `pubring.gpg`. A delivery never runs gpg.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use sequoia_openpgp::Cert;
+use sequoia_openpgp::crypto::mpi::PublicKey;
+
+use super::keyring::Search;
+use super::safe_file;
+use super::source::Place;
+use crate::error::Error;
+use crate::limits;
+
+/// Looks for the search's address in the GnuPG home at `home`; true when there is one.
+///
+/// # Errors
+/// Those of [`safe_file::read`]; [`Error::KeyStore`] when the home keeps its keys in a keyboxd, which only gpg can ask.
+pub fn search(home: &Place, search: &mut Search<'_>) -> Result<bool, Error> {
+    if !safe_file::folder_exists(home)? {
+        return Ok(false);
+    }
+    let inside = |name: &str| Place { path: home.path.join(name), home: home.home.clone() };
+    if let Some(options) = safe_file::read(&inside("common.conf"), limits::KEY_FILE)? {
+        let keyboxd = |line: &[u8]| line.trim_ascii().starts_with(b"use-keyboxd");
+        if options.split(|&byte| byte == b'\n').any(keyboxd) {
+            return Err(Error::KeyStore {
+                path: home.path.clone(),
+                what: "this GnuPG home keeps its keys in a keyboxd".into(),
+                hint: "enrol the certificate: gpg --export ADDRESS | mailseal keys add USER -".into(),
+            });
+        }
+    }
+    let keybox = inside("pubring.kbx");
+    if let Some(bytes) = safe_file::read(&keybox, limits::KEYRING)? {
+        for certificate in keybox_certificates(&bytes) {
+            search.add_ring(certificate, &keybox.path)?;
+        }
+    }
+    let ring = inside("pubring.gpg");
+    if let Some(bytes) = safe_file::read(&ring, limits::KEYRING)? {
+        search.add_ring(&bytes, &ring.path)?;
+    }
+    Ok(true)
+}
+
+/// The OpenPGP blobs of a keybox (GnuPG, `kbx/keybox-blob.c`): length in octets 0 to 3, type 2 in octet 4, offset and
+/// length of the certificate in octets 8 to 15.
+fn keybox_certificates(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    const OPENPGP: u8 = 2;
+    let number = |blob: &[u8], at: usize| {
+        let octets = blob.get(at..at + 4)?.try_into().ok()?;
+        usize::try_from(u32::from_be_bytes(octets)).ok()
+    };
+    std::iter::from_fn(move || {
+        loop {
+            let length = number(bytes, 0).filter(|length| *length > 4)?;
+            let (blob, rest) = bytes.split_at_checked(length)?;
+            bytes = rest;
+            let certificate = || {
+                let start = number(blob, 8)?;
+                blob.get(start..start.checked_add(number(blob, 12)?)?)
+            };
+            match certificate() {
+                Some(certificate) if blob[4] == OPENPGP => return Some(certificate),
+                _ => {}
+            }
+        }
+    })
+}
+
+/// Refuses certificates whose secret keys lie in the same GnuPG home: then the server can read the mail.
+///
+/// The files of gpg-agent hold the public parts of their keys too, in binary or hexadecimal, and are found by them.
+///
+/// # Errors
+/// [`Error::KeyStore`] when there is such a file, or the folder with them cannot be read.
+pub fn refuse_secret_keys(home: &Path, certs: &[Cert]) -> Result<(), Error> {
+    let folder = home.join("private-keys-v1.d");
+    let failed = |error: std::io::Error| Error::KeyStore {
+        path: folder.clone(),
+        what: error.to_string(),
+        hint: "let the mail user look whether secret keys lie here, or enrol with `mailseal keys add`".into(),
+    };
+    let mut files = vec![home.join("secring.gpg")];
+    match fs::read_dir(&folder) {
+        Ok(entries) => {
+            for entry in entries {
+                files.push(entry.map_err(failed)?.path());
+            }
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    for path in files {
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(error) => return Err(failed(error)),
+        };
+        let digits: Vec<u8> =
+            bytes.iter().filter(|byte| byte.is_ascii_hexdigit()).map(u8::to_ascii_uppercase).collect();
+        let holds = |value: &[u8]| {
+            let hex = data_encoding::HEXUPPER.encode(value);
+            memchr::memmem::find(&bytes, value).is_some()
+                || memchr::memmem::find(&digits, hex.as_bytes()).is_some()
+        };
+        let owner = certs.iter().find(|cert| {
+            cert.keys().any(|key| public_value(key.key().mpis()).is_some_and(|value| holds(&value)))
+        });
+        if let Some(cert) = owner {
+            return Err(Error::KeyStore {
+                path,
+                what: format!("the secret key of {} lies in the same GnuPG home", cert.fingerprint()),
+                hint: "with it the server can read the mail: move it to the user's own machine".into(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The part of a public key that no other key has.
+fn public_value(mpis: &PublicKey) -> Option<Vec<u8>> {
+    Some(match mpis {
+        PublicKey::RSA { n, .. } => n.value().to_vec(),
+        PublicKey::ElGamal { y, .. } | PublicKey::DSA { y, .. } => y.value().to_vec(),
+        PublicKey::EdDSA { q, .. } | PublicKey::ECDSA { q, .. } | PublicKey::ECDH { q, .. } => {
+            q.value().to_vec()
+        }
+        PublicKey::X25519 { u } => u.to_vec(),
+        PublicKey::Ed25519 { a } => a.to_vec(),
+        _ => return None,
+    })
+}

@@ -1,0 +1,141 @@
+//! Finds the one certificate of an address among the many of a keyring.
+//!
+//! Raw bytes are searched for the address first, and only what holds it is parsed. Only a User ID counts that its
+//! certificate's owner has signed: anybody can put an address into somebody's keyring.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use sequoia_openpgp::Cert;
+use sequoia_openpgp::cert::raw::RawCertParser;
+use sequoia_openpgp::parse::Parse as _;
+use sequoia_openpgp::policy::StandardPolicy;
+use sequoia_openpgp::types::RevocationStatus;
+
+use crate::cert::{Fitness, assess};
+use crate::error::Error;
+
+/// A search for the certificates of an address.
+#[derive(Debug)]
+pub struct Search<'a> {
+    address: &'a str,
+    now: SystemTime,
+    found: Vec<Cert>,
+}
+
+impl<'a> Search<'a> {
+    /// Searches for `address`, without regard to case as GnuPG does.
+    #[must_use]
+    pub fn new(address: &'a str, now: SystemTime) -> Self {
+        Self { address, now, found: Vec::new() }
+    }
+
+    /// Looks at the certificates in `bytes`, binary or armored, read from `path`.
+    ///
+    /// # Errors
+    /// [`Error::KeyStore`] when a certificate with the address cannot be read.
+    pub fn add_ring(&mut self, bytes: &[u8], path: &Path) -> Result<(), Error> {
+        if !self.is_in(bytes) {
+            return Ok(());
+        }
+        let mut broken = None;
+        let before = self.found.len();
+        let parser = RawCertParser::from_bytes(bytes).map_err(|error| unreadable(path, &error))?;
+        for raw in parser {
+            let raw = match raw {
+                Ok(raw) => raw,
+                // It may be somebody else's.
+                Err(error) => {
+                    broken = Some(error);
+                    continue;
+                }
+            };
+            if self.is_in(raw.as_bytes()) {
+                let cert = Cert::try_from(raw).map_err(|error| unreadable(path, &error))?;
+                self.add(cert);
+            }
+        }
+        match broken {
+            Some(error) if self.found.len() == before => Err(unreadable(path, &error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks at one certificate.
+    pub fn add(&mut self, cert: Cert) {
+        let mine = cert.userids().any(|user_id| {
+            let address = user_id.userid().email().ok().flatten();
+            address.is_some_and(|address| address.eq_ignore_ascii_case(self.address))
+                && (user_id.self_signatures().next().is_some() || user_id.self_revocations().next().is_some())
+        });
+        if !mine {
+            return;
+        }
+        match self.found.iter_mut().find(|other| other.fingerprint() == cert.fingerprint()) {
+            // The same fingerprint is all that merging asks for.
+            Some(other) => *other = other.clone().merge_public(cert).unwrap_or_else(|_| other.clone()),
+            None => self.found.push(cert),
+        }
+    }
+
+    /// The certificates that were found, all of one owner; `None` when there are none.
+    ///
+    /// # Errors
+    /// [`Error::Ambiguous`] when several may be used, and [`Error::NoUsableKey`] when the owner has revoked the User ID
+    /// in all of them.
+    pub fn finish(self) -> Result<Option<Vec<Cert>>, Error> {
+        if self.found.is_empty() {
+            return Ok(None);
+        }
+        let (active, revoked): (Vec<_>, Vec<_>) =
+            self.found.iter().cloned().partition(|cert| is_active(cert, self.address, self.now));
+        if active.is_empty() {
+            let why = revoked.iter().map(|cert| format!("{}: its User ID is revoked", cert.fingerprint()));
+            let why = why.collect::<Vec<_>>().join("; ");
+            return Err(Error::NoUsableKey { user: self.address.into(), why });
+        }
+        let named = |wanted: fn(&Fitness) -> bool| {
+            let of = |cert: &&Cert| wanted(&assess(cert, self.now).fitness);
+            active.iter().filter(of).map(|cert| cert.fingerprint().to_hex()).collect::<Vec<_>>()
+        };
+        let fit = named(|fitness| *fitness == Fitness::Fit);
+        let lapsed = named(|fitness| matches!(fitness, Fitness::Lapsed(_)));
+        let candidates = if fit.is_empty() { lapsed } else { fit };
+        if candidates.len() > 1 {
+            let fingerprints = candidates.join(", ");
+            return Err(Error::Ambiguous { address: self.address.into(), fingerprints });
+        }
+        Ok(Some(active))
+    }
+
+    /// Whether the address occurs in `bytes`, in any case.
+    pub fn is_in(&self, bytes: &[u8]) -> bool {
+        let wanted = self.address.as_bytes();
+        // An address is only taken with its `@`, the rarest of its characters.
+        let at = wanted.iter().position(|byte| *byte == b'@').unwrap_or_default();
+        memchr::memchr_iter(b'@', bytes).any(|found| {
+            found
+                .checked_sub(at)
+                .and_then(|start| bytes.get(start..start + wanted.len()))
+                .is_some_and(|candidate| candidate.eq_ignore_ascii_case(wanted))
+        })
+    }
+}
+
+/// Whether a User ID with `address` is not revoked.
+fn is_active(cert: &Cert, address: &str, now: SystemTime) -> bool {
+    let policy = StandardPolicy::new();
+    cert.userids()
+        .filter(|user_id| {
+            user_id.userid().email().ok().flatten().is_some_and(|other| other.eq_ignore_ascii_case(address))
+        })
+        .any(|user_id| !matches!(user_id.revocation_status(&policy, now), RevocationStatus::Revoked(_)))
+}
+
+fn unreadable(path: &Path, error: &sequoia_openpgp::anyhow::Error) -> Error {
+    Error::KeyStore {
+        path: path.into(),
+        what: format!("a certificate with the user's address cannot be read: {error}"),
+        hint: "export it again, or enrol it with `mailseal keys add`".into(),
+    }
+}
