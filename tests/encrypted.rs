@@ -105,6 +105,17 @@ fn long_encrypted_mail_is_left_alone() {
     unchanged(&Variant::Crlf.of(&mime)).expect("PGP/MIME, CRLF");
 }
 
+/// What comes after the look-ahead is converted like the beginning, and the way back stays exact.
+#[test]
+fn line_endings_that_change_late_are_restored() {
+    let lines = b"a line of thirty-two characters\n".repeat(40_000);
+    let late = [b"Subject: long\n\n", &lines[..], b"one\r\ntwo\r\r\nthree\r"].concat();
+    sealed(&late).expect("LF, then CRLF");
+    let late =
+        [&Variant::Crlf.of(b"Subject: long\n\n"), &Variant::Crlf.of(&lines)[..], b"one\ntwo\r\r\n"].concat();
+    sealed(&late).expect("CRLF, then LF");
+}
+
 #[test]
 fn long_clear_mail_that_claims_is_sealed() {
     let text = CLEAR.iter().chain(b"\n").copied().cycle().take(3 << 20).collect::<Vec<u8>>();

@@ -9,4 +9,5 @@ pub mod header;
 pub mod jobs;
 pub mod openers;
 pub mod oracle;
+pub mod restore;
 pub mod variants;
