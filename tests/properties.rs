@@ -4,9 +4,22 @@
 #[path = "support/lib.rs"]
 mod support;
 
+use std::{
+    io::{self, Read, Write},
+    sync::LazyLock,
+    time::SystemTime,
+};
+
+use mailseal::{
+    keystore::read_named,
+    opening::Opening,
+    openpgp::compress::Compression,
+    recipients::{Recipients, WhenExpired},
+    seal::seal,
+};
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use support::{
-    filter::in_pieces,
+    filter::{Run, in_pieces},
     oracle::{check_run, key},
 };
 
@@ -120,6 +133,82 @@ fn mail() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
+/// Reads and writes in pieces of these sizes, in turn; 0 stands for a call that a signal interrupts.
+#[derive(Debug, Clone)]
+struct Pieces {
+    sizes: Vec<usize>,
+    calls: usize,
+}
+
+impl Pieces {
+    fn next(&mut self) -> io::Result<usize> {
+        self.calls += 1;
+        match self.sizes[self.calls % self.sizes.len()] {
+            0 => Err(io::ErrorKind::Interrupted.into()),
+            size => Ok(size),
+        }
+    }
+}
+
+struct Source<'a> {
+    rest: &'a [u8],
+    pieces: Pieces,
+    /// Whether the end is an error instead of an end.
+    breaks: bool,
+}
+
+impl Read for Source<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let size = self.pieces.next()?.min(buffer.len());
+        if self.rest.is_empty() && self.breaks {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        self.rest.read(&mut buffer[..size])
+    }
+}
+
+struct Sink {
+    written: Vec<u8>,
+    pieces: Pieces,
+    /// How many bytes there is room for.
+    room: usize,
+}
+
+impl Write for Sink {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let size = self.pieces.next()?.min(data.len());
+        if self.written.len() + size > self.room {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.written.extend_from_slice(&data[..size]);
+        Ok(size)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Seals within this process; the output, if all of it was written.
+fn seal_with(mut source: Source<'_>, sink: &mut Sink) -> Result<(), mailseal::error::Error> {
+    static RECIPIENTS: LazyLock<Recipients> = LazyLock::new(|| {
+        let certs = read_named(&key(CERT)).unwrap();
+        Recipients::choose("alice", &certs, &[], WhenExpired::Encrypt, SystemTime::now()).unwrap()
+    });
+    let session = RECIPIENTS.session("alice").unwrap();
+    let opening = Opening::read(&mut source)?;
+    seal(&opening, &mut source, sink, &session, Compression::default())
+}
+
+fn pieces() -> impl Strategy<Value = Pieces> {
+    let size = prop_oneof![1 => Just(0_usize), 2 => 1_usize..5, 2 => 1_usize..200_000];
+    vec(size, 1..6).prop_map(|mut sizes| {
+        // Something must go on at last.
+        sizes.push(1021);
+        Pieces { sizes, calls: 0 }
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -136,5 +225,26 @@ proptest! {
         if let Err(why) = check_run(&mail, &run, CERT, None) {
             prop_assert!(false, "{why}\n{:?}", String::from_utf8_lossy(&mail));
         }
+    }
+
+    #[test]
+    fn short_and_interrupted_reads_and_writes_change_nothing(mail in mail(), reads in pieces(), writes in pieces()) {
+        prop_assume!(!mail.is_empty());
+        let source = Source { rest: &mail, pieces: reads, breaks: false };
+        let mut sink = Sink { written: Vec::new(), pieces: writes, room: usize::MAX };
+        seal_with(source, &mut sink).unwrap();
+        let run = Run { status: Some(0), stdout: sink.written, stderr: String::new() };
+        if let Err(why) = check_run(&mail, &run, CERT, None) {
+            prop_assert!(false, "{why}\n{:?}", String::from_utf8_lossy(&mail));
+        }
+    }
+
+    #[test]
+    fn a_broken_source_or_sink_is_an_error(mail in mail(), reads in pieces(), writes in pieces(), room in 0_usize..600) {
+        let source = |breaks| Source { rest: &mail, pieces: reads.clone(), breaks };
+        let mut wide = Sink { written: Vec::new(), pieces: writes.clone(), room: usize::MAX };
+        prop_assert!(seal_with(source(true), &mut wide).is_err(), "the source broke");
+        let mut narrow = Sink { written: Vec::new(), pieces: writes, room };
+        prop_assert!(seal_with(source(false), &mut narrow).is_err(), "the sink was full");
     }
 }

@@ -45,12 +45,13 @@ impl Item<'_> {
 
     /// Whether some reader takes it, or what follows it, for the body.
     pub fn ends_header_for_some(&self) -> bool {
-        let broken = || lines(self.bytes).any(|line| content(line).contains(&b'\r'));
         match self.kind {
             Kind::Junk => true,
             // mbox readers want it first, whatever is in it.
             Kind::FromLine => false,
-            Kind::Field(_) | Kind::Orphan => broken(),
+            // Behind our fields it would continue them, and spoil the boundary.
+            Kind::Orphan => false,
+            Kind::Field(_) => lines(self.bytes).any(|line| content(line).contains(&b'\r')),
         }
     }
 
