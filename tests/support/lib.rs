@@ -1,0 +1,13 @@
+//! What several test targets share. Each takes it in with `#[path = "support/lib.rs"] mod support;`.
+//!
+//! Nothing here uses the product's library: the oracle must not repeat the product's mistakes.
+#![allow(dead_code, unreachable_pub)]
+
+pub mod filter;
+pub mod fixtures;
+pub mod header;
+pub mod jobs;
+pub mod openers;
+pub mod oracle;
+pub mod restore;
+pub mod variants;

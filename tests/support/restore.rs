@@ -1,0 +1,160 @@
+//! The way back, by the tests' own reading of the record: sealed message and opened entity give the original, byte for
+//! byte. The product's `decrypt` is not asked.
+
+use super::{
+    header::{Item, split},
+    openers::Opened,
+};
+
+/// The original of `sealed`; `None` where the record says that it did not fit.
+pub fn restore(sealed: &[u8], opened: &Opened) -> Result<Option<Vec<u8>>, String> {
+    let record = Record::parse(&opened.file_name)?;
+    let Some(steps) = &record.steps else { return Ok(None) };
+    let outer = split(sealed);
+    let eol = outer.separator.ok_or("no body")?;
+    let data = if record.lf { drop_cr(&opened.data)? } else { opened.data.clone() };
+    let entity = split(&data);
+    let moved = &entity.items[usize::from(record.added_type)..];
+
+    let place =
+        outer.items.iter().position(|item| item.is("mime-version")).ok_or("no MIME-Version outside")?;
+    let mut kept = outer.items[place + 2..].iter();
+    let mut moved = moved.iter();
+    let mut original = outer.items[..place].iter().flat_map(|item| item.bytes).copied().collect::<Vec<u8>>();
+    for step in steps {
+        match step {
+            Step::Kept(count) => {
+                for _ in 0..*count {
+                    original.extend_from_slice(bytes_of(kept.next())?);
+                }
+            }
+            Step::Content => original.extend_from_slice(bytes_of(moved.next())?),
+            Step::Version(field) => {
+                original.extend_from_slice(field);
+                if !field.ends_with(b"\n") {
+                    original.extend_from_slice(eol);
+                }
+            }
+        }
+    }
+    original.extend(kept.flat_map(|item| item.bytes));
+    if moved.next().is_some() {
+        return Err("a moved field without a place".to_owned());
+    }
+    match record.end {
+        End::EmptyLine => original.extend_from_slice(entity.separator.ok_or("no empty line in the entity")?),
+        End::None => {}
+        End::Cut => {
+            let length = original.strip_suffix(eol).ok_or("the last line has no ending")?.len();
+            original.truncate(length);
+        }
+    }
+    original.extend_from_slice(entity.body);
+    Ok(Some(original))
+}
+
+fn bytes_of<'a>(item: Option<&Item<'a>>) -> Result<&'a [u8], String> {
+    item.map(|item| item.bytes).ok_or_else(|| "the record names more fields than there are".to_owned())
+}
+
+/// Each LF loses the CR before it.
+fn drop_cr(entity: &[u8]) -> Result<Vec<u8>, String> {
+    let mut out = Vec::with_capacity(entity.len());
+    for &byte in entity {
+        if byte == b'\n' && out.pop() != Some(b'\r') {
+            return Err("an LF without a CR in a canonical entity".to_owned());
+        }
+        out.push(byte);
+    }
+    Ok(out)
+}
+
+#[derive(Debug)]
+struct Record {
+    lf: bool,
+    steps: Option<Vec<Step>>,
+    added_type: bool,
+    end: End,
+}
+
+#[derive(Debug)]
+enum Step {
+    Kept(usize),
+    Content,
+    Version(Vec<u8>),
+}
+
+#[derive(Debug)]
+enum End {
+    EmptyLine,
+    None,
+    Cut,
+}
+
+impl Record {
+    fn parse(name: &[u8]) -> Result<Self, String> {
+        let text = std::str::from_utf8(name).map_err(|_| "the file name is not text")?;
+        let bad = || format!("the record {text:?}");
+        if name.len() > 255 {
+            return Err(bad());
+        }
+        let field = |name: &str| {
+            text.split(';').skip(1).find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
+        };
+        let versions = field("mv").unwrap_or_default().split(',').map(unquote);
+        let versions: Vec<Vec<u8>> = versions.collect::<Option<_>>().ok_or_else(bad)?;
+        let steps = match field("lost") {
+            Some(_) => None,
+            None => Some(steps(field("at").ok_or_else(bad)?, versions).ok_or_else(bad)?),
+        };
+        let end = match field("end") {
+            None => End::EmptyLine,
+            Some("none") => End::None,
+            Some("cut") => End::Cut,
+            Some(_) => return Err(bad()),
+        };
+        let lf = match field("eol") {
+            Some("lf") => true,
+            Some("crlf" | "mixed") => false,
+            _ => return Err(bad()),
+        };
+        Ok(Self { lf, steps, added_type: field("ct") == Some("1"), end })
+    }
+}
+
+fn steps(at: &str, versions: Vec<Vec<u8>>) -> Option<Vec<Step>> {
+    let (mut steps, mut count, mut versions) = (Vec::new(), String::new(), versions.into_iter());
+    for letter in at.chars() {
+        if letter.is_ascii_digit() {
+            count.push(letter);
+            continue;
+        }
+        if !count.is_empty() {
+            steps.push(Step::Kept(count.parse().ok()?));
+            count.clear();
+        }
+        steps.push(match letter {
+            'c' => Step::Content,
+            'v' => match versions.next() {
+                Some(field) if !field.is_empty() => Step::Version(field),
+                _ => Step::Version(b"MIME-Version: 1.0".to_vec()),
+            },
+            _ => return None,
+        });
+    }
+    Some(steps)
+}
+
+fn unquote(text: &str) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        out.push(match byte {
+            b'%' => {
+                u8::from_str_radix(std::str::from_utf8(&[bytes.next()?, bytes.next()?]).ok()?, 16).ok()?
+            }
+            other => other,
+        });
+    }
+    Some(out)
+}
