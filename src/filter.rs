@@ -16,7 +16,7 @@ use crate::counted::Counted;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::head::Head;
+use crate::head::{Head, Kind};
 use crate::keystore::source::Owner;
 use crate::keystore::{self, Found, Request};
 use crate::log::sink::Sink;
@@ -24,7 +24,7 @@ use crate::log::{LogLine, Outcome, Target};
 use crate::opening::Opening;
 use crate::openpgp::compress::Compression;
 use crate::process;
-use crate::recipients::{Recipients, Session};
+use crate::recipients::{Recipients, Session, Warning};
 use crate::seal::{copy, seal};
 use crate::user::User;
 
@@ -185,6 +185,9 @@ impl Delivery<'_> {
         {
             let mut line = self.report.line();
             line.warnings.clone_from(&session.warnings);
+            if opening.head().items().any(|item| item.kind == Kind::Malformed) {
+                line.warnings.push(Warning::HeaderText);
+            }
             line.key_ids.clone_from(&session.key_ids);
             line.format = Some(session.format);
         }
