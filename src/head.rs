@@ -183,7 +183,8 @@ mod tests {
 
     #[test]
     fn the_end_is_the_first_empty_line() {
-        let cases: [(&[u8], Option<(usize, usize)>); 7] = [
+        type Case = (&'static [u8], Option<(usize, usize)>);
+        let cases: [Case; 7] = [
             (b"A: b\n\nbody", Some((5, 6))),
             (b"A: b\r\n\r\nbody", Some((6, 8))),
             (b"\nbody", Some((0, 1))),
