@@ -30,28 +30,32 @@ const REPEAT: usize = 16;
 #[derive(Debug, Default)]
 pub struct Bits {
     bytes: Vec<u8>,
+    /// Fewer than eight bits, for the next byte.
     bits: u64,
     count: u32,
 }
 
+/// Bits that can be pushed at once: a word has room for them beside what is left of a byte.
+const MOST: u32 = u64::BITS - 8;
+
 impl Bits {
-    /// Appends the lowest `count` bits of `bits`, at most 32; the others are zero.
-    fn push(&mut self, bits: u32, count: u32) {
-        self.bits |= u64::from(bits) << self.count;
+    /// Appends the lowest `count` bits of `bits`, at most [`MOST`]; the others are zero.
+    #[inline]
+    fn push(&mut self, bits: u64, count: u32) {
+        self.bits |= bits << self.count;
         self.count += count;
-        if self.count >= 32 {
-            self.bytes.extend_from_slice(&(self.bits as u32).to_le_bytes());
-            self.bits >>= 32;
-            self.count -= 32;
-        }
+        // Writes the whole word without a branch, and takes the unfinished part back.
+        let length = self.bytes.len() + self.count as usize / 8;
+        self.bytes.extend_from_slice(&self.bits.to_le_bytes());
+        self.bytes.truncate(length);
+        self.bits = self.bits.unbounded_shr(self.count & !7);
+        self.count &= 7;
     }
 
     /// Fills the last byte up with zeros.
     fn align(&mut self) {
-        while self.count > 0 {
-            self.bytes.push(self.bits as u8);
-            self.bits >>= 8;
-            self.count = self.count.saturating_sub(8);
+        if self.count > 0 {
+            self.push(0, 8 - self.count);
         }
     }
 
@@ -62,26 +66,30 @@ impl Bits {
 
     /// Begins a block that is not the last.
     pub fn begin(&mut self) {
-        for &(bits, count) in &TABLE.header {
-            self.push(bits.into(), count.into());
+        for code in &TABLE.header {
+            self.push(code.bits, code.count);
         }
     }
 
     /// Writes `text` into the block.
     pub fn literals(&mut self, text: &[u8]) {
         let codes = &TABLE.codes;
-        self.bytes.reserve(text.len());
-        let mut pairs = text.chunks_exact(2);
-        for pair in &mut pairs {
-            let (first, second) = (codes[usize::from(pair[0])], codes[usize::from(pair[1])]);
-            self.push(
-                u32::from(first.bits) | u32::from(second.bits) << first.count,
-                (first.count + second.count).into(),
-            );
+        self.bytes.reserve(text.len() + size_of::<u64>());
+        let mut fours = text.chunks_exact(4);
+        for four in &mut fours {
+            let [a, b, c, d] = [0, 1, 2, 3].map(|at| codes[usize::from(four[at])]);
+            let (first, second) = (a.then(b), c.then(d));
+            if first.count + second.count <= MOST {
+                let both = first.then(second);
+                self.push(both.bits, both.count);
+            } else {
+                self.push(first.bits, first.count);
+                self.push(second.bits, second.count);
+            }
         }
-        for &byte in pairs.remainder() {
+        for &byte in fours.remainder() {
             let code = codes[usize::from(byte)];
-            self.push(code.bits.into(), code.count.into());
+            self.push(code.bits, code.count);
         }
     }
 
@@ -104,21 +112,28 @@ impl Bits {
 
     fn end_of_block(&mut self) {
         let code = TABLE.codes[END_OF_BLOCK];
-        self.push(code.bits.into(), code.count.into());
+        self.push(code.bits, code.count);
     }
 }
 
-/// A code word, its first bit in the lowest place.
+/// A code word, or several, the first bit in the lowest place.
 #[derive(Clone, Copy, Debug, Default)]
 struct Code {
-    bits: u16,
-    count: u8,
+    bits: u64,
+    count: u32,
+}
+
+impl Code {
+    /// This and then `next`.
+    fn then(self, next: Self) -> Self {
+        Self { bits: self.bits | (next.bits << self.count), count: self.count + next.count }
+    }
 }
 
 struct Table {
     codes: [Code; SYMBOLS],
     /// What begins a block, as bits and their number.
-    header: Vec<(u16, u8)>,
+    header: Vec<Code>,
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
@@ -146,59 +161,42 @@ fn lengths() -> [u8; SYMBOLS] {
 fn codes<const N: usize>(lengths: &[u8; N]) -> [Code; N] {
     let mut codes = [Code::default(); N];
     let mut next = 0u16;
-    for count in 1..=15 {
+    for count in 1..=15u8 {
         next <<= 1;
         for (symbol, _) in lengths.iter().enumerate().filter(|(_, length)| **length == count) {
-            codes[symbol] = Code { bits: next.reverse_bits() >> (16 - count), count };
+            codes[symbol] = Code { bits: (next.reverse_bits() >> (16 - count)).into(), count: count.into() };
             next += 1;
         }
     }
     codes
 }
 
-/// Three bits for a block that is not the last and has its own code, then that code.
-fn header(lengths: &[u8; SYMBOLS]) -> Vec<(u16, u8)> {
+/// What begins a block that is not the last and has its own code (RFC 1951, section 3.2.7).
+fn header(lengths: &[u8; SYMBOLS]) -> Vec<Code> {
+    let number = |bits: usize, count| Code { bits: bits as u64, count };
     let mut length_lengths = [0; 19];
     for (length, count) in LENGTH_LENGTHS {
         length_lengths[length] = count;
     }
     let length_codes = codes(&length_lengths);
-    // 257 literal symbols; two distance symbols, which are never used but make every reader content.
-    let mut out = vec![(0, 1), (2, 2), (0, 5), (1, 5)];
-    let written =
-        LENGTH_ORDER.len() - LENGTH_ORDER.iter().rev().take_while(|at| length_lengths[**at] == 0).count();
-    // At least four and at most 19.
-    out.push((written as u16 - 4, 4));
-    out.extend(LENGTH_ORDER[..written].iter().map(|at| (length_lengths[*at].into(), 3)));
-    let mut push = |symbol: usize| out.push((length_codes[symbol].bits, length_codes[symbol].count));
-    let distances = [1, 1];
-    let all: Vec<u8> = lengths.iter().chain(&distances).copied().collect();
-    let mut repeats = Vec::new();
+
+    // Two distance symbols are never used, but make every reader content.
+    let all: Vec<u8> = lengths.iter().copied().chain([1, 1]).collect();
+    let mut header = vec![number(0, 1), number(2, 2), number(SYMBOLS - 257, 5), number(2 - 1, 5)];
+    let unused = LENGTH_ORDER.iter().rev().take_while(|length| length_lengths[**length] == 0).count();
+    let written = LENGTH_ORDER.len() - unused;
+    header.push(number(written - 4, 4));
+    header.extend(LENGTH_ORDER[..written].iter().map(|length| number(length_lengths[*length].into(), 3)));
     for run in all.chunk_by(|a, b| a == b) {
-        repeats.push((run[0], run.len()));
-    }
-    let mut symbols = Vec::new();
-    for (length, mut times) in repeats {
-        symbols.push((usize::from(length), None));
-        times -= 1;
-        while times >= 3 {
-            let now = times.min(6);
-            symbols.push((REPEAT, Some(now as u16 - 3)));
-            times -= now;
+        let length = length_codes[usize::from(run[0])];
+        header.push(length);
+        let mut left = run.len() - 1;
+        while left >= 3 {
+            let now = left.min(6);
+            header.extend([length_codes[REPEAT], number(now - 3, 2)]);
+            left -= now;
         }
-        symbols.extend(std::iter::repeat_n((usize::from(length), None), times));
-    }
-    let mut extra = Vec::new();
-    for (symbol, repeat) in symbols {
-        push(symbol);
-        extra.push(repeat);
-    }
-    // The two bits of a repetition follow their symbol.
-    let start = out.len() - extra.len();
-    let mut header = out[..start].to_vec();
-    for (code, repeat) in out[start..].iter().zip(extra) {
-        header.push(*code);
-        header.extend(repeat.map(|repeat| (repeat, 2)));
+        header.extend(std::iter::repeat_n(length, left));
     }
     header
 }

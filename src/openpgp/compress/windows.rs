@@ -23,11 +23,11 @@ const STRANGERS: usize = 64;
 /// 103; text has over 150 in base64.
 const EVENNESS: usize = 106;
 
-/// A place is remembered, to find repetitions, when its hash begins with so many zeros: one in 64.
-const ANCHOR_BITS: u32 = 6;
+/// What stands behind each of these characters is remembered, to find repetitions: one in 64 of base64.
+const ANCHOR: u8 = b'A';
 
-/// Places that are remembered; more than a window has, and no more than the cache holds.
-const ANCHOR_SLOTS: usize = 1024;
+/// Places that are remembered; some windows have 256 each.
+const ANCHOR_SLOTS: usize = 1 << 10;
 
 /// One repeated place in so many is a coincidence no more.
 const REPEATED: usize = 16;
@@ -174,20 +174,18 @@ impl Judge {
         is_even_base64(window) && !self.repeats(window)
     }
 
-    /// Whether much of the window stood in it, or in the one before it, already. A place is remembered for what stands
-    /// there, not for where it is, so repetitions at any distance meet.
+    /// Whether much of the window stood in it, or shortly before it, already. Places are chosen for what stands there,
+    /// not for where they are, so repetitions at any distance meet.
     fn repeats(&mut self, window: &[u8]) -> bool {
         let (mut anchors, mut repeated) = (0, 0);
-        for text in window.windows(8) {
-            // Exactly eight bytes.
-            let word = text.iter().fold(0u64, |word, byte| (word << 8) | u64::from(*byte));
-            let hash = word.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            if hash.leading_zeros() >= ANCHOR_BITS {
-                let slot = &mut self.anchors[(hash >> 40) as usize % ANCHOR_SLOTS];
-                repeated += usize::from(*slot == word);
-                *slot = word;
-                anchors += 1;
-            }
+        for at in memchr::memchr_iter(ANCHOR, window) {
+            let Some(word) = window.get(at + 1..).and_then(<[u8]>::first_chunk) else { break };
+            let word = u64::from_le_bytes(*word);
+            // The upper bits of a product with a random odd number are as good a hash as is needed here.
+            let slot = &mut self.anchors[(word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54) as usize];
+            repeated += usize::from(*slot == word);
+            *slot = word;
+            anchors += 1;
         }
         repeated > anchors / REPEATED
     }
