@@ -25,7 +25,7 @@ use crate::opening::Opening;
 use crate::openpgp::compress::Compression;
 use crate::process;
 use crate::recipients::{Recipients, Session, Warning};
-use crate::seal::{copy, seal};
+use crate::seal::seal;
 use crate::user::User;
 
 /// Bytes that are written at once.
@@ -206,10 +206,11 @@ impl Delivery<'_> {
             return Ok(Outcome::Unchanged);
         }
         output.write_all(read).map_err(Error::Write)?;
-        let mut output = Counted::new(output);
-        copy(&mut self.input, &mut output)?;
-        self.report.line().bytes_out = read.len() as u64 + output.total();
-        close(output.into_inner())?;
+        // From file to file the kernel copies, where it can.
+        let copied = std::io::copy(self.input.get_mut(), &mut output).map_err(Error::Pass)?;
+        self.input.add(copied);
+        self.report.line().bytes_out = read.len() as u64 + copied;
+        close(output)?;
         Ok(Outcome::Unchanged)
     }
 
