@@ -194,7 +194,7 @@ impl Error {
             Self::Empty => "give the whole message on standard input".into(),
             Self::HeaderTooLong => "such a message is not mail; remove it from the queue".into(),
             Self::Read(_) => "the sender of the message broke off; deliver it again".into(),
-            Self::Write(_) => {
+            Self::Write(_) | Self::Pass(_) => {
                 "look for a full disk (mail_temp_dir) or a reader that ended; deliver it again".into()
             }
             Self::Deadline { .. } => {
