@@ -176,7 +176,7 @@ mod tests {
     fn every_change_is_noticed() {
         let key = SessionKey::new(32).unwrap();
         let packet = encrypted(&[b'x'; 300], usize::MAX, &key);
-        // Sequoia 2.4 panics on some of them, in its `Decryptor::read`, which refuses as well.
+        // Sequoia 2.4 panics on some of them, which refuses as well.
         let refused =
             |packet: &[u8]| !matches!(std::panic::catch_unwind(|| decrypt(packet, &key).is_ok()), Ok(true));
         // Behind the header of the packet and its version.
