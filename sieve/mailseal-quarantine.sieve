@@ -4,8 +4,7 @@
 # Like mailseal.sieve it must be the FIRST before-script: one that ends in `stop` before it leaves mail clear.
 #
 # What it gives up: the promise, but in one place. Unsealed mail lies in clear on the server, in a folder that
-# can be watched, left out of backups and sealed once the fault is mended (`encrypt-maildir`). Mail is not
-# late, but the user has to know of the folder: the user's own script is not run and nothing reaches the
+# can be watched and left out of backups. Mail is not late, but the user has to know of the folder: the user's own script is not run and nothing reaches the
 # INBOX. Where the folder cannot be written (over quota, another namespace prefix) the mail ends, in clear, in
 # the INBOX. Where folders carry a prefix the name below needs it too: "INBOX.Quarantine".
 require ["vnd.dovecot.filter", "vnd.dovecot.environment", "environment", "variables", "fileinto", "mailbox"];

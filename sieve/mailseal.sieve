@@ -10,7 +10,7 @@
 #
 # What it gives up: mail waits in the MTA's queue while sealing fails, and bounces if that outlives the
 # queue. And it ends where the user's own script begins: when that one fails at run time, Pigeonhole stores
-# the message as it came, in clear. `mailseal deliver` closes this, no Sieve script can.
+# the message as it came, in clear. No Sieve script can close this.
 require ["vnd.dovecot.filter", "vnd.dovecot.environment", "environment", "variables", "fileinto"];
 
 if not filter "mailseal-filter" ["--config", "/etc/mailseal.toml", "--user", "${env.vnd.dovecot.username}"] {
