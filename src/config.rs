@@ -16,7 +16,7 @@ use crate::recipients::WhenExpired;
 pub const DEFAULT_PATH: &str = "/etc/mailseal.toml";
 
 /// The configuration.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
     /// Where certificates are and which are asked for.
@@ -28,7 +28,7 @@ pub struct Config {
 }
 
 /// `[keys]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Keys {
     /// In order; the first that has a certificate for the user decides.
@@ -57,7 +57,7 @@ pub enum WhenMissing {
 }
 
 /// `[message]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Message {
     /// RFC 9788's header confidentiality policy.
@@ -80,7 +80,7 @@ pub enum ProtectHeaders {
 }
 
 /// `[log]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Log {
     /// Where the log line goes.
@@ -195,6 +195,11 @@ mod tests {
         assert_eq!(config.message.compression, Compression::Zlib(9));
         assert_eq!(config.message.deadline, Duration::from_secs(20));
         assert_eq!(config.log.to, Target::File("/var/log/mailseal.log".into()));
+    }
+
+    #[test]
+    fn the_shipped_file_says_the_defaults() {
+        assert_eq!(load(include_str!("../sieve/mailseal.toml")), Ok(Config::default()));
     }
 
     #[test]

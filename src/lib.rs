@@ -45,6 +45,8 @@ pub mod envelope;
 pub mod error;
 pub mod escape;
 pub mod exit;
+#[cfg(feature = "network")]
+pub mod fetch;
 pub mod filter;
 pub mod head;
 
@@ -61,3 +63,4 @@ pub mod restore;
 pub mod seal;
 pub mod table;
 pub mod user;
+pub mod wkd;

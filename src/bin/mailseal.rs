@@ -91,8 +91,12 @@ struct AddArguments {
     #[command(flatten)]
     user: UserArguments,
     /// Certificates, armored or binary; - is standard input
-    #[arg(required = true, value_name = "FILE")]
+    #[arg(required_unless_present = WKD, value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Fetch the certificate that the address's domain publishes (Web Key Directory)
+    #[cfg(feature = "network")]
+    #[arg(long, value_name = "ADDRESS")]
+    wkd: Vec<String>,
     /// Keep the certificates that the user has already
     #[arg(long, conflicts_with = "replace")]
     also: bool,
@@ -100,6 +104,9 @@ struct AddArguments {
     #[arg(long)]
     replace: bool,
 }
+
+/// The argument without which a file is required.
+const WKD: &str = if cfg!(feature = "network") { "wkd" } else { "help" };
 
 fn main() {
     let result = cli::parse().map(|arguments| run(&arguments));
@@ -137,7 +144,7 @@ fn run_keys(
                 (_, true) => Existing::Replace,
                 _ => Existing::Refuse,
             };
-            of(&add.user).add(&add.user.user, &keys::read_inputs(&add.files)?, existing, out)
+            of(&add.user).add(&add.user.user, &inputs(add)?, existing, out)
         }
         KeysCommand::List { json } => of_all().list(*json, out),
         KeysCommand::Show { user, json } => of(user).show(&user.user, *json, out),
@@ -146,4 +153,16 @@ fn run_keys(
         KeysCommand::Test { user } => of(user).test(&user.user, out),
         KeysCommand::Confirm { user, code } => of(user).confirm(&user.user, code, out),
     }
+}
+
+/// What is to be enrolled: the files, and what is fetched.
+fn inputs(add: &AddArguments) -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
+    #[cfg_attr(not(feature = "network"), expect(unused_mut, reason = "nothing is fetched"))]
+    let mut inputs = keys::read_inputs(&add.files)?;
+    #[cfg(feature = "network")]
+    for address in &add.wkd {
+        let (url, bytes) = mailseal::fetch::fetch(address)?;
+        inputs.push((url.into(), bytes));
+    }
+    Ok(inputs)
 }

@@ -5,7 +5,6 @@ mod windows;
 
 use std::io::{self, Write};
 
-use flate2::write::DeflateEncoder;
 use sequoia_openpgp::types::CompressionAlgorithm;
 use zlib_rs::adler32::adler32;
 
@@ -57,15 +56,10 @@ impl std::str::FromStr for Compression {
 }
 
 /// Compresses what is written; [`Compressor::finish`] must be called to end it.
-pub struct Compressor<W: Write> {
-    deflate: Deflate<Packet<W>>,
+pub struct Compressor<W> {
+    deflate: Windows<Packet<W>>,
     /// The checksum of what was written, for ZLIB.
     adler: Option<u32>,
-}
-
-enum Deflate<W: Write> {
-    Windows(Windows<W>),
-    Plain(DeflateEncoder<W>),
 }
 
 impl<W: Write> Compressor<W> {
@@ -81,10 +75,8 @@ impl<W: Write> Compressor<W> {
             packet.write_all(&ZLIB_HEADER)?;
         }
         let deflate = match compression {
-            Compression::Zlib(level) => {
-                Deflate::Plain(DeflateEncoder::new(packet, flate2::Compression::new(level.into())))
-            }
-            Compression::Auto | Compression::None => Deflate::Windows(Windows::new(packet)),
+            Compression::Zlib(level) => Windows::of_zlib(packet, level.into()),
+            Compression::Auto | Compression::None => Windows::new(packet),
         };
         Ok(Self { deflate, adler: zlib.then_some(1) })
     }
@@ -94,10 +86,7 @@ impl<W: Write> Compressor<W> {
     /// # Errors
     /// Those of the writer below.
     pub fn finish(self) -> io::Result<W> {
-        let mut packet = match self.deflate {
-            Deflate::Windows(windows) => windows.finish(),
-            Deflate::Plain(encoder) => encoder.finish(),
-        }?;
+        let mut packet = self.deflate.finish()?;
         if let Some(adler) = self.adler {
             packet.write_all(&adler.to_be_bytes())?;
         }
@@ -107,10 +96,7 @@ impl<W: Write> Compressor<W> {
 
 impl<W: Write> Write for Compressor<W> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let count = match &mut self.deflate {
-            Deflate::Windows(windows) => windows.write(data),
-            Deflate::Plain(encoder) => encoder.write(data),
-        }?;
+        let count = self.deflate.write(data)?;
         if let Some(adler) = &mut self.adler {
             *adler = adler32(*adler, &data[..count]);
         }
@@ -120,5 +106,129 @@ impl<W: Write> Write for Compressor<W> {
     /// Does nothing: what is not compressed yet cannot be written.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    /// Numbers without a pattern (xorshift).
+    fn noise(length: usize) -> Vec<u8> {
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as u8
+        };
+        (0..length).map(|_| next()).collect()
+    }
+
+    fn base64(data: &[u8]) -> Vec<u8> {
+        let lines = data.chunks(57).map(|line| base64_simd::STANDARD.encode_to_string(line) + "\r\n");
+        lines.collect::<String>().into_bytes()
+    }
+
+    fn compressed(data: &[u8], piece: usize, algorithm: CompressionAlgorithm, how: Compression) -> Vec<u8> {
+        let mut compressor = Compressor::new(Vec::new(), algorithm, how).unwrap();
+        data.chunks(piece).for_each(|part| compressor.write_all(part).unwrap());
+        compressor.finish().unwrap()
+    }
+
+    /// The body of a packet in its partial lengths.
+    fn unframe(packet: &[u8]) -> Vec<u8> {
+        let (mut rest, mut body) = (&packet[1..], Vec::new());
+        loop {
+            let (length, header, last) = match rest[0] {
+                short @ 0..192 => (usize::from(short), 1, true),
+                first @ 192..224 => (((usize::from(first) - 192) << 8) + usize::from(rest[1]) + 192, 2, true),
+                255 => (u32::from_be_bytes(rest[1..5].try_into().unwrap()) as usize, 5, true),
+                partial => (1 << (partial & 31), 1, false),
+            };
+            body.extend(&rest[header..header + length]);
+            rest = &rest[header + length..];
+            if last {
+                assert!(rest.is_empty());
+                return body;
+            }
+        }
+    }
+
+    #[test]
+    fn two_readers_get_every_text_back() {
+        let text = b"It was the best of times, it was the worst of times. ".repeat(2000);
+        let attachment = base64(&noise(100_000));
+        let repeated = base64(&noise(3000).repeat(20));
+        let mixed = [&text[..5000], &attachment[..], &text, &attachment[..50_000], b"end"].concat();
+        for data in [&b""[..], b"x", &text, &attachment, &repeated, &mixed, &noise(50_000)] {
+            for how in [Compression::Auto, Compression::Zlib(1), Compression::Zlib(9)] {
+                for piece in [1, 1000, 16 * 1024, usize::MAX] {
+                    let piece = piece.min(data.len().max(1));
+                    let zip = unframe(&compressed(data, piece, CompressionAlgorithm::Zip, how));
+                    let zlib = unframe(&compressed(data, piece, CompressionAlgorithm::Zlib, how));
+                    assert_eq!((zip[0], zlib[0]), (1, 2));
+                    let mut found = Vec::new();
+                    flate2::read::DeflateDecoder::new(&zip[1..]).read_to_end(&mut found).unwrap();
+                    assert!(found == data, "miniz_oxide, {} bytes in pieces of {piece}, {how:?}", data.len());
+                    let mut room = vec![0; data.len() + 1];
+                    let mut inflate = zlib_rs::Inflate::new(true, 15);
+                    let status =
+                        inflate.decompress(&zlib[1..], &mut room, zlib_rs::InflateFlush::Finish).unwrap();
+                    assert_eq!(status, zlib_rs::Status::StreamEnd);
+                    assert!(
+                        room[..data.len()] == *data,
+                        "zlib-rs, {} bytes in pieces of {piece}",
+                        data.len()
+                    );
+                    assert_eq!(inflate.total_in(), zlib.len() as u64 - 1);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_third_that_base64_adds_is_won_back_and_repetitions_are_found() {
+        let length =
+            |data: &[u8]| compressed(data, usize::MAX, CompressionAlgorithm::Zip, Compression::Auto).len();
+        let attachment = base64(&noise(1_000_000));
+        assert!(length(&attachment) * 100 < attachment.len() * 76, "{}", length(&attachment));
+        let repeated = base64(&noise(5700).repeat(100));
+        assert!(length(&repeated) * 10 < repeated.len(), "{}", length(&repeated));
+        let plain = base64(&b"A log line that says the same again and again, and 42.\n".repeat(10_000));
+        assert!(length(&plain) * 10 < plain.len(), "{}", length(&plain));
+    }
+
+    #[test]
+    fn the_algorithm_is_one_that_all_can_read() {
+        use CompressionAlgorithm::{BZip2, Uncompressed, Zip, Zlib};
+        let cases: [(Compression, &[CompressionAlgorithm], CompressionAlgorithm); 5] = [
+            (Compression::Auto, &[Zip, Zlib], Zip),
+            (Compression::Zlib(9), &[Zlib, BZip2], Zlib),
+            (Compression::Auto, &[BZip2], Uncompressed),
+            (Compression::Auto, &[], Uncompressed),
+            (Compression::None, &[Zip], Uncompressed),
+        ];
+        for (compression, readable, expected) in cases {
+            assert_eq!(compression.algorithm(readable), expected, "{compression:?} {readable:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_read() {
+        let cases = [
+            ("auto", Ok(Compression::Auto)),
+            ("none", Ok(Compression::None)),
+            ("zlib", Ok(Compression::Zlib(6))),
+            ("zlib:9", Ok(Compression::Zlib(9))),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(text.parse(), expected);
+        }
+        for text in ["", "zip", "zlib:", "zlib:0", "zlib:10", "AUTO"] {
+            assert!(text.parse::<Compression>().is_err(), "{text}");
+        }
     }
 }

@@ -45,7 +45,8 @@ const OUTPUT: usize = 32 * 1024;
 pub struct Windows<W> {
     inner: W,
     window: Vec<u8>,
-    judge: Judge,
+    /// Who tells base64; where there is none, zlib does all.
+    judge: Option<Judge>,
     mode: Mode,
     zlib: Deflate,
     output: Vec<u8>,
@@ -60,15 +61,13 @@ enum Mode {
 impl<W: Write> Windows<W> {
     /// Compresses to `inner`.
     pub fn new(inner: W) -> Self {
-        let zlib = Deflate::new(LEVEL, false, WINDOW_BITS);
-        Self {
-            inner,
-            window: Vec::new(),
-            judge: Judge::default(),
-            mode: Mode::Zlib,
-            zlib,
-            output: vec![0; OUTPUT],
-        }
+        Self { judge: Some(Judge::default()), ..Self::of_zlib(inner, LEVEL) }
+    }
+
+    /// Compresses to `inner`, all with zlib's `level`.
+    pub fn of_zlib(inner: W, level: i32) -> Self {
+        let zlib = Deflate::new(level, false, WINDOW_BITS);
+        Self { inner, window: Vec::new(), judge: None, mode: Mode::Zlib, zlib, output: vec![0; OUTPUT] }
     }
 
     /// Compresses what is left, ends the stream, and gives the writer below back.
@@ -90,7 +89,7 @@ impl<W: Write> Windows<W> {
 
     /// Compresses one window.
     fn compress(&mut self, window: &[u8]) -> io::Result<()> {
-        let base64 = self.judge.is_base64(window);
+        let base64 = self.judge.as_mut().is_some_and(|judge| judge.is_base64(window));
         match (&mut self.mode, base64) {
             (Mode::Zlib, false) => return self.run_zlib(window, DeflateFlush::NoFlush),
             (Mode::Zlib, true) => {
