@@ -2,12 +2,15 @@
 //!
 //! Nothing that delivers mail comes here: only `mailseal keys add --wkd`, for an admin who waits.
 
+use std::net::ToSocketAddrs as _;
 use std::time::Duration;
 
 use ureq::Agent;
 
 use crate::error::Error;
 use crate::{limits, wkd};
+
+const HTTPS: u16 = 443;
 
 /// How long the admin waits for one server.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -38,14 +41,13 @@ pub fn fetch(address: &str) -> Result<(String, Vec<u8>), Error> {
         .build()
         .into();
     let [advanced, direct] = wkd::urls(local, domain);
-    let (url, response) = match agent.get(&advanced).call() {
-        // The draft allows the direct method only where the host of the advanced one does not exist.
-        Err(ureq::Error::HostNotFound) => (direct.clone(), agent.get(&direct).call()),
-        response => (advanced, response),
-    };
-    let mut response = response.map_err(|error| failed(format!("{url}: {error}")))?;
+    // The direct method counts only where the host of the advanced one does not exist.
+    let exists = (format!("openpgpkey.{domain}"), HTTPS).to_socket_addrs().is_ok();
+    let url = if exists { advanced } else { direct };
+    let mut response = agent.get(&url).call().map_err(|error| failed(format!("{url}: {error}")))?;
     let bytes = response.body_mut().with_config().limit(limits::KEY_FILE).read_to_vec();
-    Ok((url.clone(), bytes.map_err(|error| failed(format!("{url}: {error}")))?))
+    let bytes = bytes.map_err(|error| failed(format!("{url}: {error}")))?;
+    Ok((url, bytes))
 }
 
 /// A domain name: nothing in it can lead to another place of a URL.
