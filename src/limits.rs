@@ -4,7 +4,8 @@
 pub const HEADER: usize = 4 * 1024 * 1024;
 
 /// How many bytes of the body are looked at before the first byte is written: to tell which line ending the
-/// message has, and whether it is encrypted already. What lies beyond is taken to be like the beginning.
+/// message has, and whether it is encrypted already. What lies beyond is taken to be like the beginning. Header and
+/// look-ahead together are at most [`HEADER`] long.
 pub const LOOK_AHEAD: usize = 1024 * 1024;
 
 /// Longest preamble of an encrypted message that counts as such, in bytes; beyond, the message is sealed.

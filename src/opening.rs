@@ -51,8 +51,10 @@ impl Opening {
         if bytes.is_empty() {
             return Err(Error::Empty);
         }
-        while !whole && bytes.len() - body_start < limits::LOOK_AHEAD {
-            let missing = limits::LOOK_AHEAD - (bytes.len() - body_start);
+        // Beside a header of megabytes less of the body is looked at, and memory stays bounded by the header's limit.
+        let end = limits::HEADER.max(bytes.len()).min(body_start + limits::LOOK_AHEAD);
+        while !whole && bytes.len() < end {
+            let missing = end - bytes.len();
             whole = read_piece(reader, &mut bytes, missing.min(PIECE))?;
         }
         Ok(Self { bytes, fields_end, body_start, whole })
