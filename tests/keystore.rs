@@ -210,7 +210,7 @@ fn only_a_missing_last_component_or_something_below_the_home_is_no_certificate()
             Some((status, reason)) => run.assert_failed(&name, status, reason, ""),
         }
     }
-    for home in ["", "home/alice", "/../home", "/home/../home/alice"] {
+    for home in ["home/alice", "/../home", "/home/../home/alice"] {
         let run = host.delivery(HOME_DIR).home(Some(Path::new(home))).run();
         run.assert_failed(home, 75, "home", "absolute");
     }
