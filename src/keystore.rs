@@ -102,11 +102,13 @@ fn find_in_keyring(
         Kind::WkdDir => wkd::search(place, &address, &mut search)?,
         Kind::File | Kind::Dir => false,
     };
-    if !searched && place.home.is_none() {
-        // A keyring for all users that is not there is a key store out of reach, not a user without a certificate.
+    let is_empty = || std::fs::read_dir(&place.path).is_ok_and(|mut entries| entries.next().is_none());
+    if place.home.is_none() && (!searched || is_empty()) {
+        // A keyring for all users that is not there is a key store out of reach, not a user without a certificate; an
+        // empty folder may be where it is to be mounted.
         return Err(Error::KeyStore {
             path: place.path.clone(),
-            what: "there is no such keyring".into(),
+            what: if searched { "the keyring is empty" } else { "there is no such keyring" }.into(),
             hint: "mount it, or correct the key source".into(),
         });
     }
