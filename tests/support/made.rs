@@ -1,9 +1,12 @@
 //! Certificates that a test makes for itself, with their secret keys.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    io::Write,
+    time::{Duration, SystemTime},
+};
 
 use sequoia_openpgp::{
-    Cert, Packet, Profile,
+    Cert, Packet, Profile, armor,
     cert::{CertBuilder, CertRevocationBuilder, CipherSuite, UserIDRevocationBuilder},
     crypto::KeyPair,
     packet::{
@@ -184,8 +187,11 @@ pub fn secret(cert: &Cert) -> Vec<u8> {
     cert.as_tsk().to_vec().unwrap()
 }
 
+/// The same in armour, without a comment that would name the owner.
 pub fn armored(cert: &Cert) -> Vec<u8> {
-    cert.clone().strip_secret_key_material().armored().to_vec().unwrap()
+    let mut writer = armor::Writer::new(Vec::new(), armor::Kind::PublicKey).unwrap();
+    writer.write_all(&public(cert)).unwrap();
+    writer.finalize().unwrap()
 }
 
 pub fn fingerprint(cert: &Cert) -> String {
