@@ -98,14 +98,12 @@ impl<'a> Keys<'a> {
         let file = self.enrolled()?.file(&user, self.home.as_deref())?;
         let _lock = file.lock()?;
         let mut certs: Vec<Cert> = Vec::new();
-        for candidate in &new {
-            add_or_merge(&mut certs, candidate.cert.clone());
-        }
+        keystore::merge(&mut certs, new.iter().map(|candidate| candidate.cert.clone()));
         // What cannot be read can only be replaced.
         let old = if existing == Existing::Replace { file.load().unwrap_or_default() } else { file.load()? };
         for cert in old {
             if certs.iter().any(|other| other.fingerprint() == cert.fingerprint()) {
-                add_or_merge(&mut certs, cert);
+                keystore::merge(&mut certs, [cert]);
             } else if existing == Existing::Keep {
                 certs.push(cert);
             } else if existing == Existing::Refuse {
@@ -385,15 +383,6 @@ fn broken(user: &User, error: &Error) -> Row {
         algorithms: Vec::new(),
         user_ids: Vec::new(),
         confirmed: false,
-    }
-}
-
-/// Adds `cert`, or what it knows to the same certificate: an older copy may know of a revocation.
-fn add_or_merge(certs: &mut Vec<Cert>, cert: Cert) {
-    match certs.iter_mut().find(|other| other.fingerprint() == cert.fingerprint()) {
-        // The same fingerprint is all that merging asks for.
-        Some(other) => *other = other.clone().merge_public(cert).unwrap_or_else(|_| other.clone()),
-        None => certs.push(cert),
     }
 }
 

@@ -79,11 +79,7 @@ impl<'a> Search<'a> {
             }
             return;
         }
-        match self.found.iter_mut().find(|other| other.fingerprint() == cert.fingerprint()) {
-            // The same fingerprint is all that merging asks for.
-            Some(other) => *other = other.clone().merge_public(cert).unwrap_or_else(|_| other.clone()),
-            None => self.found.push(cert),
-        }
+        super::merge(&mut self.found, [cert]);
     }
 
     /// The certificates that were found, all of one owner; `None` when there are none.
