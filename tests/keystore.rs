@@ -316,6 +316,38 @@ fn one_usable_certificate_is_enough() {
     }
 }
 
+/// A second copy may know more: an old backup beside the new export.
+#[test]
+fn copies_of_one_certificate_are_one() {
+    let Some(host) = Host::new() else { return };
+    let alice = alice();
+    let revoked = made::public(&made::revoked(alice.clone(), ReasonForRevocation::KeyCompromised));
+    let longer = made::public(&made::with_second_subkey(alice.clone()));
+    let public = made::public(&alice);
+    for (name, copies, keys) in
+        [("the same", [&public, &public], 1), ("a further subkey", [&public, &longer], 2)]
+    {
+        host.write("keys/alice.pgp", &copies.map(|copy| &copy[..]).concat());
+        host.write("keys/alice/1.pgp", copies[0]);
+        host.write("keys/alice/2.pgp", copies[1]);
+        for source in [FILE, DIR] {
+            let run = host.delivery(source).run();
+            assert_eq!(run.log()["keys"].split(',').count(), keys, "{name}, {source}: {}", run.line);
+        }
+    }
+    for copies in [[&public, &revoked], [&revoked, &public]] {
+        host.write("keys/alice.pgp", &copies.map(|copy| &copy[..]).concat());
+        host.write("keys/alice/1.pgp", copies[0]);
+        host.write("keys/alice/2.pgp", copies[1]);
+        for source in [FILE, DIR] {
+            let run = host.delivery(source).run();
+            run.assert_failed(&format!("revoked, {source}"), 75, "no-usable-key", "revoked");
+        }
+    }
+    let options = ["--key", "DIR/keys/alice/1.pgp", "--key", "DIR/keys/alice/2.pgp"];
+    host.delivery(FILE).options(&options).run().assert_failed("two files", 75, "no-usable-key", "revoked");
+}
+
 #[test]
 fn expired_and_retired_certificates_seal_and_warn_or_defer() {
     let Some(host) = Host::new() else { return };
