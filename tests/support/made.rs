@@ -11,11 +11,11 @@ use sequoia_openpgp::{
     crypto::KeyPair,
     packet::{
         Key, UserID,
-        key::{Key4, PrimaryRole, SubordinateRole},
+        key::{Key4, Key6, PrimaryRole, SecretParts, SubordinateRole},
         signature::SignatureBuilder,
     },
     serialize::SerializeInto,
-    types::{HashAlgorithm, KeyFlags, ReasonForRevocation, SignatureType},
+    types::{Curve, HashAlgorithm, KeyFlags, ReasonForRevocation, SignatureType},
 };
 
 pub const DAY: Duration = Duration::from_secs(86_400);
@@ -52,14 +52,16 @@ pub fn ml_kem_v4(user_id: &str) -> Cert {
     add_subkey(cert, subkey)
 }
 
-/// Two ordinary certificates in one: two encryption subkeys.
+/// The same certificate with a Curve25519 encryption subkey more.
 pub fn with_second_subkey(cert: Cert) -> Cert {
-    let curve = sequoia_openpgp::types::Curve::Cv25519;
-    let subkey: Key<_, SubordinateRole> = Key4::generate_ecc(false, curve).unwrap().into();
+    let subkey: Key<_, SubordinateRole> = match cert.primary_key().key().version() {
+        6 => Key6::generate_x25519().unwrap().into(),
+        _ => Key4::generate_ecc(false, Curve::Cv25519).unwrap().into(),
+    };
     add_subkey(cert, subkey)
 }
 
-fn add_subkey(cert: Cert, subkey: Key<sequoia_openpgp::packet::key::SecretParts, SubordinateRole>) -> Cert {
+fn add_subkey(cert: Cert, subkey: Key<SecretParts, SubordinateRole>) -> Cert {
     let binding = subkey
         .bind(
             &mut signer(&cert),
