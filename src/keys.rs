@@ -80,8 +80,8 @@ impl<'a> Keys<'a> {
     /// Enrols the certificates in `inputs` (their names and contents) for the user `name`.
     ///
     /// # Errors
-    /// [`Error::Enrol`] and [`Error::KeyStore`] when one is refused, [`Error::Usage`] when the user has another
-    /// certificate and `existing` does not say what becomes of it. Nothing is changed then.
+    /// [`Error::Enrol`] when one is refused, [`Error::KeyStore`] when it cannot be stored, [`Error::Usage`] when the user
+    /// has another certificate and `existing` does not say what becomes of it. Nothing is changed then.
     pub fn add(
         &self,
         name: &str,
