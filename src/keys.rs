@@ -33,6 +33,9 @@ const CODE_ALPHABET: &[u8; 32] = b"ybndrfg8ejkmcpqxot1uwisza345h769";
 /// How many of them: 60 bits.
 const CODE_LENGTH: usize = 12;
 
+/// How much of a fingerprint's end names a certificate among those of one user.
+const SHORTEST_FINGERPRINT: usize = 8;
+
 /// What the commands work with.
 #[derive(Debug)]
 pub struct Keys<'a> {
@@ -175,7 +178,8 @@ impl<'a> Keys<'a> {
         Ok(Exit::Ok)
     }
 
-    /// Removes the enrolled certificates of the user `name`, or the one with this fingerprint or its end.
+    /// Removes the enrolled certificates of the user `name`, or the one with this fingerprint or end of a fingerprint, of
+    /// eight digits or more.
     ///
     /// # Errors
     /// [`Error::KeyStore`]; [`Error::Usage`] when there is none.
@@ -188,7 +192,9 @@ impl<'a> Keys<'a> {
         let wanted = fingerprint.map(|it| it.replace(' ', "").to_uppercase()).unwrap_or_default();
         let (gone, kept): (Vec<_>, Vec<_>) =
             certs.into_iter().partition(|cert| cert.fingerprint().to_hex().ends_with(&wanted));
-        if (gone.is_empty() && fingerprint.is_some()) || !file.path().exists() {
+        // Not even an empty variable of a script takes them all.
+        let names_none = fingerprint.is_some() && (gone.is_empty() || wanted.len() < SHORTEST_FINGERPRINT);
+        if names_none || !file.path().exists() {
             return Err(Error::Usage {
                 what: format!("{} has no such certificate in {}", user.name(), file.path().display()),
                 hint: format!("look with `mailseal keys show {}`", user.name()),
