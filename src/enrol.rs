@@ -35,7 +35,7 @@ pub struct Candidate {
 /// One certificate is taken as it is; of several, as in a whole keyring, only those with the address.
 ///
 /// # Errors
-/// [`Error::KeyStore`] as [`keystore::parse`], [`Error::Enrol`] when none of several has the address or one that has is
+/// [`Error::Enrol`] when [`keystore::parse`] refuses them, when none of several has the address, or one that has is
 /// unfit.
 pub fn candidates(
     bytes: &[u8],
@@ -44,7 +44,10 @@ pub fn candidates(
     now: SystemTime,
 ) -> Result<Vec<Candidate>, Error> {
     let failed = |what: String, hint: &str| Error::Enrol { path: path.into(), what, hint: hint.into() };
-    let certs = keystore::parse(bytes, path)?;
+    let certs = keystore::parse(bytes, path).map_err(|error| match error {
+        Error::KeyStore { what, hint, .. } => failed(what, &hint),
+        other => other,
+    })?;
     let several = certs.len() > 1;
     let mut chosen = Vec::new();
     for cert in certs {

@@ -33,6 +33,9 @@ const CODE_ALPHABET: &[u8; 32] = b"ybndrfg8ejkmcpqxot1uwisza345h769";
 /// How many of them: 60 bits.
 const CODE_LENGTH: usize = 12;
 
+/// How much of a fingerprint's end names a certificate among those of one user.
+const SHORTEST_FINGERPRINT: usize = 8;
+
 /// What the commands work with.
 #[derive(Debug)]
 pub struct Keys<'a> {
@@ -80,8 +83,8 @@ impl<'a> Keys<'a> {
     /// Enrols the certificates in `inputs` (their names and contents) for the user `name`.
     ///
     /// # Errors
-    /// [`Error::Enrol`] and [`Error::KeyStore`] when one is refused, [`Error::Usage`] when the user has another
-    /// certificate and `existing` does not say what becomes of it. Nothing is changed then.
+    /// [`Error::Enrol`] when one is refused, [`Error::KeyStore`] when it cannot be stored, [`Error::Usage`] when the user
+    /// has another certificate and `existing` does not say what becomes of it. Nothing is changed then.
     pub fn add(
         &self,
         name: &str,
@@ -98,14 +101,12 @@ impl<'a> Keys<'a> {
         let file = self.enrolled()?.file(&user, self.home.as_deref())?;
         let _lock = file.lock()?;
         let mut certs: Vec<Cert> = Vec::new();
-        for candidate in &new {
-            add_or_merge(&mut certs, candidate.cert.clone());
-        }
+        keystore::merge(&mut certs, new.iter().map(|candidate| candidate.cert.clone()));
         // What cannot be read can only be replaced.
         let old = if existing == Existing::Replace { file.load().unwrap_or_default() } else { file.load()? };
         for cert in old {
             if certs.iter().any(|other| other.fingerprint() == cert.fingerprint()) {
-                add_or_merge(&mut certs, cert);
+                keystore::merge(&mut certs, [cert]);
             } else if existing == Existing::Keep {
                 certs.push(cert);
             } else if existing == Existing::Refuse {
@@ -177,7 +178,8 @@ impl<'a> Keys<'a> {
         Ok(Exit::Ok)
     }
 
-    /// Removes the enrolled certificates of the user `name`, or the one with this fingerprint or its end.
+    /// Removes the enrolled certificates of the user `name`, or the one with this fingerprint or end of a fingerprint, of
+    /// eight digits or more.
     ///
     /// # Errors
     /// [`Error::KeyStore`]; [`Error::Usage`] when there is none.
@@ -190,7 +192,9 @@ impl<'a> Keys<'a> {
         let wanted = fingerprint.map(|it| it.replace(' ', "").to_uppercase()).unwrap_or_default();
         let (gone, kept): (Vec<_>, Vec<_>) =
             certs.into_iter().partition(|cert| cert.fingerprint().to_hex().ends_with(&wanted));
-        if (gone.is_empty() && fingerprint.is_some()) || !file.path().exists() {
+        // Not even an empty variable of a script takes them all.
+        let names_none = fingerprint.is_some() && (gone.is_empty() || wanted.len() < SHORTEST_FINGERPRINT);
+        if names_none || !file.path().exists() {
             return Err(Error::Usage {
                 what: format!("{} has no such certificate in {}", user.name(), file.path().display()),
                 hint: format!("look with `mailseal keys show {}`", user.name()),
@@ -385,15 +389,6 @@ fn broken(user: &User, error: &Error) -> Row {
         algorithms: Vec::new(),
         user_ids: Vec::new(),
         confirmed: false,
-    }
-}
-
-/// Adds `cert`, or what it knows to the same certificate: an older copy may know of a revocation.
-fn add_or_merge(certs: &mut Vec<Cert>, cert: Cert) {
-    match certs.iter_mut().find(|other| other.fingerprint() == cert.fingerprint()) {
-        // The same fingerprint is all that merging asks for.
-        Some(other) => *other = other.clone().merge_public(cert).unwrap_or_else(|_| other.clone()),
-        None => certs.push(cert),
     }
 }
 

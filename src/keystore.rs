@@ -102,11 +102,13 @@ fn find_in_keyring(
         Kind::WkdDir => wkd::search(place, &address, &mut search)?,
         Kind::File | Kind::Dir => false,
     };
-    if !searched && place.home.is_none() {
-        // A keyring for all users that is not there is a key store out of reach, not a user without a certificate.
+    let is_empty = || std::fs::read_dir(&place.path).is_ok_and(|mut entries| entries.next().is_none());
+    if place.home.is_none() && (!searched || is_empty()) {
+        // A keyring for all users that is not there is a key store out of reach, not a user without a certificate; an
+        // empty folder may be where it is to be mounted.
         return Err(Error::KeyStore {
             path: place.path.clone(),
-            what: "there is no such keyring".into(),
+            what: if searched { "the keyring is empty" } else { "there is no such keyring" }.into(),
             hint: "mount it, or correct the key source".into(),
         });
     }
@@ -141,7 +143,7 @@ pub fn read_named(path: &Path) -> Result<Vec<Cert>, Error> {
 pub fn read_all_named(paths: &[PathBuf]) -> Result<Vec<Cert>, Error> {
     let mut certs = Vec::new();
     for path in paths {
-        certs.extend(read_named(path)?);
+        merge(&mut certs, read_named(path)?);
     }
     Ok(certs)
 }
@@ -156,11 +158,16 @@ pub fn read_recovery(paths: &[PathBuf]) -> Result<Vec<Cert>, Error> {
 
 fn find_in_folder(place: &Place) -> Result<Option<Vec<Cert>>, Error> {
     let Some(files) = safe_file::list(place)? else { return Ok(None) };
-    let mut certs = Vec::new();
+    let (mut certs, mut count) = (Vec::new(), 0);
     for path in files {
         let file = place.at(path);
         if let Some(bytes) = safe_file::read(&file, limits::KEY_FILE)? {
-            certs.extend(parse(&bytes, &file.path)?);
+            let found = parse(&bytes, &file.path)?;
+            count += found.len();
+            if count > limits::KEY_FILE_CERTIFICATES {
+                return Err(too_many(&place.path));
+            }
+            merge(&mut certs, found);
         }
     }
     match (certs.is_empty(), &place.home) {
@@ -197,15 +204,35 @@ pub fn parse(bytes: &[u8], path: &Path) -> Result<Vec<Cert>, Error> {
             }
             certs.push(cert);
             if certs.len() > limits::KEY_FILE_CERTIFICATES {
-                let what = format!("it holds more than {} certificates", limits::KEY_FILE_CERTIFICATES);
-                return Err(failed(what, "leave only the certificates of one user there"));
+                return Err(too_many(path));
             }
         }
     }
     if certs.is_empty() {
         return Err(failed("it holds no certificate".into(), "put an OpenPGP certificate there"));
     }
-    Ok(certs)
+    let mut merged = Vec::new();
+    merge(&mut merged, certs);
+    Ok(merged)
+}
+
+/// Adds `more` to `certs`, copies of one certificate made one: only one of them may know of its revocation.
+pub fn merge(certs: &mut Vec<Cert>, more: impl IntoIterator<Item = Cert>) {
+    for cert in more {
+        match certs.iter_mut().find(|other| other.fingerprint() == cert.fingerprint()) {
+            // The same fingerprint is all that merging asks for.
+            Some(other) => *other = other.clone().merge_public(cert).unwrap_or_else(|_| other.clone()),
+            None => certs.push(cert),
+        }
+    }
+}
+
+fn too_many(path: &Path) -> Error {
+    Error::KeyStore {
+        path: path.into(),
+        what: format!("it holds more than {} certificates", limits::KEY_FILE_CERTIFICATES),
+        hint: "leave only the certificates of one user there".into(),
+    }
 }
 
 /// The armors in a text, each of which sequoia reads for itself; binary data in one piece.

@@ -7,30 +7,19 @@ mod support;
 use std::path::Path;
 
 use support::{
-    filter::{Run, filter},
+    filter::filter,
     fixtures, openers,
     oracle::{check_outside, check_run, key},
 };
 
 const MAIL: &[u8] = b"Subject: canary in the field\n\ncanary in the body\n";
 
-/// A failure: the wanted status, nothing on standard output, what failed and what to do on standard error, and not a
-/// word of the message.
-fn check_failure(name: &str, run: &Run, wanted: i32) {
-    assert_eq!(run.status, Some(wanted), "{name}: {}", run.stderr);
-    assert!(run.stdout.is_empty(), "{name}: {} bytes of output", run.stdout.len());
-    assert!(!run.stderr.contains("canary"), "{name}: {}", run.stderr);
-    let lines: Vec<&str> = run.stderr.lines().collect();
-    assert!((1..=3).contains(&lines.len()), "{name}: {}", run.stderr);
-    assert!(lines.iter().all(|line| line.starts_with("mailseal-filter: ")), "{name}: {}", run.stderr);
-}
-
 #[test]
 fn unusable_certificates_defer() {
     let names =
         ["sign-only", "revoked-compromised", "revoked-unspecified", "garbage", "garbage-armor", "empty"];
     for name in names {
-        check_failure(name, &filter(&key(name), &[], MAIL), 75);
+        filter(&key(name), &[], MAIL).assert_failed(name, 75);
     }
 }
 
@@ -81,5 +70,5 @@ fn a_secret_key_file_never_gives_plaintext() {
 
 #[test]
 fn no_message_is_no_mail() {
-    check_failure("no message", &filter(&key("curve25519"), &[], b""), 65);
+    filter(&key("curve25519"), &[], b"").assert_failed("no message", 65);
 }

@@ -51,7 +51,7 @@ enum KeysCommand {
     Remove {
         #[command(flatten)]
         user: UserArguments,
-        /// The fingerprint of the one, or its end
+        /// The fingerprint of the one, or at least the last 8 digits of it
         fingerprint: Option<String>,
     },
     /// Say which enrolled certificates are unfit or expire soon; exit status 1 when there are any

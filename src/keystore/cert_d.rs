@@ -1,7 +1,5 @@
 //! [edge] The shared OpenPGP certificate directory (draft-nwjw-openpgp-cert-d), searched by address.
 
-use std::io::Read as _;
-
 use openpgp_cert_d::CertD;
 
 use super::keyring::Search;
@@ -24,14 +22,13 @@ pub fn search(base: &Place, search: &mut Search<'_>) -> Result<bool, Error> {
         hint: "let the mail user read the certificate directory".into(),
     };
     let directory = CertD::with_base_dir(&base.path).map_err(|error| failed(&error))?;
-    let mut bytes = Vec::new();
-    for entry in directory.iter_files() {
-        let (fingerprint, file) = entry.map_err(|error| failed(&error))?;
-        let path = directory.get_path(&fingerprint).map_err(|error| failed(&error))?;
-        safe_file::check(&base.at(path.clone()), &file)?;
-        bytes.clear();
-        file.take(limits::KEY_FILE + 1).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
-        search.add_ring(&bytes, &path)?;
+    for fingerprint in directory.fingerprints() {
+        let fingerprint = fingerprint.map_err(|error| failed(&error))?;
+        let file = base.at(directory.get_path(&fingerprint).map_err(|error| failed(&error))?);
+        // It may have been removed meanwhile.
+        if let Some(bytes) = safe_file::read(&file, limits::KEY_FILE)? {
+            search.add_ring(&bytes, &file.path)?;
+        }
     }
     Ok(true)
 }

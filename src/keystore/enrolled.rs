@@ -3,6 +3,7 @@
 //! One file a user, `NAME.pgp`, replaced whole. Beside it `NAME.pgp.test` remembers the code of a test message that
 //! was sent, and `NAME.pgp.confirmed` the certificates that the user has shown to be able to read with.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -17,6 +18,11 @@ use crate::{atomic, enrol, limits};
 
 /// Rights of what is written: certificates are public, and only root changes them.
 const MODE: u32 = 0o644;
+
+/// What is added to the name of a user's file for what lies beside it.
+const TEST: &str = ".test";
+const CONFIRMED: &str = ".confirmed";
+const BESIDE: [&str; 2] = [TEST, CONFIRMED];
 
 /// The folder.
 #[derive(Clone, Copy, Debug)]
@@ -68,12 +74,17 @@ impl<'a> Enrolled<'a> {
             what: "the first `file:` source has no folder for all users".into(),
             hint: "give it the form \"file:/FOLDER/%{user}.pgp\", or name the users".into(),
         })?;
-        let mut users = Vec::new();
+        let mut names = BTreeSet::new();
         for entry in std::fs::read_dir(folder).map_err(|error| failed(folder, &error))? {
-            let name = entry.map_err(|error| failed(folder, &error))?.file_name();
-            let user = name.to_str().and_then(|name| name.strip_prefix(prefix)?.strip_suffix(suffix));
-            users.extend(user.and_then(|user| User::parse(user).ok()));
+            names.extend(entry.map_err(|error| failed(folder, &error))?.file_name().into_string().ok());
         }
+        // Where key files have no suffix, what lies beside them looks like them.
+        let is_beside =
+            |name: &str| BESIDE.iter().any(|end| name.strip_suffix(end).is_some_and(|of| names.contains(of)));
+        let users = names.iter().filter(|name| !is_beside(name));
+        let mut users: Vec<_> = users
+            .filter_map(|name| User::parse(name.strip_prefix(prefix)?.strip_suffix(suffix)?).ok())
+            .collect();
         users.sort_by(|a, b| a.name().cmp(b.name()));
         Ok(users)
     }
@@ -169,11 +180,11 @@ impl KeyFile {
     }
 
     fn test_path(&self) -> PathBuf {
-        self.beside(".test")
+        self.beside(TEST)
     }
 
     fn confirmed_path(&self) -> PathBuf {
-        self.beside(".confirmed")
+        self.beside(CONFIRMED)
     }
 
     fn beside(&self, suffix: &str) -> PathBuf {

@@ -24,17 +24,25 @@ pub fn search(home: &Place, search: &mut Search<'_>) -> Result<bool, Error> {
     if let Some(options) = safe_file::read(&home.join("common.conf"), limits::KEY_FILE)? {
         let keyboxd = |line: &[u8]| line.trim_ascii().starts_with(b"use-keyboxd");
         if options.split(|&byte| byte == b'\n').any(keyboxd) {
-            return Err(Error::KeyStore {
-                path: home.path.clone(),
-                what: "this GnuPG home keeps its keys in a keyboxd".into(),
-                hint: "enrol the certificate: gpg --export ADDRESS | mailseal keys add USER -".into(),
-            });
+            return Err(in_keyboxd(home));
         }
+    }
+    // The option may also stand in a file for all users.
+    if home.path.join("public-keys.d/pubring.db").exists() {
+        search.doubt(in_keyboxd(home));
     }
     let keybox = home.join("pubring.kbx");
     if let Some(bytes) = safe_file::read(&keybox, limits::KEYRING)? {
         for certificate in keybox_certificates(&bytes) {
-            search.add_ring(certificate, &keybox.path)?;
+            match certificate {
+                Some(bytes) if search.is_in(bytes) => search.add_ring(bytes, &keybox.path)?,
+                Some(_) => {}
+                None => search.doubt(Error::KeyStore {
+                    path: keybox.path.clone(),
+                    what: "the keybox is broken off".into(),
+                    hint: "let gpg write it again: gpg --list-keys".into(),
+                }),
+            }
         }
     }
     let ring = home.join("pubring.gpg");
@@ -44,28 +52,36 @@ pub fn search(home: &Place, search: &mut Search<'_>) -> Result<bool, Error> {
     Ok(true)
 }
 
+fn in_keyboxd(home: &Place) -> Error {
+    Error::KeyStore {
+        path: home.path.clone(),
+        what: "this GnuPG home keeps its keys in a keyboxd".into(),
+        hint: "enrol the certificate: gpg --export ADDRESS | mailseal keys add USER -".into(),
+    }
+}
+
 /// The OpenPGP blobs of a keybox (GnuPG, `kbx/keybox-blob.c`): length in octets 0 to 3, type 2 in octet 4, offset and
-/// length of the certificate in octets 8 to 15.
-fn keybox_certificates(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// length of the certificate in octets 8 to 15. `None` at the end is a blob that is not there in full.
+fn keybox_certificates(mut bytes: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
     const OPENPGP: u8 = 2;
     let number = |blob: &[u8], at: usize| {
         let octets = blob.get(at..at + 4)?.try_into().ok()?;
         usize::try_from(u32::from_be_bytes(octets)).ok()
     };
     std::iter::from_fn(move || {
-        loop {
-            let length = number(bytes, 0).filter(|length| *length > 4)?;
-            let (blob, rest) = bytes.split_at_checked(length)?;
-            bytes = rest;
-            let certificate = || {
-                let start = number(blob, 8)?;
-                blob.get(start..start.checked_add(number(blob, 12)?)?)
+        while !bytes.is_empty() {
+            let length = number(bytes, 0).filter(|length| *length > 4);
+            let Some((blob, rest)) = length.and_then(|length| bytes.split_at_checked(length)) else {
+                bytes = &[];
+                return Some(None);
             };
-            match certificate() {
-                Some(certificate) if blob[4] == OPENPGP => return Some(certificate),
-                _ => {}
+            bytes = rest;
+            if blob[4] == OPENPGP {
+                let end = |start: usize| start.checked_add(number(blob, 12)?);
+                return Some(number(blob, 8).and_then(|start| blob.get(start..end(start)?)));
             }
         }
+        None
     })
 }
 

@@ -70,7 +70,9 @@ pub fn folder_exists(place: &Place) -> Result<bool, Error> {
         return Ok(false);
     }
     match std::fs::metadata(&place.path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            refuse_dangling(&place.path, place.home.as_deref()).map(|()| false)
+        }
         _ => check_folder(place),
     }
 }
@@ -116,8 +118,23 @@ fn is_there(folder: &Path, home: Option<&Path>) -> Result<bool, Error> {
     match std::fs::metadata(folder) {
         Ok(metadata) if metadata.is_dir() => Ok(true),
         Ok(_) => Err(refused(folder, "it is no folder", "make it a folder, or correct the key source")),
-        Err(error) if error.kind() == ErrorKind::NotFound && home.is_some() => Ok(false),
+        Err(error) if error.kind() == ErrorKind::NotFound && home.is_some() => {
+            refuse_dangling(folder, home).map(|()| false)
+        }
         Err(error) => Err(unreadable(folder, &error)),
+    }
+}
+
+/// Refuses a path that is only not there because a link on the way to it leads nowhere: to what is not mounted.
+fn refuse_dangling(path: &Path, home: Option<&Path>) -> Result<(), Error> {
+    let below_home = |part: &&Path| home.is_none_or(|home| part.starts_with(home) && *part != home);
+    match path.ancestors().take_while(below_home).find(|part| part.is_symlink() && !part.exists()) {
+        Some(link) => Err(refused(
+            link,
+            "it is a link that leads nowhere",
+            "mount what it leads to, or remove the link",
+        )),
+        None => Ok(()),
     }
 }
 

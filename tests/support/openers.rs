@@ -143,7 +143,12 @@ fn rpgp_key(name: &str) -> &'static SignedSecretKey {
 /// so a compressed packet is taken apart by hand.
 pub fn sequoia(name: &str, armor: &[u8]) -> std::result::Result<Vec<u8>, String> {
     let cert = Cert::from_file(secret(name)).unwrap();
-    open_packets(&cert, armor).map_err(|error| format!("Sequoia: {error:#}"))
+    open(&cert, armor)
+}
+
+/// Opens an armoured message with Sequoia and the secret keys in `cert`.
+pub fn open(cert: &Cert, armor: &[u8]) -> std::result::Result<Vec<u8>, String> {
+    open_packets(cert, armor).map_err(|error| format!("Sequoia: {error:#}"))
 }
 
 /// How many secret subkeys of a fixture can open an armoured message, each alone.
