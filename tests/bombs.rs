@@ -135,6 +135,7 @@ fn parts_without_number() {
 fn what_claims_to_be_encrypted() {
     defuse("encrypted mail", 64 * MIB, Fate::Unchanged, mail::encrypted);
     defuse("armor in base64", 8 * MIB, Fate::Unchanged, mail::encrypted_in_base64);
+    defuse("armor behind a header", 8 * MIB, Fate::Unchanged, mail::encrypted_behind_header);
     defuse("armor headers", 8 * MIB, Fate::Sealed, mail::armor_headers);
     defuse("session keys", 8 * MIB, Fate::Sealed, mail::session_keys);
     defuse("partial bodies", 8 * MIB, Fate::Stored, mail::partial_bodies);

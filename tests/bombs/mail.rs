@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use mailseal::limits;
+
 use super::run::Mail;
 
 /// In every message, in the header and in the body: it must appear in no complaint.
@@ -134,6 +136,14 @@ pub fn encrypted_in_base64(size: usize) -> Mail {
         writeln!(out, "{}", data_encoding::BASE64.encode(begin))?;
         let line = data_encoding::BASE64.encode(&[&[b'A'; 47][..], b"\n"].concat());
         repeat(out, format!("{line}\n").as_bytes(), size / 65)
+    })
+}
+
+/// The same behind a header as long as can be.
+pub fn encrypted_behind_header(size: usize) -> Mail {
+    mail(move |out| {
+        repeat(out, b"X-A: canary-b1d7a2\n", (limits::HEADER - 1000) / 19)?;
+        encrypted_in_base64(size)(out)
     })
 }
 
