@@ -20,6 +20,16 @@ impl<T> Counted<T> {
         self.total
     }
 
+    /// The reader or writer itself, to move bytes past the count; [`Counted::add`] them.
+    pub fn get_mut(&mut self) -> &mut T {
+        &mut self.inner
+    }
+
+    /// Counts bytes that went another way.
+    pub fn add(&mut self, bytes: u64) {
+        self.total += bytes;
+    }
+
     /// The reader or writer itself.
     pub fn into_inner(self) -> T {
         self.inner

@@ -65,6 +65,9 @@ pub enum Error {
     /// The message could not be written.
     #[error("cannot write the message: {0}")]
     Write(#[source] io::Error),
+    /// The message could not be passed on unchanged.
+    #[error("cannot pass the message on: {0}")]
+    Pass(#[source] io::Error),
     /// The deadline has passed.
     #[error("not done within {seconds} seconds")]
     Deadline {
@@ -141,6 +144,7 @@ impl Error {
             | Self::Home { .. }
             | Self::Read(_)
             | Self::Write(_)
+            | Self::Pass(_)
             | Self::Deadline { .. }
             | Self::KeyStore { .. }
             | Self::Ambiguous { .. }
@@ -164,6 +168,7 @@ impl Error {
             Self::HeaderTooLong => "header-too-long",
             Self::Read(_) => "read",
             Self::Write(_) => "write",
+            Self::Pass(_) => "pass",
             Self::Deadline { .. } => "deadline",
             Self::KeyStore { .. } => "key-store",
             Self::Enrol { .. } => "enrol",
@@ -189,7 +194,7 @@ impl Error {
             Self::Empty => "give the whole message on standard input".into(),
             Self::HeaderTooLong => "such a message is not mail; remove it from the queue".into(),
             Self::Read(_) => "the sender of the message broke off; deliver it again".into(),
-            Self::Write(_) => {
+            Self::Write(_) | Self::Pass(_) => {
                 "look for a full disk (mail_temp_dir) or a reader that ended; deliver it again".into()
             }
             Self::Deadline { .. } => {

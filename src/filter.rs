@@ -16,7 +16,7 @@ use crate::counted::Counted;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::head::Head;
+use crate::head::{Head, Kind};
 use crate::keystore::source::Owner;
 use crate::keystore::{self, Found, Request};
 use crate::log::sink::Sink;
@@ -24,8 +24,8 @@ use crate::log::{LogLine, Outcome, Target};
 use crate::opening::Opening;
 use crate::openpgp::compress::Compression;
 use crate::process;
-use crate::recipients::{Recipients, Session};
-use crate::seal::{copy, seal};
+use crate::recipients::{Recipients, Session, Warning};
+use crate::seal::seal;
 use crate::user::User;
 
 /// Bytes that are written at once.
@@ -185,6 +185,9 @@ impl Delivery<'_> {
         {
             let mut line = self.report.line();
             line.warnings.clone_from(&session.warnings);
+            if opening.head().items().any(|item| item.kind == Kind::Malformed) {
+                line.warnings.push(Warning::HeaderText);
+            }
             line.key_ids.clone_from(&session.key_ids);
             line.format = Some(session.format);
         }
@@ -203,10 +206,11 @@ impl Delivery<'_> {
             return Ok(Outcome::Unchanged);
         }
         output.write_all(read).map_err(Error::Write)?;
-        let mut output = Counted::new(output);
-        copy(&mut self.input, &mut output)?;
-        self.report.line().bytes_out = read.len() as u64 + output.total();
-        close(output.into_inner())?;
+        // From file to file the kernel copies, where it can.
+        let copied = std::io::copy(self.input.get_mut(), &mut output).map_err(Error::Pass)?;
+        self.input.add(copied);
+        self.report.line().bytes_out = read.len() as u64 + copied;
+        close(output)?;
         Ok(Outcome::Unchanged)
     }
 

@@ -30,7 +30,8 @@ pub enum Kind {
     Content,
     /// A `MIME-Version` field.
     MimeVersion,
-    /// Any other well-formed field.
+    /// Any other well-formed field; and a first line that begins with a blank, which would continue whatever stood
+    /// before it.
     Field,
     /// A line that is no field. Several readers take what follows it for the body.
     Malformed,
@@ -145,6 +146,10 @@ fn split_field(raw: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 fn kind(raw: &[u8], first: bool) -> Kind {
+    if matches!(raw.first(), Some(b' ' | b'\t')) {
+        // Only the first line of all: what stood before it would be continued by it.
+        return Kind::Field;
+    }
     let Some((name, _)) = split_field(raw) else {
         return if first && raw.starts_with(b"From ") { Kind::FromLine } else { Kind::Malformed };
     };
@@ -178,7 +183,8 @@ mod tests {
 
     #[test]
     fn the_end_is_the_first_empty_line() {
-        let cases: [(&[u8], Option<(usize, usize)>); 7] = [
+        type Case = (&'static [u8], Option<(usize, usize)>);
+        let cases: [Case; 7] = [
             (b"A: b\n\nbody", Some((5, 6))),
             (b"A: b\r\n\r\nbody", Some((6, 8))),
             (b"\nbody", Some((0, 1))),
@@ -200,7 +206,7 @@ mod tests {
             (b"content-type : text/plain\nMIME-VERSION: 1.0\n", &[Content, MimeVersion]),
             (b"From a@b Mon Jan  1 00:00:00 2024\nFrom: a\n", &[FromLine, Field]),
             (b"A: b\nFrom a@b Mon Jan  1 00:00:00 2024\n", &[Field, Malformed]),
-            (b" begins with a blank: x\nA: b\n", &[Malformed, Field]),
+            (b" begins with a blank: x\nA: b\n", &[Field, Field]),
             (b"no colon\nA: b", &[Malformed, Field]),
             (b"no colon\n but: one here\n", &[Malformed]),
             (b"two words: x\n", &[Malformed]),

@@ -121,7 +121,10 @@ impl<'a> Keys<'a> {
 
         for candidate in &new {
             let row = self.row(&user, &candidate.cert, &candidate.assessment, &file);
-            say(out, format_args!("enrolled {} for {} in {}", row.fingerprint, row.user, file.path().display()))?;
+            say(
+                out,
+                format_args!("enrolled {} for {} in {}", row.fingerprint, row.user, file.path().display()),
+            )?;
             say(out, format_args!("  encrypts with {}", row.algorithms.join(", ")))?;
             say(out, format_args!("  expires {}", day(candidate.assessment.expires)))?;
             for warning in &candidate.warnings {
@@ -198,7 +201,13 @@ impl<'a> Keys<'a> {
             say(out, format_args!("removed {} of {}", cert.fingerprint(), user.name()))?;
         }
         if kept.is_empty() {
-            say(out, format_args!("warning: new mail for {} is stored in clear, unless another source has a certificate or `require` names the user", user.name()))?;
+            say(
+                out,
+                format_args!(
+                    "warning: new mail for {} is stored in clear, unless another source has a certificate or `require` names the user",
+                    user.name()
+                ),
+            )?;
         }
         Ok(Exit::Ok)
     }
@@ -307,9 +316,8 @@ impl<'a> Keys<'a> {
         for user in enrolled.users()? {
             let file = enrolled.file(&user, self.home.as_deref())?;
             match file.load() {
-                Ok(certs) => rows.extend(
-                    certs.iter().map(|cert| self.row(&user, cert, &assess(cert, self.now), &file)),
-                ),
+                Ok(certs) => rows
+                    .extend(certs.iter().map(|cert| self.row(&user, cert, &assess(cert, self.now), &file))),
                 Err(error) => rows.push(broken(&user, &error)),
             }
         }
@@ -326,7 +334,9 @@ impl<'a> Keys<'a> {
         let mut rows: Vec<_> = certs
             .iter()
             .map(|cert| (cert, assess(cert, self.now)))
-            .filter(|(_, it)| it.fitness != Fitness::Fit || it.expires.is_some_and(|at| at <= self.now + within))
+            .filter(|(_, it)| {
+                it.fitness != Fitness::Fit || it.expires.is_some_and(|at| at <= self.now + within)
+            })
             .map(|(cert, assessment)| self.row(user, cert, &assessment, &file))
             .collect();
         if rows.is_empty()

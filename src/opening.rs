@@ -92,6 +92,8 @@ impl Opening {
 /// Appends `most` bytes, or what there is; true at the end of the input. Whatever pieces the reader gives, the
 /// header is searched a bounded number of times.
 fn read_piece(reader: &mut impl Read, bytes: &mut Vec<u8>, most: usize) -> Result<bool, Error> {
+    // Without room, reading begins with pieces of 32 bytes.
+    bytes.reserve(most);
     let count = reader.take(most as u64).read_to_end(bytes).map_err(Error::Read)?;
     Ok(count < most)
 }

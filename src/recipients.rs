@@ -61,6 +61,8 @@ pub enum Warning {
     Expiring,
     /// Not all of the user's certificates or keys could be used.
     SomeKeysUnusable,
+    /// The header has lines that are no fields; they stay readable outside, whatever they hold.
+    HeaderText,
 }
 
 impl Warning {
@@ -71,6 +73,7 @@ impl Warning {
             Self::Expired => "expired",
             Self::Expiring => "expiring",
             Self::SomeKeysUnusable => "some-keys-unusable",
+            Self::HeaderText => "header-text",
         }
     }
 }

@@ -54,10 +54,7 @@ fn write_entity(
 }
 
 /// Copies `from` to `to` to its end, and tells the errors of the one from those of the other.
-///
-/// # Errors
-/// [`Error::Read`] and [`Error::Write`].
-pub fn copy(from: &mut impl Read, to: &mut (impl Write + ?Sized)) -> Result<(), Error> {
+fn copy(from: &mut impl Read, to: &mut (impl Write + ?Sized)) -> Result<(), Error> {
     let mut piece = vec![0; PIECE];
     loop {
         match from.read(&mut piece) {

@@ -122,7 +122,11 @@ fn run(arguments: &Arguments) -> Result<Exit, Error> {
     Ok(status)
 }
 
-fn run_keys(command: &KeysCommand, config: &Config, out: &mut BufWriter<std::io::Stdout>) -> Result<Exit, Error> {
+fn run_keys(
+    command: &KeysCommand,
+    config: &Config,
+    out: &mut BufWriter<std::io::Stdout>,
+) -> Result<Exit, Error> {
     let now = SystemTime::now();
     let of = |user: &UserArguments| Keys::new(config, user.home.clone(), now);
     let of_all = || Keys::new(config, None, now);

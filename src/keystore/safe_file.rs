@@ -36,8 +36,9 @@ pub fn read(place: &Place, limit: u64) -> Result<Option<Vec<u8>>, Error> {
         }
         Err(error) => return Err(unreadable(path, &error)),
     };
-    check(place, &file)?;
-    let mut bytes = Vec::new();
+    let size = check(place, &file)?;
+    // Without room, reading begins with pieces of 32 bytes.
+    let mut bytes = Vec::with_capacity(size.min(limit) as usize + 1);
     file.by_ref().take(limit + 1).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
     if bytes.len() as u64 > limit {
         let what = format!("it is larger than {limit} bytes");
@@ -46,16 +47,17 @@ pub fn read(place: &Place, limit: u64) -> Result<Option<Vec<u8>>, Error> {
     Ok(Some(bytes))
 }
 
-/// Refuses the open `file` at `place` when it is no regular file or someone else could have written it.
+/// Refuses the open `file` at `place` when it is no regular file or someone else could have written it; its size.
 ///
 /// # Errors
 /// [`Error::KeyStore`].
-pub fn check(place: &Place, file: &File) -> Result<(), Error> {
+pub fn check(place: &Place, file: &File) -> Result<u64, Error> {
     let metadata = file.metadata().map_err(|error| unreadable(&place.path, &error))?;
     if !metadata.is_file() {
         return Err(refused(&place.path, "it is no regular file", "put a file with the certificate there"));
     }
-    check_rights(place, &metadata)
+    check_rights(place, &metadata)?;
+    Ok(metadata.len())
 }
 
 /// Whether the folder at `place` is there, as [`crate::keystore`] defines that, and fit to hold keys.

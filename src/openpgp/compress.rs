@@ -1,11 +1,19 @@
 //! The compressed data packet (RFC 9580, section 5.6), with ZIP or ZLIB.
 
+mod base64_block;
+mod windows;
+
 use std::io::{self, Write};
 
-use flate2::write::{DeflateEncoder, ZlibEncoder};
+use flate2::write::DeflateEncoder;
 use sequoia_openpgp::types::CompressionAlgorithm;
+use zlib_rs::adler32::adler32;
 
+use self::windows::Windows;
 use super::framing::{Packet, Tag};
+
+/// What a ZLIB stream with the usual window begins with (RFC 1950, section 2.2).
+const ZLIB_HEADER: [u8; 2] = [0x78, 0x9c];
 
 /// How a message is compressed before it is encrypted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,11 +57,15 @@ impl std::str::FromStr for Compression {
 }
 
 /// Compresses what is written; [`Compressor::finish`] must be called to end it.
-pub enum Compressor<W: Write> {
-    /// Raw DEFLATE (RFC 1951).
-    Zip(DeflateEncoder<Packet<W>>),
-    /// With ZLIB's header and checksum (RFC 1950).
-    Zlib(ZlibEncoder<Packet<W>>),
+pub struct Compressor<W: Write> {
+    deflate: Deflate<Packet<W>>,
+    /// The checksum of what was written, for ZLIB.
+    adler: Option<u32>,
+}
+
+enum Deflate<W: Write> {
+    Windows(Windows<W>),
+    Plain(DeflateEncoder<W>),
 }
 
 impl<W: Write> Compressor<W> {
@@ -62,16 +74,19 @@ impl<W: Write> Compressor<W> {
     /// # Errors
     /// Those of `inner`.
     pub fn new(inner: W, algorithm: CompressionAlgorithm, compression: Compression) -> io::Result<Self> {
-        let level = match compression {
-            Compression::Zlib(level) => flate2::Compression::new(level.into()),
-            Compression::Auto | Compression::None => flate2::Compression::new(6),
-        };
         let mut packet = Packet::new(inner, Tag::Compressed)?;
         packet.write_all(&[algorithm.into()])?;
-        Ok(match algorithm {
-            CompressionAlgorithm::Zlib => Self::Zlib(ZlibEncoder::new(packet, level)),
-            _ => Self::Zip(DeflateEncoder::new(packet, level)),
-        })
+        let zlib = algorithm == CompressionAlgorithm::Zlib;
+        if zlib {
+            packet.write_all(&ZLIB_HEADER)?;
+        }
+        let deflate = match compression {
+            Compression::Zlib(level) => {
+                Deflate::Plain(DeflateEncoder::new(packet, flate2::Compression::new(level.into())))
+            }
+            Compression::Auto | Compression::None => Deflate::Windows(Windows::new(packet)),
+        };
+        Ok(Self { deflate, adler: zlib.then_some(1) })
     }
 
     /// Ends the packet and gives the writer below back.
@@ -79,20 +94,27 @@ impl<W: Write> Compressor<W> {
     /// # Errors
     /// Those of the writer below.
     pub fn finish(self) -> io::Result<W> {
-        match self {
-            Self::Zip(encoder) => encoder.finish(),
-            Self::Zlib(encoder) => encoder.finish(),
-        }?
-        .finish()
+        let mut packet = match self.deflate {
+            Deflate::Windows(windows) => windows.finish(),
+            Deflate::Plain(encoder) => encoder.finish(),
+        }?;
+        if let Some(adler) = self.adler {
+            packet.write_all(&adler.to_be_bytes())?;
+        }
+        packet.finish()
     }
 }
 
 impl<W: Write> Write for Compressor<W> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Zip(encoder) => encoder.write(data),
-            Self::Zlib(encoder) => encoder.write(data),
+        let count = match &mut self.deflate {
+            Deflate::Windows(windows) => windows.write(data),
+            Deflate::Plain(encoder) => encoder.write(data),
+        }?;
+        if let Some(adler) = &mut self.adler {
+            *adler = adler32(*adler, &data[..count]);
         }
+        Ok(count)
     }
 
     /// Does nothing: what is not compressed yet cannot be written.
