@@ -32,7 +32,7 @@ fn mail(write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static) -
 /// A body of ordinary lines.
 pub fn body(size: usize) -> Mail {
     mail(move |out| {
-        write!(out, "{HEAD}\n")?;
+        writeln!(out, "{HEAD}")?;
         repeat(out, format!("{CANARY:.<width$}\n", width = LINE - 1).as_bytes(), size / LINE)
     })
 }
@@ -48,7 +48,7 @@ pub fn line(size: usize) -> Mail {
 /// A body of empty lines: each LF becomes CRLF inside.
 pub fn empty_lines(size: usize) -> Mail {
     mail(move |out| {
-        write!(out, "{HEAD}\n")?;
+        writeln!(out, "{HEAD}")?;
         repeat(out, b"\n", size)
     })
 }
@@ -69,7 +69,7 @@ pub fn sibling_parts(count: usize) -> Mail {
     mail(move |out| {
         write!(out, "{HEAD}Content-Type: multipart/encrypted; {PGP_MIME}; boundary=b\n\n")?;
         repeat(out, b"--b\nContent-Type: text/plain\n\ntext\n", count)?;
-        write!(out, "--b--\n")
+        writeln!(out, "--b--")
     })
 }
 
@@ -179,7 +179,7 @@ pub fn partial_bodies(size: usize) -> Mail {
 /// What claims to be S/MIME, with `content` over and over where the recipients stand.
 fn smime(size: usize, content: [u8; 6]) -> Mail {
     mail(move |out| {
-        write!(out, "{HEAD}Content-Type: application/pkcs7-mime; name=smime.p7m\n")?;
+        writeln!(out, "{HEAD}Content-Type: application/pkcs7-mime; name=smime.p7m")?;
         write!(out, "Content-Transfer-Encoding: base64\n\n")?;
         // ContentInfo, EnvelopedData and the set of recipients, all of indefinite length; one recipient.
         let begin = b"\x30\x80\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x03\xa0\x80\x30\x80\x02\x02\0\0\x31\x80\x30\x02\0\0";
