@@ -69,6 +69,10 @@ pub fn split(message: &[u8]) -> Split<'_> {
     for line in lines(message) {
         let (start, end) = (at, at + line.len());
         at = end;
+        // With an ending it would be the empty line.
+        if line == b"\r" {
+            return Split { items, separator: None, body: line };
+        }
         if content(line).is_empty() && line.ends_with(b"\n") {
             return Split { items, separator: Some(line), body: &message[end..] };
         }
@@ -138,6 +142,7 @@ mod tests {
         assert_eq!((cut.items.len(), cut.separator, cut.body), (1, Some(&b"\r\n"[..]), &b"body\n\n"[..]));
         assert_eq!(split(b"\nbody").body, b"body");
         assert!(split(b"A: 1\n\r").separator.is_none());
+        assert_eq!(split(b"A: 1\n\r").body, b"\r");
     }
 
     #[test]

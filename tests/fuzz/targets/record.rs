@@ -1,0 +1,70 @@
+//! The restore record: any name is read or refused, what was read is written the same, and the record of any header
+//! gives the header back.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use mailseal::envelope::Envelope;
+use mailseal::head::{Head, Kind};
+use mailseal::limits;
+use mailseal::lines::LineEnding;
+use mailseal::restore::{HeadEnd, Place, Record};
+
+fuzz_target!(|bytes: &[u8]| {
+    read(bytes);
+    write(bytes);
+});
+
+fn read(name: &[u8]) {
+    let Some(record) = Record::parse(name) else { return };
+    let again = record.encode();
+    assert!(again.len() <= limits::LITERAL_NAME && again.is_ascii());
+    let parsed = Record::parse(again.as_bytes()).expect("what was written can be read");
+    if parsed.places.is_some() {
+        assert_eq!(parsed, record);
+    } else {
+        assert_eq!(parsed, Record { places: None, ..record });
+    }
+}
+
+fn write(message: &[u8]) {
+    let (fields_end, body_start) = Head::find_end(message, 0).unwrap_or((message.len(), message.len()));
+    let head = Head::new(&message[..fields_end], &message[fields_end..body_start]);
+    let envelope = Envelope::new(head, LineEnding::of(message), [0; 16]);
+    let name = envelope.record().encode();
+    let record = Record::parse(name.as_bytes()).expect("our own record");
+    assert_eq!(record.line_ending, LineEnding::of(message));
+    let types = head.items().filter(|item| item.value_of("Content-Type").is_some()).count();
+    assert_eq!(record.added_type, types == 0);
+    let Some(places) = &record.places else {
+        assert!(name.contains("lost=1"));
+        return;
+    };
+
+    // The header from what stands outside and inside, and the record.
+    let mut kept = head.items().filter(|item| !item.kind.is_mime());
+    let mut moved = head.items().filter(|item| item.kind == Kind::Content);
+    let mut original = Vec::new();
+    let before = head.items().take_while(|item| !item.kind.is_mime() && item.kind != Kind::Malformed).count();
+    kept.by_ref().take(before).for_each(|item| original.extend(item.raw));
+    for place in places {
+        match place {
+            Place::Kept(count) => kept.by_ref().take(*count).for_each(|item| original.extend(item.raw)),
+            Place::Content => original.extend(moved.next().expect("a field for every place").raw),
+            Place::MimeVersion(field) => {
+                original.extend(field);
+                if !field.ends_with(b"\n") && original.len() < fields_end {
+                    original.extend(envelope.ending().bytes());
+                }
+            }
+        }
+    }
+    kept.for_each(|item| original.extend(item.raw));
+    assert!(moved.next().is_none());
+    assert_eq!(original, head.fields(), "{name}");
+    let end = match (head.separator().is_empty(), head.fields().ends_with(b"\n")) {
+        (false, _) => HeadEnd::EmptyLine,
+        (true, true) => HeadEnd::None,
+        (true, false) => HeadEnd::Cut,
+    };
+    assert_eq!(record.end, end);
+}
