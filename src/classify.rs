@@ -44,6 +44,8 @@ impl Encrypted {
 /// is not only the beginning of the body.
 #[must_use]
 pub fn classify(head: Head<'_>, body: &[u8], whole: bool) -> Option<Encrypted> {
+    // A cut in what ends the ciphertext could be taken for text there: of a beginning, only what must lie before that.
+    let body = if whole { body } else { &body[..body.len().saturating_sub(limits::ENDING)] };
     let root = Part::root(head, body, whole)?;
     let Some(content_type) = &root.content_type else {
         return is_inline(&root).then_some(Encrypted::PgpInline);

@@ -19,6 +19,7 @@ use crate::exit::Exit;
 use crate::head::{Head, Kind};
 use crate::keystore::source::Owner;
 use crate::keystore::{self, Found, Request};
+use crate::limits;
 use crate::log::sink::Sink;
 use crate::log::{LogLine, Outcome, Target};
 use crate::opening::Opening;
@@ -228,8 +229,10 @@ impl Delivery<'_> {
 
     fn note_message_id(&self, head: Head<'_>) {
         if self.config.log.msgid {
-            let id = head.items().find_map(|item| item.value_of("Message-ID"));
-            self.report.line().message_id = Some(id.unwrap_or_default().trim_ascii().to_vec());
+            let id =
+                head.items().find_map(|item| item.value_of("Message-ID")).unwrap_or_default().trim_ascii();
+            // More than the log line shows is not kept.
+            self.report.line().message_id = Some(id[..id.len().min(limits::LOG_VALUE + 1)].to_vec());
         }
     }
 }

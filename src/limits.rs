@@ -8,6 +8,10 @@ pub const HEADER: usize = 4 * 1024 * 1024;
 /// look-ahead together are at most [`HEADER`] long.
 pub const LOOK_AHEAD: usize = 1024 * 1024;
 
+/// How many bytes of the look-ahead are left off where it does not reach the end of the message: more than armors and
+/// multiparts end with.
+pub const ENDING: usize = 4096;
+
 /// Longest preamble of an encrypted message that counts as such, in bytes; beyond, the message is sealed.
 pub const PREAMBLE: usize = 200;
 
@@ -19,6 +23,9 @@ pub const ARMOR_HEADERS: usize = 10;
 
 /// Most bytes of those armor header lines together.
 pub const ARMOR_HEADER_BYTES: usize = 1024;
+
+/// Longest MIME field that is read for its meaning, in bytes; a message with a longer one counts as clear.
+pub const MIME_FIELD: usize = 4096;
 
 /// Most bytes of the header of one MIME part of an encrypted message.
 pub const PART_HEADER: usize = 4096;

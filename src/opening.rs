@@ -41,7 +41,9 @@ impl Opening {
                 return Err(Error::HeaderTooLong);
             }
             if whole {
-                break (bytes.len(), bytes.len());
+                // A CR on a line of its own would become an empty line when it is ended: it is the body's.
+                let end = if bytes[line..] == *b"\r" { line } else { bytes.len() };
+                break (end, end);
             }
             whole = read_piece(reader, &mut bytes, PIECE)?;
         };
@@ -154,6 +156,15 @@ mod tests {
         assert!(!opening.is_whole());
         assert!(opening.body().len() >= limits::LOOK_AHEAD);
         assert_eq!([opening.bytes(), rest].concat(), message);
+    }
+
+    #[test]
+    fn a_cr_that_ends_the_message_alone_is_the_body() {
+        for (message, fields) in [(&b"A: b\n\r"[..], &b"A: b\n"[..]), (b"\r", b""), (b"A: b\r", b"A: b\r")] {
+            let opening = Opening::read(&mut &*message).unwrap();
+            assert_eq!((opening.head().fields(), opening.head().separator()), (fields, &b""[..]));
+            assert_eq!([fields, opening.body()].concat(), message);
+        }
     }
 
     #[test]

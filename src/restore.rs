@@ -69,11 +69,17 @@ impl Record {
     #[must_use]
     pub fn of(head: Head<'_>, at: usize, line_ending: LineEnding, ending: &str, added_type: bool) -> Self {
         let mut places = Vec::new();
-        let mut kept = 0;
+        let mut fits = true;
+        let (mut kept, mut bytes) = (0, 0);
         for item in head.items().skip(at) {
             let place = match item.kind {
                 Kind::Content => Place::Content,
                 Kind::MimeVersion => {
+                    bytes += item.raw.len();
+                    if bytes > limits::LITERAL_NAME {
+                        fits = false;
+                        break;
+                    }
                     Place::MimeVersion(item.raw.strip_suffix(ending.as_bytes()).unwrap_or(item.raw).to_vec())
                 }
                 _ => {
@@ -92,10 +98,10 @@ impl Record {
         }
         let end = match (head.separator(), head.fields().last()) {
             ([_, ..], _) => HeadEnd::EmptyLine,
-            ([], Some(b'\n')) => HeadEnd::None,
+            ([], Some(b'\n') | None) => HeadEnd::None,
             ([], _) => HeadEnd::Cut,
         };
-        Self { line_ending, places: Some(places), added_type, end }
+        Self { line_ending, places: fits.then_some(places), added_type, end }
     }
 
     /// The record as the file name of a literal data packet, at most [`limits::LITERAL_NAME`] bytes. Where it does

@@ -80,7 +80,9 @@ fn direct() -> String {
 
 #[test]
 fn the_advanced_method_comes_first() {
-    let Some(dir) = server("127.0.0.1 example.org openpgpkey.example.org\n", &advanced(), &cert()) else { return };
+    let Some(dir) = server("127.0.0.1 example.org openpgpkey.example.org\n", &advanced(), &cert()) else {
+        return;
+    };
     let output = add(&dir, "alice@example.org");
     assert!(output.status.success(), "{output:?}");
     assert!(dir.path().join("keys/alice@example.org.pgp").exists());

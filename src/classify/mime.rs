@@ -23,6 +23,9 @@ pub struct ContentType {
 impl ContentType {
     /// Reads the value of a field; `None` where it is malformed or names an attribute twice.
     pub fn parse(value: &[u8]) -> Option<Self> {
+        if value.len() > limits::MIME_FIELD {
+            return None;
+        }
         // Comments are read differently by different readers, and a value without its line ending not at all.
         let value = [value.trim_ascii(), b"\n"].concat();
         let HeaderValue::ContentType(parsed) = MessageStream::new(&value).parse_content_type() else {
@@ -159,6 +162,9 @@ impl<'a> Part<'a> {
 }
 
 fn encoding(value: &[u8]) -> Option<Encoding> {
+    if value.len() > limits::MIME_FIELD {
+        return None;
+    }
     Some(match &*value.trim_ascii().to_ascii_lowercase() {
         b"7bit" | b"8bit" | b"binary" => Encoding::Identity,
         b"base64" => Encoding::Base64,
@@ -174,7 +180,10 @@ pub fn decode_base64(text: &[u8], whole: bool) -> Option<Vec<u8>> {
     if !whole {
         characters.truncate(characters.len() / 4 * 4);
     }
-    base64_simd::STANDARD.decode_to_vec(characters).ok()
+    // In place: both forms of a whole look-ahead would be held at once.
+    let count = base64_simd::STANDARD.decode_inplace(&mut characters).ok()?.len();
+    characters.truncate(count);
+    Some(characters)
 }
 
 /// The line ending before a delimiter belongs to the delimiter (RFC 2046, section 5.1.1).
