@@ -7,7 +7,7 @@
 mod armor;
 mod cms;
 mod mime;
-mod packets;
+pub(crate) mod packets;
 
 use crate::head::Head;
 use crate::limits;

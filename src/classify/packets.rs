@@ -38,6 +38,16 @@ pub fn is_encrypted(data: &[u8], whole: bool) -> bool {
     }
 }
 
+/// Whether `data` is packets, one at least, and each is there in full; lengths as certificates have them.
+pub fn are_whole(data: &[u8]) -> bool {
+    let mut rest = data;
+    while let Some((_, Length::Definite(length), body)) = header(rest) {
+        let Some(after) = body.get(length..) else { return false };
+        rest = after;
+    }
+    rest.is_empty() && !data.is_empty()
+}
+
 fn is_session_key(tag: u8, packet: &[u8]) -> bool {
     let versions: &[u8] = if tag == PKESK { &[3, 6] } else { &[4, 5, 6] };
     packet.first().is_some_and(|version| versions.contains(version))

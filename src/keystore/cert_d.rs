@@ -1,5 +1,7 @@
 //! [edge] The shared OpenPGP certificate directory (draft-nwjw-openpgp-cert-d), searched by address.
 
+use std::path::PathBuf;
+
 use openpgp_cert_d::CertD;
 
 use super::keyring::Search;
@@ -22,11 +24,17 @@ pub fn search(base: &Place, search: &mut Search<'_>) -> Result<bool, Error> {
         hint: "let the mail user read the certificate directory".into(),
     };
     let directory = CertD::with_base_dir(&base.path).map_err(|error| failed(&error))?;
+    let mut checked = PathBuf::new();
     for fingerprint in directory.fingerprints() {
         let fingerprint = fingerprint.map_err(|error| failed(&error))?;
         let file = base.at(directory.get_path(&fingerprint).map_err(|error| failed(&error))?);
+        // Files come folder by folder.
+        if let Some(folder) = file.path.parent().filter(|folder| *folder != checked) {
+            safe_file::check_folder(&base.at(folder.into()))?;
+            checked = folder.into();
+        }
         // It may have been removed meanwhile.
-        if let Some(bytes) = safe_file::read(&file, limits::KEY_FILE)? {
+        if let Some(bytes) = safe_file::read_in_folder(&file, limits::KEY_FILE)? {
             search.add_ring(&bytes, &file.path)?;
         }
     }

@@ -15,6 +15,7 @@ use sequoia_openpgp::policy::StandardPolicy;
 use sequoia_openpgp::types::{Curve, RevocationStatus};
 
 use crate::cert::{Fitness, assess};
+use crate::classify::packets;
 use crate::error::Error;
 
 /// A search for the certificates of an address.
@@ -38,6 +39,10 @@ impl<'a> Search<'a> {
     /// # Errors
     /// [`Error::KeyStore`] when a certificate with the address, or the whole, cannot be read.
     pub fn add_ring(&mut self, bytes: &[u8], path: &Path) -> Result<(), Error> {
+        // What is armored shows its address only when it is read.
+        if !self.is_in(bytes) && packets::are_whole(bytes) {
+            return Ok(());
+        }
         let mut empty = true;
         for raw in RawCertParser::from_bytes(bytes).map_err(|error| unreadable(path, &error))? {
             empty = false;

@@ -23,11 +23,16 @@ const STICKY: u32 = 0o1000;
 /// [`Error::KeyStore`] when the file or its folder cannot be read or must not be trusted, [`Error::Home`] when the home
 /// is not there.
 pub fn read(place: &Place, limit: u64) -> Result<Option<Vec<u8>>, Error> {
+    let folder = place.path.parent().unwrap_or(Path::new("/"));
+    if check_folder(&place.at(folder.into()))? { read_in_folder(place, limit) } else { Ok(None) }
+}
+
+/// [`read`] where the file's folder has been checked.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_in_folder(place: &Place, limit: u64) -> Result<Option<Vec<u8>>, Error> {
     let path = &place.path;
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    if !check_folder(&place.at(folder.into()))? {
-        return Ok(None);
-    }
     let mut file = match open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -51,7 +56,7 @@ pub fn read(place: &Place, limit: u64) -> Result<Option<Vec<u8>>, Error> {
 ///
 /// # Errors
 /// [`Error::KeyStore`].
-pub fn check(place: &Place, file: &File) -> Result<u64, Error> {
+fn check(place: &Place, file: &File) -> Result<u64, Error> {
     let metadata = file.metadata().map_err(|error| unreadable(&place.path, &error))?;
     if !metadata.is_file() {
         return Err(refused(&place.path, "it is no regular file", "put a file with the certificate there"));
@@ -138,8 +143,11 @@ fn refuse_dangling(path: &Path, home: Option<&Path>) -> Result<(), Error> {
     }
 }
 
-/// [`is_there`], and nobody else can write there.
-fn check_folder(folder: &Place) -> Result<bool, Error> {
+/// Whether `folder` is there; if so, nobody else can write there.
+///
+/// # Errors
+/// As [`read`].
+pub fn check_folder(folder: &Place) -> Result<bool, Error> {
     if !is_there(&folder.path, folder.home.as_deref())? {
         return Ok(false);
     }
