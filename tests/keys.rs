@@ -91,7 +91,9 @@ fn certificates_are_taken_in_every_form() {
     let keyring =
         [made::public(&bob), binary.clone(), made::public(&made::cert("Carol <carol@example.org>"))].concat();
     let armours = [made::armored(&bob), armour.clone(), made::armored(&second)].concat();
-    let rows: [(&str, &[&[u8]], &[&Cert]); 7] = [
+    /// Name, files, and what is enrolled from them.
+    type Row<'a> = (&'a str, &'a [&'a [u8]], &'a [&'a Cert]);
+    let rows: [Row<'_>; 7] = [
         ("binary", &[&binary], &[&alice]),
         ("armoured", &[&armour], &[&alice]),
         ("several files", &[&binary, &made::armored(&second)], &[&alice, &second]),
@@ -547,7 +549,9 @@ fn the_check_says_what_is_wrong_and_what_soon_will_be() {
     let days = |days: u32| made::public(&made::expires_in(ALICE, days * made::DAY));
     let revoked = |reason| made::public(&made::revoked(alice(), reason));
     let of = |name: &str| fs::read(fixtures::cert(name)).unwrap();
-    let rows: [(&str, Vec<u8>, &[&str], i32, &str); 15] = [
+    /// Name, key file, options, and status and state that are wanted.
+    type Row<'a> = (&'a str, Vec<u8>, &'a [&'a str], i32, &'a str);
+    let rows: [Row<'_>; 15] = [
         ("for ever", made::public(&alice()), &[], 0, ""),
         ("20 days", days(20), &[], 1, "fit"),
         ("20 days", days(20), &["--within", "10d"], 0, ""),

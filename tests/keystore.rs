@@ -172,8 +172,10 @@ fn only_a_missing_last_component_or_something_below_the_home_is_no_certificate()
     symlink(&unmounted, host.path("keys/linked")).unwrap();
 
     let home = |name: &str| Some(host.path(&format!("home/{name}")));
-    let none = None::<(i32, &str)>;
-    let rows: [(&str, Option<PathBuf>, Option<(i32, &str)>); 24] = [
+    /// Source, home, and status and reason of the failure where it is not "no certificate".
+    type Row<'a> = (&'a str, Option<PathBuf>, Option<(i32, &'a str)>);
+    let none = None;
+    let rows: [Row<'_>; 24] = [
         // Outside the home.
         ("file:DIR/keys/%{user}.pgp", None, none),
         ("dir:DIR/keys/%{user}", None, none),
