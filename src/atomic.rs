@@ -1,4 +1,4 @@
-//! [edge] Replaces a file so that at any moment, after any crash, the old or the new one is there whole.
+//! Edge: Replaces a file so that at any moment, after any crash, the old or the new one is there whole.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};

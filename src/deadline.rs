@@ -1,4 +1,4 @@
-//! [edge] Ends a delivery that takes too long, before Dovecot's own timeout does it with a panic.
+//! Edge: Ends a delivery that takes too long, before Dovecot's own timeout does it with a panic.
 //!
 //! A thread of its own, because what is slow may be anything: a reader that waits, a disk that hangs, a certificate
 //! that takes forever to check.

@@ -1,4 +1,4 @@
-//! [edge] Fetches a certificate from a Web Key Directory over HTTPS (the cargo feature `network`).
+//! Edge: Fetches a certificate from a Web Key Directory over HTTPS (the cargo feature `network`).
 //!
 //! Nothing that delivers mail comes here: only `mailseal keys add --wkd`, for an admin who waits.
 

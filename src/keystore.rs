@@ -1,4 +1,4 @@
-//! [edge] Where certificates are found.
+//! Edge: Where certificates are found.
 //!
 //! "No certificate" is the only thing that lets mail through in clear, so it means only this: outside the user's home,
 //! the last component of a configured path does not exist in a folder that does; below the home, something is not

@@ -4,9 +4,12 @@
 pub const HEADER: usize = 4 * 1024 * 1024;
 
 /// How many bytes of the body are looked at before the first byte is written: to tell which line ending the
-/// message has, and whether it is encrypted already. What lies beyond is taken to be like the beginning. Header and
-/// look-ahead together are at most [`HEADER`] long.
+/// message has, and whether it is encrypted already. What lies beyond is taken to be like the beginning.
 pub const LOOK_AHEAD: usize = 1024 * 1024;
+
+/// How many bytes of the body are looked at behind a header that is nearly as long as it may be. Otherwise header and
+/// look-ahead together are at most [`HEADER`] long.
+pub const LEAST_LOOK_AHEAD: usize = 64 * 1024;
 
 /// How many bytes of the look-ahead are left off where it does not reach the end of the message: more than armors and
 /// multiparts end with.

@@ -53,8 +53,9 @@ impl Opening {
         if bytes.is_empty() {
             return Err(Error::Empty);
         }
-        // Beside a header of megabytes less of the body is looked at, and memory stays bounded by the header's limit.
-        let end = limits::HEADER.max(bytes.len()).min(body_start + limits::LOOK_AHEAD);
+        // Beside a header of megabytes less of the body is looked at, to bound them together.
+        let look_ahead = (limits::HEADER - fields_end).clamp(limits::LEAST_LOOK_AHEAD, limits::LOOK_AHEAD);
+        let end = body_start + look_ahead;
         while !whole && bytes.len() < end {
             let missing = end - bytes.len();
             whole = read_piece(reader, &mut bytes, missing.min(PIECE))?;

@@ -1,4 +1,4 @@
-//! [edge] What a process does before anything else: it gives up root's rights, and what could leak a message.
+//! Edge: What a process does before anything else: it gives up root's rights, and what could leak a message.
 
 use std::io::IsTerminal as _;
 use std::os::fd::AsFd as _;

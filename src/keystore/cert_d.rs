@@ -1,4 +1,4 @@
-//! [edge] The shared OpenPGP certificate directory (draft-nwjw-openpgp-cert-d), searched by address.
+//! Edge: The shared OpenPGP certificate directory (draft-nwjw-openpgp-cert-d), searched by address.
 
 use std::path::PathBuf;
 

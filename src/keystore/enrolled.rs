@@ -1,4 +1,4 @@
-//! [edge] The folder in which an admin enrols certificates: that of the first `file:` source.
+//! Edge: The folder in which an admin enrols certificates: that of the first `file:` source.
 //!
 //! One file a user, `NAME.pgp`, replaced whole. Beside it `NAME.pgp.test` remembers the code of a test message that
 //! was sent, and `NAME.pgp.confirmed` the certificates that the user has shown to be able to read with.

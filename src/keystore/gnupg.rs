@@ -1,4 +1,4 @@
-//! [edge] A GnuPG home: `pubring.kbx` and `pubring.gpg`. A delivery never runs gpg.
+//! Edge: A GnuPG home: `pubring.kbx` and `pubring.gpg`. A delivery never runs gpg.
 
 use std::fs;
 use std::io::ErrorKind;

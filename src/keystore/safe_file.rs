@@ -1,4 +1,4 @@
-//! [edge] Reads key files and key folders that nobody but root and the delivery user could have written.
+//! Edge: Reads key files and key folders that nobody but root and the delivery user could have written.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read as _};

@@ -1,4 +1,4 @@
-//! [edge] A local Web Key Directory as `gpg-wks-server` lays it out: `DOMAIN/hu/HASH` (draft-koch-openpgp-webkey-service).
+//! Edge: A local Web Key Directory as `gpg-wks-server` lays it out: `DOMAIN/hu/HASH` (draft-koch-openpgp-webkey-service).
 
 use super::keyring::Search;
 use super::safe_file;

@@ -1,4 +1,4 @@
-//! [edge] Takes log lines to syslog, standard error or a file, and never fails or delays a delivery for that.
+//! Edge: Takes log lines to syslog, standard error or a file, and never fails or delays a delivery for that.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
