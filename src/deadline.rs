@@ -35,9 +35,9 @@ impl Deadline {
         Ok(Self { finished })
     }
 
-    /// The delivery has its result: from here on the deadline does nothing. Keep the guard to the end of the process.
-    pub fn finish(&self) -> MutexGuard<'_, ()> {
-        lock(&self.finished)
+    /// The delivery has its result: from here to the end of the process the deadline does nothing.
+    pub fn finish(&self) {
+        std::mem::forget(lock(&self.finished));
     }
 }
 

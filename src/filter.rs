@@ -93,7 +93,7 @@ pub fn run(options: &Options, input: File, output: File) -> Exit {
     let mut delivery =
         Delivery { options, config: &config, user: &user, report: &report, input: Counted::new(input) };
     let result = delivery.deliver(output);
-    let _finished = deadline.finish();
+    deadline.finish();
     report.line().bytes_in = delivery.input.total();
     match result {
         Ok(outcome) => report.done(outcome, options.unchanged),
