@@ -139,10 +139,10 @@ pub fn encrypted_in_base64(size: usize) -> Mail {
     })
 }
 
-/// The same behind a header as long as can be.
+/// The same behind a header that is as long as it can be for all of the look-ahead to be left.
 pub fn encrypted_behind_header(size: usize) -> Mail {
     mail(move |out| {
-        repeat(out, b"X-A: canary-b1d7a2\n", (limits::HEADER - 1000) / 19)?;
+        repeat(out, b"X-A: canary-b1d7a2\n", (limits::HEADER - limits::LOOK_AHEAD - 1000) / 19)?;
         encrypted_in_base64(size)(out)
     })
 }

@@ -64,6 +64,7 @@ fn write(message: &[u8]) {
     let end = match (head.separator().is_empty(), head.fields().ends_with(b"\n")) {
         (false, _) => HeadEnd::EmptyLine,
         (true, true) => HeadEnd::None,
+        _ if head.fields().is_empty() => HeadEnd::None,
         (true, false) => HeadEnd::Cut,
     };
     assert_eq!(record.end, end);
