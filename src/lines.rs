@@ -43,28 +43,35 @@ pub fn first_ending(text: &[u8]) -> &'static str {
     }
 }
 
+/// Bytes that are converted at once.
+const PIECE: usize = 16 * 1024;
+
 /// Writes every LF as CRLF, whatever stands before it, so that the way back is exact: each LF loses one CR.
 #[derive(Debug)]
 pub struct ToCrlf<W> {
     inner: W,
+    converted: Vec<u8>,
 }
 
 impl<W: Write> ToCrlf<W> {
     /// Writes to `inner`.
     pub fn new(inner: W) -> Self {
-        Self { inner }
+        Self { inner, converted: Vec::new() }
     }
 }
 
 impl<W: Write> Write for ToCrlf<W> {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        let text = &text[..text.len().min(PIECE)];
+        self.converted.clear();
         let mut start = 0;
         for at in memchr_iter(b'\n', text) {
-            self.inner.write_all(&text[start..at])?;
-            self.inner.write_all(b"\r\n")?;
+            self.converted.extend_from_slice(&text[start..at]);
+            self.converted.extend_from_slice(b"\r\n");
             start = at + 1;
         }
-        self.inner.write_all(&text[start..])?;
+        self.converted.extend_from_slice(&text[start..]);
+        self.inner.write_all(&self.converted)?;
         Ok(text.len())
     }
 

@@ -7,8 +7,8 @@ use base64_simd::{Out, STANDARD};
 /// Octets in a line of 64 characters.
 const LINE: usize = 48;
 
-/// Octets that are encoded at once.
-const BATCH: usize = 256 * LINE;
+/// Octets that are encoded at once: as many as come from one partial body, and a little more.
+const BATCH: usize = 384 * LINE;
 
 /// Writes an armored `PGP MESSAGE`; [`Armor::finish`] must be called to end it.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl<W: Write> Armor<W> {
         Ok(Self {
             inner,
             ending,
-            pending: Vec::with_capacity(BATCH),
+            pending: Vec::with_capacity(LINE),
             characters: vec![0; BATCH / 3 * 4],
             lines: Vec::with_capacity(BATCH / LINE * (LINE / 3 * 4 + 2)),
             crc: checksum.then(|| crc_fast::Digest::new_with_params(crc24())),
@@ -77,15 +77,20 @@ impl<W: Write> Armor<W> {
 
 impl<W: Write> Write for Armor<W> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let count = data.len().min(BATCH - self.pending.len());
-        self.pending.extend_from_slice(&data[..count]);
-        if self.pending.len() == BATCH {
-            let mut pending = std::mem::take(&mut self.pending);
+        // First the line that was begun, then whole lines as they come, then the beginning of the next.
+        let missing = if self.pending.is_empty() { 0 } else { LINE - self.pending.len() };
+        let (begun, rest) = data.split_at(missing.min(data.len()));
+        self.pending.extend_from_slice(begun);
+        if self.pending.len() == LINE {
+            let pending = std::mem::take(&mut self.pending);
             self.encode(&pending)?;
-            pending.clear();
             self.pending = pending;
+            self.pending.clear();
         }
-        Ok(count)
+        let (lines, left) = rest.split_at(rest.len() / LINE * LINE);
+        self.encode(lines)?;
+        self.pending.extend_from_slice(left);
+        Ok(data.len())
     }
 
     /// Does nothing: a line of an armor cannot be shorter than it is.

@@ -26,6 +26,9 @@ const EVENNESS: usize = 106;
 /// What stands behind each of these characters is remembered, to find repetitions: one in 64 of base64.
 const ANCHOR: u8 = b'A';
 
+/// With fewer than one in so many bytes the window is not what it seems, and repetitions could not be seen.
+const FEWEST_ANCHORS: usize = 128;
+
 /// Places that are remembered; some windows have 256 each.
 const ANCHOR_SLOTS: usize = 1 << 10;
 
@@ -186,7 +189,7 @@ impl Judge {
             *slot = word;
             anchors += 1;
         }
-        repeated > anchors / REPEATED
+        anchors < window.len() / FEWEST_ANCHORS || repeated > anchors / REPEATED
     }
 }
 
