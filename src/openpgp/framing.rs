@@ -58,27 +58,24 @@ impl<W: Write> Packet<W> {
         self.inner.write_all(&self.body)?;
         Ok(self.inner)
     }
-
-    fn write_partial(&mut self, partial: &[u8]) -> io::Result<()> {
-        self.inner.write_all(&[0xe0 | PARTIAL_BITS as u8])?;
-        self.inner.write_all(partial)
-    }
 }
 
 impl<W: Write> Write for Packet<W> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         // A full body waits for the next octet: the last one must not be partial, and may be empty only if all is.
-        if self.body.len() == PARTIAL && !data.is_empty() {
-            let body = std::mem::take(&mut self.body);
-            self.write_partial(&body)?;
-            self.body = body;
-            self.body.clear();
+        let missing = PARTIAL - self.body.len();
+        if data.len() <= missing {
+            self.body.extend_from_slice(data);
+            return Ok(data.len());
         }
-        if self.body.is_empty() && data.len() > PARTIAL {
-            self.write_partial(&data[..PARTIAL])?;
-            return Ok(PARTIAL);
+        self.inner.write_all(&[0xe0 | PARTIAL_BITS as u8])?;
+        self.inner.write_all(&self.body)?;
+        self.inner.write_all(&data[..missing])?;
+        self.body.clear();
+        if missing > 0 {
+            return Ok(missing);
         }
-        let count = data.len().min(PARTIAL - self.body.len());
+        let count = data.len().min(PARTIAL);
         self.body.extend_from_slice(&data[..count]);
         Ok(count)
     }
