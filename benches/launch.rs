@@ -2,8 +2,8 @@
 //! exit status: `launch INPUT OUTPUT PROGRAM [ARGUMENT…]`.
 //!
 //! A program of its own because it is small: the peak that the kernel reports for a process includes what its parent
-//! held when it started it. The output goes into a file that exists already and is kept, so that nobody pays for new
-//! pages. `cargo bench` alone gives it no program; it has nothing to do then.
+//! held when it started it. The output goes into a file that is not made shorter, so that nobody pays for new pages
+//! after the first round. `cargo bench` alone gives it no program; it has nothing to do then.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs::OpenOptions;
@@ -30,6 +30,5 @@ fn main() {
     let memory = getrusage(UsageWho::RUSAGE_CHILDREN).expect("the children's usage").max_rss();
     // The program has moved the position that it shares with us.
     let written = output.stream_position().unwrap_or(0);
-    let _ = output.set_len(written);
     println!("{seconds:.6} {memory} {written} {}", status.code().unwrap_or(-1));
 }
