@@ -1,5 +1,5 @@
-//! Runs a program once for `benches/compare` and prints its seconds, its peak memory in kB, its output's length and its
-//! exit status: `launch INPUT OUTPUT PROGRAM [ARGUMENT…]`.
+//! Runs a program once for `benches/compare` and prints its seconds, those of them on a processor, its peak memory in kB,
+//! its output's length and its exit status: `launch INPUT OUTPUT PROGRAM [ARGUMENT…]`.
 //!
 //! A program of its own because it is small: the peak that the kernel reports for a process includes what its parent
 //! held when it started it. The output goes into a file that is not made shorter, so that nobody pays for new pages
@@ -27,8 +27,11 @@ fn main() {
     let status = command.status().expect("a program that starts");
     let seconds = start.elapsed().as_secs_f64();
 
-    let memory = getrusage(UsageWho::RUSAGE_CHILDREN).expect("the children's usage").max_rss();
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).expect("the children's usage");
+    let processor = usage.user_time() + usage.system_time();
+    let processor = processor.tv_sec() as f64 + processor.tv_usec() as f64 / 1e6;
     // The program has moved the position that it shares with us.
     let written = output.stream_position().unwrap_or(0);
-    println!("{seconds:.6} {memory} {written} {}", status.code().unwrap_or(-1));
+    let memory = usage.max_rss();
+    println!("{seconds:.6} {processor:.6} {memory} {written} {}", status.code().unwrap_or(-1));
 }
