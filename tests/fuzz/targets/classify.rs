@@ -65,8 +65,10 @@ fn assert_pgp_mime(message: &Split<'_>, most: usize) {
     assert!(parts.len() <= most, "{} parts", parts.len());
     let [rest @ .., control, data] = parts else { panic!("less than two parts") };
     let (control, data) = (split(control), split(data));
-    // Blanks round the slash are passed over.
-    let type_of = |part| value_of(part, "content-type").to_ascii_lowercase().replace([' ', '\t'], "");
+    // Blanks and CRs round the slash are passed over.
+    let type_of = |part| {
+        value_of(part, "content-type").to_ascii_lowercase().replace(|c: char| c.is_ascii_whitespace(), "")
+    };
     assert!(type_of(&control).contains("application/pgp-encrypted"));
     assert!(type_of(&data).contains("application/octet-stream"));
     for (part, is_message) in [(&control, false), (&data, true)] {
