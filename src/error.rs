@@ -125,6 +125,24 @@ pub enum Error {
     /// A recovery certificate may not be used.
     #[error("the recovery certificate cannot be used: {0}")]
     Recovery(String),
+    /// A path is not, or not safely, a Maildir.
+    #[error("{}: {what}", path.display())]
+    NoMaildir {
+        /// The path.
+        path: PathBuf,
+        /// What it is instead.
+        what: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A message, or a folder of messages, could not be worked on; what it held is still there.
+    #[error("{}: {what}", path.display())]
+    Mail {
+        /// The file or folder.
+        path: PathBuf,
+        /// What failed.
+        what: String,
+    },
     /// Sequoia failed.
     #[error("OpenPGP: {0:#}")]
     OpenPgp(#[source] sequoia_openpgp::anyhow::Error),
@@ -135,7 +153,7 @@ impl Error {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Usage { .. } => Exit::Usage,
+            Self::Usage { .. } | Self::NoMaildir { .. } => Exit::Usage,
             Self::Enrol { .. } => Exit::Negative,
             Self::Empty | Self::HeaderTooLong => Exit::Message,
             Self::Config { .. } | Self::Root | Self::Recovery(_) | Self::Address { .. } => Exit::Config,
@@ -150,6 +168,7 @@ impl Error {
             | Self::Ambiguous { .. }
             | Self::Missing { .. }
             | Self::NoUsableKey { .. }
+            | Self::Mail { .. }
             | Self::OpenPgp(_) => Exit::Temporary,
         }
     }
@@ -177,6 +196,8 @@ impl Error {
             Self::Missing { .. } => "key-required",
             Self::NoUsableKey { .. } => "no-usable-key",
             Self::Recovery(_) => "recovery",
+            Self::NoMaildir { .. } => "no-maildir",
+            Self::Mail { .. } => "mail",
             Self::OpenPgp(_) => "openpgp",
         }
     }
@@ -185,7 +206,10 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
-            Self::Usage { hint, .. } | Self::KeyStore { hint, .. } | Self::Enrol { hint, .. } => hint.clone(),
+            Self::Usage { hint, .. }
+            | Self::KeyStore { hint, .. }
+            | Self::Enrol { hint, .. }
+            | Self::NoMaildir { hint, .. } => hint.clone(),
             Self::Config { .. } => "mend the file; README describes every setting".into(),
             Self::Root => "run it as the mail user, or name the certificate with --key".into(),
             Self::Privileges { .. } => "start it as the mail user, without root among its user ids".into(),
@@ -210,6 +234,9 @@ impl Error {
             }
             Self::Recovery(_) => {
                 "replace the certificate that `recovery` names, or remove it from there".into()
+            }
+            Self::Mail { .. } => {
+                "nothing of it was changed; look for a full disk, missing rights, or another program at work, and run it again".into()
             }
             Self::OpenPgp(_) => "deliver it again; if it stays, report it with the certificate".into(),
         }

@@ -19,6 +19,7 @@
 //!      ├─ envelope    the outer header, the entity's header, the MIME structure
 //!      │   └─ restore what is needed to undo it, inside the ciphertext
 //!      └─ openpgp     the ciphertext: openpgp/{armor,framing,seipd1,literal,compress}
+//! maildir   messages that are stored: replaced in place, never lost              [edge]
 //! user, config, log, limits, escape, error, exit, cli; process, deadline, log/sink   [edge]
 //! ```
 //!
@@ -30,6 +31,7 @@
 //! - Bytes of a message are copied, never rendered again. mail-parser reads what must be understood of MIME.
 //! - Memory is bounded by [`limits`], whatever the size of the message.
 //! - Modules not marked as edges touch no file, environment or clock; they take `impl Read` and `impl Write`.
+//! - A stored message is replaced by [`maildir`] only: at every instant it is there whole, at the end once.
 //! - Text from a message, a key or a path passes [`escape`] before a terminal or a log.
 
 pub mod atomic;
@@ -55,6 +57,7 @@ pub mod keystore;
 pub mod limits;
 pub mod lines;
 pub mod log;
+pub mod maildir;
 pub mod opening;
 pub mod openpgp;
 pub mod process;
