@@ -125,6 +125,34 @@ pub enum Error {
     /// A recovery certificate may not be used.
     #[error("the recovery certificate cannot be used: {0}")]
     Recovery(String),
+    /// A sealed message cannot be opened: it was changed, or is not whole.
+    #[error("the message is damaged: {what}")]
+    Damaged {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A sealed message is for other keys.
+    #[error("the message is sealed to {recipients}, and none of the secret keys is among them")]
+    NoSecretKey {
+        /// The key ids.
+        recipients: String,
+    },
+    /// A secret key cannot be used.
+    #[error("secret key {}: {what}", path.display())]
+    SecretKey {
+        /// The file it is in, or the passphrase.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+        /// What to do.
+        hint: String,
+    },
+    /// GnuPG's agent did not open a key.
+    #[error("GnuPG: {what}")]
+    Agent {
+        /// What is wrong.
+        what: String,
+    },
     /// Sequoia failed.
     #[error("OpenPGP: {0:#}")]
     OpenPgp(#[source] sequoia_openpgp::anyhow::Error),
@@ -136,8 +164,8 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Usage { .. } => Exit::Usage,
-            Self::Enrol { .. } => Exit::Negative,
-            Self::Empty | Self::HeaderTooLong => Exit::Message,
+            Self::Enrol { .. } | Self::NoSecretKey { .. } => Exit::Negative,
+            Self::Empty | Self::HeaderTooLong | Self::Damaged { .. } => Exit::Message,
             Self::Config { .. } | Self::Root | Self::Recovery(_) | Self::Address { .. } => Exit::Config,
             Self::Privileges { .. }
             | Self::User { .. }
@@ -150,6 +178,8 @@ impl Error {
             | Self::Ambiguous { .. }
             | Self::Missing { .. }
             | Self::NoUsableKey { .. }
+            | Self::SecretKey { .. }
+            | Self::Agent { .. }
             | Self::OpenPgp(_) => Exit::Temporary,
         }
     }
@@ -177,6 +207,10 @@ impl Error {
             Self::Missing { .. } => "key-required",
             Self::NoUsableKey { .. } => "no-usable-key",
             Self::Recovery(_) => "recovery",
+            Self::Damaged { .. } => "damaged",
+            Self::NoSecretKey { .. } => "no-secret-key",
+            Self::SecretKey { .. } => "secret-key",
+            Self::Agent { .. } => "agent",
             Self::OpenPgp(_) => "openpgp",
         }
     }
@@ -185,7 +219,10 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
-            Self::Usage { hint, .. } | Self::KeyStore { hint, .. } | Self::Enrol { hint, .. } => hint.clone(),
+            Self::Usage { hint, .. }
+            | Self::KeyStore { hint, .. }
+            | Self::Enrol { hint, .. }
+            | Self::SecretKey { hint, .. } => hint.clone(),
             Self::Config { .. } => "mend the file; README describes every setting".into(),
             Self::Root => "run it as the mail user, or name the certificate with --key".into(),
             Self::Privileges { .. } => "start it as the mail user, without root among its user ids".into(),
@@ -210,6 +247,11 @@ impl Error {
             }
             Self::Recovery(_) => {
                 "replace the certificate that `recovery` names, or remove it from there".into()
+            }
+            Self::Damaged { .. } => "leave it as it is, and look for a whole copy of it, in a backup".into(),
+            Self::NoSecretKey { .. } => "name the secret key of one of them".into(),
+            Self::Agent { .. } => {
+                "install gpg, see that `gpg --decrypt` works here, or name the key with --secret-key".into()
             }
             Self::OpenPgp(_) => "deliver it again; if it stays, report it with the certificate".into(),
         }
