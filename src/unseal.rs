@@ -145,7 +145,7 @@ pub fn unseal<'a, R: Read + Send + Sync + 'a>(
         Content::Other(rest) => return foreign(rest),
     };
     let outer = opening.head();
-    let ending = original::ending(record.line_ending, LineEnding::of(outer.fields()), endings);
+    let ending = original::ending(outer, &record, endings);
     let mut entity: Stream<'a> = Box::new(data);
     if ending == LineEnding::Lf {
         entity = Box::new(FromCrlf::new(entity));

@@ -17,13 +17,20 @@ pub enum Endings {
     Stored,
 }
 
-/// The line ending of the original, `original` by its record, whose sealed form is stored with `stored`.
+/// The line ending that the original of a message with this `outer` header and `record` gets. One of mixed endings
+/// keeps them.
 #[must_use]
-pub fn ending(original: LineEnding, stored: LineEnding, endings: Endings) -> LineEnding {
-    match (endings, original, stored) {
-        (Endings::Original, ..) | (_, LineEnding::Mixed, _) | (_, _, LineEnding::Mixed) => original,
-        (Endings::Stored, ..) => stored,
+pub fn ending(outer: Head<'_>, record: &Record, endings: Endings) -> LineEnding {
+    match (endings, record.line_ending) {
+        (Endings::Stored, LineEnding::Lf | LineEnding::Crlf) => stored(outer),
+        _ => record.line_ending,
     }
+}
+
+/// The line ending in which the sealed message is stored: that of our own lines. Others may end in a CR of their own.
+fn stored(outer: Head<'_>) -> LineEnding {
+    let ours = outer.items().find(|item| item.kind.is_mime());
+    ours.map_or(LineEnding::Lf, |item| LineEnding::of(item.raw))
 }
 
 /// The header of an original.
@@ -42,7 +49,7 @@ pub struct Header {
 /// fields stand together in the place of ours.
 #[must_use]
 pub fn header(outer: Head<'_>, entity: Head<'_>, record: &Record, ending: LineEnding) -> Header {
-    let fields = with_ending(outer.fields(), ending);
+    let fields = with_ending(outer.fields(), stored(outer), ending);
     let outer = Head::new(&fields, outer.separator());
     let before: Vec<Item<'_>> = outer.items().take_while(|item| !item.kind.is_mime()).collect();
     let ours = outer.items().nth(before.len());
@@ -69,7 +76,7 @@ pub fn header(outer: Head<'_>, entity: Head<'_>, record: &Record, ending: LineEn
                 None => exact = false,
             },
             Place::MimeVersion(field) => {
-                bytes.extend_from_slice(&with_ending(field, ending));
+                bytes.extend_from_slice(&with_ending(field, record.line_ending, ending));
                 if !field.ends_with(b"\n") {
                     bytes.extend_from_slice(line_end.as_bytes());
                 }
@@ -91,23 +98,103 @@ pub fn header(outer: Head<'_>, entity: Head<'_>, record: &Record, ending: LineEn
     Header { bytes, exact }
 }
 
-/// `text` with every line ending made `ending`; mixed ones stay.
-fn with_ending(text: &[u8], ending: LineEnding) -> Cow<'_, [u8]> {
-    let line_end: &[u8] = match ending {
-        LineEnding::Mixed => return Cow::Borrowed(text),
-        _ if LineEnding::of(text) == ending => return Cow::Borrowed(text),
-        LineEnding::Lf => b"\n",
-        LineEnding::Crlf => b"\r\n",
+/// `text`, whose lines end with `from`, with those of `to`. Mixed ones stay.
+fn with_ending(text: &[u8], from: LineEnding, to: LineEnding) -> Cow<'_, [u8]> {
+    let (old, new): (&[u8], &[u8]) = match (from, to) {
+        (LineEnding::Lf, LineEnding::Crlf) => (b"\n", b"\r\n"),
+        (LineEnding::Crlf, LineEnding::Lf) => (b"\r\n", b"\n"),
+        _ => return Cow::Borrowed(text),
     };
     let mut out = Vec::with_capacity(text.len() + text.len() / 32);
-    for line in text.split_inclusive(|byte| *byte == b'\n') {
-        match line.strip_suffix(b"\n") {
-            Some(line) => {
-                out.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
-                out.extend_from_slice(line_end);
-            }
-            None => out.extend_from_slice(line),
+    let mut start = 0;
+    for at in memchr::memmem::find_iter(text, old) {
+        out.extend_from_slice(&text[start..at]);
+        out.extend_from_slice(new);
+        start = at + old.len();
+    }
+    out.extend_from_slice(&text[start..]);
+    Cow::Owned(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OURS: &str = "MIME-Version: 1.0\nContent-Type: multipart/encrypted;\n\tboundary=x\n";
+
+    fn restored(outer: &str, entity: &str, record: &str, endings: Endings) -> (String, bool) {
+        let record = Record::parse(format!("mailseal1;{record}").as_bytes()).unwrap();
+        let outer = Head::new(outer.as_bytes(), b"\n");
+        let ending = ending(outer, &record, endings);
+        let separator: &[u8] = if ending == LineEnding::Crlf { b"\r\n" } else { b"\n" };
+        let header = header(outer, Head::new(entity.as_bytes(), separator), &record, ending);
+        (String::from_utf8(header.bytes).unwrap(), header.exact)
+    }
+
+    #[test]
+    fn fields_come_back_to_their_places() {
+        let cases = [
+            (
+                "A: b\n[ours]C: d\nE: f\n",
+                "Content-Type: x\n",
+                "eol=lf;at=v1c",
+                "A: b\nMIME-Version: 1.0\nC: d\nContent-Type: x\nE: f\n\n",
+            ),
+            ("A: b\n[ours]", "Content-Type: text/plain\n", "eol=lf;at=;ct=1", "A: b\n\n"),
+            ("A: b\n[ours]", "Content-Type: x\n", "eol=lf;at=c;end=cut", "A: b\nContent-Type: x"),
+            ("[ours]A: b\r\n", "Content-Type: text/plain\n", "eol=lf;at=;ct=1;end=cut", "A: b\r"),
+            // A field that another program has added at the end.
+            (
+                "A: b\n[ours]C: d\nX: y\n",
+                "Content-Type: x\n",
+                "eol=lf;at=c1",
+                "A: b\nContent-Type: x\nC: d\nX: y\n\n",
+            ),
+        ];
+        for (outer, entity, record, expected) in cases {
+            let outer = outer.replace("[ours]", OURS);
+            assert_eq!(
+                restored(&outer, entity, record, Endings::Original),
+                (expected.into(), true),
+                "{record}"
+            );
         }
     }
-    Cow::Owned(out)
+
+    #[test]
+    fn what_cannot_be_restored_is_told_and_nothing_is_lost() {
+        let cases = [
+            ("[ours]A: b\n", "eol=lf;lost=1", "MIME-Version: 1.0\nContent-Type: x\nContent-ID: i\nA: b\n\n"),
+            ("[ours]A: b\n", "eol=lf;at=3cc", "A: b\nContent-Type: x\nContent-ID: i\n\n"),
+            ("[ours]A: b\n", "eol=lf;at=c", "Content-Type: x\nContent-ID: i\nA: b\n\n"),
+            ("[ours]A: b\n", "eol=lf;at=ccc", "Content-Type: x\nContent-ID: i\nA: b\n\n"),
+        ];
+        for (outer, record, expected) in cases {
+            let outer = outer.replace("[ours]", OURS);
+            let entity = "Content-Type: x\nContent-ID: i\n";
+            assert_eq!(
+                restored(&outer, entity, record, Endings::Original),
+                (expected.into(), false),
+                "{record}"
+            );
+        }
+    }
+
+    #[test]
+    fn line_endings_are_those_that_were_sealed_or_those_of_the_store() {
+        let (lf, crlf) = (format!("A: b\n{OURS}"), format!("A: b\n{OURS}").replace('\n', "\r\n"));
+        let unix = "A: b\nMIME-Version:\n 1\n\n";
+        let dos = unix.replace('\n', "\r\n");
+        for (record, written) in [
+            ("eol=lf;at=v;ct=1;mv=MIME-Version:%0A 1", unix),
+            ("eol=crlf;at=v;ct=1;mv=MIME-Version:%0D%0A 1", &dos),
+        ] {
+            for (outer, stored) in [(&lf, unix), (&crlf, &dos)] {
+                // An added Content-Type is all that the entity has; its own ending plays no part.
+                let found = |endings| restored(outer, "Content-Type: text/plain\r\n", record, endings);
+                assert_eq!(found(Endings::Original), (written.into(), true), "{record}");
+                assert_eq!(found(Endings::Stored), (stored.into(), true), "{record}");
+            }
+        }
+    }
 }
