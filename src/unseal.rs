@@ -33,6 +33,7 @@ use self::original::Endings;
 use self::packet::{Body, Length, Tag};
 use crate::classify::mime::ContentType;
 use crate::classify::{Encrypted, classify, packets};
+use crate::envelope::BOUNDARY_PREFIX;
 use crate::error::Error;
 use crate::head::Head;
 use crate::lines::{FromCrlf, LineEnding};
@@ -119,24 +120,23 @@ pub fn unseal<'a, R: Read + Send + Sync + 'a>(
         Look::Sealed { boundary } => boundary,
         Look::Foreign(foreign) => return Ok(Unsealed::Foreign(foreign)),
     };
-    let ours = boundary.starts_with(crate::envelope::BOUNDARY_PREFIX);
+    let ours = boundary.starts_with(BOUNDARY_PREFIX);
+    // What mailseal does not write may be a sender's, or ours and damaged; the boundary is as good a guess as any.
+    let unknown = |what| if ours { Err(damaged(what)) } else { Ok(Unsealed::Foreign(Foreign::Encrypted)) };
     let stored = Cursor::new(opening.body().to_vec()).chain(rest);
     let Some(armor) = Armor::begin(stored, &boundary).map_err(failed)? else {
-        return Ok(Unsealed::Foreign(Foreign::Encrypted));
+        return unknown("there is no armor in it");
     };
     let Some(sealed) = Sealed::read(armor).map_err(failed)? else {
-        return Ok(Unsealed::Foreign(Foreign::Encrypted));
+        return unknown("its packets are not those that mailseal writes");
     };
-    let recipients = sealed.recipients();
     let Some(key) = keys.session_key(&sealed.session_keys)? else {
-        // Whether a message that nobody opens is ours is not known; the boundary is as good a guess as any.
-        return if ours {
-            Err(Error::NoSecretKey { recipients })
-        } else {
-            Ok(Unsealed::Foreign(Foreign::Encrypted))
-        };
+        let error = Error::NoSecretKey { recipients: sealed.recipients() };
+        return if ours { Err(error) } else { Ok(Unsealed::Foreign(Foreign::Encrypted)) };
     };
-    let Some(plain) = sealed.decrypt(&key)? else { return Ok(Unsealed::Foreign(Foreign::Encrypted)) };
+    let Some(plain) = sealed.decrypt(&key)? else {
+        return unknown("it is encrypted in a way that mailseal does not use");
+    };
     let (record, data) = match content::open(plain).map_err(failed)? {
         Content::Literal { name, data } => match Record::parse(&name) {
             Some(record) => (record, data),
@@ -227,7 +227,7 @@ fn claims_encryption(head: Head<'_>) -> bool {
     head.items().filter_map(|item| item.value_of("Content-Type")).any(|value| {
         let value = value.to_ascii_lowercase();
         let holds = |text: &str| memchr::memmem::find(&value, text.as_bytes()).is_some();
-        holds("multipart/encrypted") || holds(crate::envelope::BOUNDARY_PREFIX)
+        holds("multipart/encrypted") || holds(BOUNDARY_PREFIX)
     })
 }
 
