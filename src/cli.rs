@@ -44,3 +44,9 @@ pub fn complain(program: &str, user: Option<&str>, error: &Error) {
     // Nothing can be done where even this cannot be written.
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
+
+/// Says on standard error what is no failure, but should be known.
+pub fn note(program: &str, text: &str) {
+    // Nothing can be done where even this cannot be written.
+    let _ = writeln!(std::io::stderr(), "{program}: note: {}", escape::display(text.as_bytes()));
+}

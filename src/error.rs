@@ -143,6 +143,34 @@ pub enum Error {
         /// What failed.
         what: String,
     },
+    /// A sealed message cannot be opened: it was changed, or is not whole.
+    #[error("the message is damaged: {what}")]
+    Damaged {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A sealed message is for other keys.
+    #[error("the message is sealed to {recipients}, and none of the secret keys is among them")]
+    NoSecretKey {
+        /// The key ids.
+        recipients: String,
+    },
+    /// A secret key cannot be used.
+    #[error("secret key {}: {what}", path.display())]
+    SecretKey {
+        /// The file it is in, or the passphrase.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+        /// What to do.
+        hint: String,
+    },
+    /// GnuPG's agent did not open a key.
+    #[error("GnuPG: {what}")]
+    Agent {
+        /// What is wrong.
+        what: String,
+    },
     /// Sequoia failed.
     #[error("OpenPGP: {0:#}")]
     OpenPgp(#[source] sequoia_openpgp::anyhow::Error),
@@ -154,8 +182,8 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Usage { .. } | Self::NoMaildir { .. } => Exit::Usage,
-            Self::Enrol { .. } => Exit::Negative,
-            Self::Empty | Self::HeaderTooLong => Exit::Message,
+            Self::Enrol { .. } | Self::NoSecretKey { .. } => Exit::Negative,
+            Self::Empty | Self::HeaderTooLong | Self::Damaged { .. } => Exit::Message,
             Self::Config { .. } | Self::Root | Self::Recovery(_) | Self::Address { .. } => Exit::Config,
             Self::Privileges { .. }
             | Self::User { .. }
@@ -169,6 +197,8 @@ impl Error {
             | Self::Missing { .. }
             | Self::NoUsableKey { .. }
             | Self::Mail { .. }
+            | Self::SecretKey { .. }
+            | Self::Agent { .. }
             | Self::OpenPgp(_) => Exit::Temporary,
         }
     }
@@ -198,6 +228,10 @@ impl Error {
             Self::Recovery(_) => "recovery",
             Self::NoMaildir { .. } => "no-maildir",
             Self::Mail { .. } => "mail",
+            Self::Damaged { .. } => "damaged",
+            Self::NoSecretKey { .. } => "no-secret-key",
+            Self::SecretKey { .. } => "secret-key",
+            Self::Agent { .. } => "agent",
             Self::OpenPgp(_) => "openpgp",
         }
     }
@@ -209,7 +243,8 @@ impl Error {
             Self::Usage { hint, .. }
             | Self::KeyStore { hint, .. }
             | Self::Enrol { hint, .. }
-            | Self::NoMaildir { hint, .. } => hint.clone(),
+            | Self::NoMaildir { hint, .. }
+            | Self::SecretKey { hint, .. } => hint.clone(),
             Self::Config { .. } => "mend the file; README describes every setting".into(),
             Self::Root => "run it as the mail user, or name the certificate with --key".into(),
             Self::Privileges { .. } => "start it as the mail user, without root among its user ids".into(),
@@ -237,6 +272,11 @@ impl Error {
             }
             Self::Mail { .. } => {
                 "nothing of it was changed; look for a full disk, missing rights, or another program at work, and run it again".into()
+            }
+            Self::Damaged { .. } => "leave it as it is, and look for a whole copy of it, in a backup".into(),
+            Self::NoSecretKey { .. } => "name the secret key of one of them".into(),
+            Self::Agent { .. } => {
+                "install gpg, see that `gpg --decrypt` works here, or name the key with --secret-key".into()
             }
             Self::OpenPgp(_) => "deliver it again; if it stays, report it with the certificate".into(),
         }
