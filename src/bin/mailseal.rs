@@ -1,15 +1,18 @@
 //! `mailseal`: the admin's program. It reads the command line; each command has its own module in the library.
 
+use std::ffi::OsString;
 use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use mailseal::cli::sealing::SealingArguments;
 use mailseal::config::Config;
 use mailseal::error::Error;
 use mailseal::exit::Exit;
+use mailseal::filter::Unchanged;
 use mailseal::keys::{self, Existing, Keys};
-use mailseal::{cli, date};
+use mailseal::{cli, date, deliver};
 
 /// Looks after a mail server that cannot read the mail it stores.
 #[derive(Debug, Parser)]
@@ -27,6 +30,11 @@ enum Command {
     /// The certificates of users
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Seal a message before Dovecot: standard input, sealed, becomes that of a local delivery agent
+    ///
+    /// Ends with the status of the agent, and with 75 on any failure of its own: the MTA keeps the mail. One recipient at a
+    /// time.
+    Deliver(DeliverArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -105,28 +113,52 @@ struct AddArguments {
     replace: bool,
 }
 
+#[derive(Debug, Args)]
+struct DeliverArguments {
+    #[command(flatten)]
+    sealing: SealingArguments,
+    /// The agent and its arguments, as: dovecot-lda -d alice
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
 /// The argument without which a file is required.
 const WKD: &str = if cfg!(feature = "network") { "wkd" } else { "help" };
 
 fn main() {
-    let result = cli::parse().map(|arguments| run(&arguments));
-    match result {
-        Err(status) | Ok(Ok(status)) => status.leave(),
-        Ok(Err(error)) => {
+    let arguments: Arguments = match cli::parse() {
+        Ok(arguments) => arguments,
+        Err(Exit::Usage) if is_deliver() => Exit::Temporary.leave(),
+        Err(status) => status.leave(),
+    };
+    match run(arguments) {
+        Ok(status) => std::process::exit(status),
+        Err(error) => {
             cli::complain(cli::ADMIN, None, &error);
             error.exit().leave()
         }
     }
 }
 
-fn run(arguments: &Arguments) -> Result<Exit, Error> {
-    let config = Config::load(arguments.config.as_deref())?;
+/// Whether the command line, wrong as it is, is that of a delivery.
+fn is_deliver() -> bool {
+    let matches = Arguments::command().ignore_errors(true).try_get_matches();
+    matches.is_ok_and(|matches| matches.subcommand_name() == Some("deliver"))
+}
+
+/// The exit status: one of ours, or that of the program that `deliver` runs.
+fn run(arguments: Arguments) -> Result<i32, Error> {
     let mut out = BufWriter::new(std::io::stdout());
-    let status = match &arguments.command {
-        Command::Keys(command) => run_keys(command, &config, &mut out)?,
+    let config = || Config::load(arguments.config.as_deref());
+    let status = match arguments.command {
+        Command::Keys(command) => run_keys(&command, &config()?, &mut out)?,
+        Command::Deliver(deliver) => {
+            let options = deliver.sealing.options(arguments.config, Unchanged::Copy);
+            return Ok(deliver::run(&options, &deliver.command));
+        }
     };
     out.flush().map_err(Error::Write)?;
-    Ok(status)
+    Ok(status as i32)
 }
 
 fn run_keys(
