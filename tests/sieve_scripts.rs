@@ -5,19 +5,19 @@
 mod dovecot;
 
 use dovecot::entity::{assert_sealed, assert_unchanged};
+use dovecot::flavour::Flavour;
 use dovecot::gpg::{ALICE_KEY, Home};
 use dovecot::lmtp::with_crlf;
 use dovecot::requirement;
-use dovecot::site::{ALICE, CAROL, DELIVERY_GROUP, DELIVERY_USER, Program, Site};
+use dovecot::site::{ALICE, CAROL, Program, Site};
 use std::fs;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 
 const MAIL: &str = "From: a@example.net\nSubject: quick\n\nOne line.\n";
 const FAILING: Program<'_> = Program::Script("cat >/dev/null; exit 75");
 
-fn site(script: &str) -> Option<Site> {
-    let site = Site::new(requirement::dovecot()?, script);
+fn site(flavour: Flavour, script: &str) -> Option<Site> {
+    let site = requirement::can_run(flavour).then(|| Site::new(flavour, script))?;
     site.enrol(ALICE, &ALICE_KEY.certificate);
     site.write("mail", MAIL.as_bytes(), 0o644);
     site.compile("sieve/mailseal.sieve");
@@ -27,11 +27,15 @@ fn site(script: &str) -> Option<Site> {
 /// Runs the global script and then, if there is one, `own`; what sieve-test said.
 fn sieve_test(site: &Site, user: &str, own: Option<&str>, execute: bool) -> String {
     site.write_home(user, "own.sieve", own.unwrap_or_default().as_bytes());
-    let mut command = site.flavour.command("sieve-test");
-    command.env_clear().env("PATH", "/usr/bin:/bin").env("USER", user).env("HOME", site.home(user));
-    command.uid(DELIVERY_USER).gid(DELIVERY_GROUP).arg("-c").arg(site.path("dovecot.conf"));
-    command.args(["-r", user, "-f", "sender@example.net", "-l"]);
-    command.arg(format!("maildir:{}/Maildir", site.home(user).display()));
+    let mut command = site.flavour.mail_user_command("sieve-test");
+    command
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("USER", user)
+        .env("HOME", site.home(user));
+    command.args(["-u", user]).arg("-c").arg(site.path("dovecot.conf"));
+    command.args(["-r", user, "-f", "sender@example.net"]);
+    command.args(site.flavour.sieve_test_storage(&site.home(user).join("Maildir")));
     if execute {
         command.arg("-e");
     }
@@ -55,10 +59,9 @@ fn only(site: &Site, user: &str, folder: &str) -> Vec<u8> {
     messages.remove(0)
 }
 
-#[test]
-fn every_script_seals_for_users_with_a_certificate_only() {
+fn every_script_seals_for_users_with_a_certificate_only(flavour: Flavour) {
     for script in ["mailseal.sieve", "mailseal-deliver-clear.sieve", "mailseal-quarantine.sieve"] {
-        let Some(site) = site(script) else { return };
+        let Some(site) = site(flavour, script) else { return };
         sieve_test(&site, ALICE, None, true);
         assert_sealed(&only(&site, ALICE, ""), MAIL.as_bytes(), &Home::with(&[&ALICE_KEY]));
         sieve_test(&site, CAROL, None, true);
@@ -66,9 +69,8 @@ fn every_script_seals_for_users_with_a_certificate_only() {
     }
 }
 
-#[test]
-fn the_main_script_sends_what_is_not_sealed_into_the_trap_and_nowhere_else() {
-    let Some(site) = site("mailseal.sieve") else { return };
+fn the_main_script_sends_what_is_not_sealed_into_the_trap_and_nowhere_else(flavour: Flavour) {
+    let Some(site) = site(flavour, "mailseal.sieve") else { return };
     site.install(FAILING);
     let said = sieve_test(&site, ALICE, Some("require \"copy\"; redirect :copy \"x@example.net\";"), false);
     let actions = said.split_once("Performed actions:").unwrap().1;
@@ -77,9 +79,8 @@ fn the_main_script_sends_what_is_not_sealed_into_the_trap_and_nowhere_else() {
     assert!(said.contains("Implicit keep:\n\n  (none)"), "{said}");
 }
 
-#[test]
-fn the_deliver_clear_script_leaves_failed_mail_to_the_users_own_script() {
-    let Some(site) = site("mailseal-deliver-clear.sieve") else { return };
+fn the_deliver_clear_script_leaves_failed_mail_to_the_users_own_script(flavour: Flavour) {
+    let Some(site) = site(flavour, "mailseal-deliver-clear.sieve") else { return };
     for (folder, program) in
         [("One", FAILING), ("Two", Program::Missing), ("Three", Program::Script("kill -9 $$"))]
     {
@@ -91,9 +92,8 @@ fn the_deliver_clear_script_leaves_failed_mail_to_the_users_own_script() {
     assert!(stored(&site, ALICE, "").is_empty());
 }
 
-#[test]
-fn the_quarantine_script_files_failed_mail_before_the_users_own_script() {
-    let Some(site) = site("mailseal-quarantine.sieve") else { return };
+fn the_quarantine_script_files_failed_mail_before_the_users_own_script(flavour: Flavour) {
+    let Some(site) = site(flavour, "mailseal-quarantine.sieve") else { return };
     for program in [FAILING, Program::Missing, Program::Script("kill -9 $$")] {
         site.install(program);
         sieve_test(&site, ALICE, Some("discard;"), true);
@@ -101,6 +101,13 @@ fn the_quarantine_script_files_failed_mail_before_the_users_own_script() {
         assert!(stored(&site, ALICE, "").is_empty());
         fs::remove_dir_all(site.home(ALICE)).unwrap();
     }
+}
+
+dovecot::on_each_dovecot! {
+    every_script_seals_for_users_with_a_certificate_only,
+    the_main_script_sends_what_is_not_sealed_into_the_trap_and_nowhere_else,
+    the_deliver_clear_script_leaves_failed_mail_to_the_users_own_script,
+    the_quarantine_script_files_failed_mail_before_the_users_own_script,
 }
 
 #[test]

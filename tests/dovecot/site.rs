@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
 use tempfile::TempDir;
 
-/// The mail user: numbers without a name, so that the machine needs no new account.
-pub const DELIVERY_USER: u32 = 5000;
+/// The mail user: Debian's `mail`, so that the machine needs no new account and Postfix has a name.
+pub const DELIVERY_USER: u32 = 8;
 /// The mail user's group.
-pub const DELIVERY_GROUP: u32 = 5000;
+pub const DELIVERY_GROUP: u32 = 8;
 /// Everybody's password.
 pub const PASSWORD: &str = "secret";
 /// The users of every site.
@@ -89,6 +89,7 @@ impl Site {
         site.write("users", USERS.map(|user| flavour.user(user)).concat().as_bytes(), 0o644);
         site.write("failclosed/.defer", b"", 0o444);
         site.write("mailseal.conf", site.shipped(flavour.snippet()).as_bytes(), 0o644);
+        site.write("first.conf", b"", 0o644);
         site.write("extra.conf", b"", 0o644);
         site.write("dovecot.conf", flavour.server_settings(&site).as_bytes(), 0o644);
         site.write("sieve/mailseal.sieve", site.shipped(script).as_bytes(), 0o644);
@@ -133,7 +134,8 @@ impl Site {
             Program::Filter => fs::hard_link(filter, &place).unwrap(),
             Program::Script(script) => {
                 let paths = format!("FILTER={}\nSITE={}", filter.display(), self.dir().display());
-                let script = format!("#!/bin/sh\n{paths}\n{script}\n");
+                // Without -p, a shell that Dovecot 2.4 starts with root as its real user becomes root.
+                let script = format!("#!/bin/sh -p\n{paths}\n{script}\n");
                 self.write("bin/mailseal-filter", script.as_bytes(), 0o755);
             }
             Program::NotExecutable => {
