@@ -1,4 +1,4 @@
-//! The shipped Sieve scripts, each run by sieve-test without a server: what they do when the filter works and
+//! The shipped Sieve scripts, each run by sieve-test, with Dovecot for its user database only: what they do when the filter works and
 //! when it does not.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -8,7 +8,7 @@ use dovecot::entity::{assert_sealed, assert_unchanged};
 use dovecot::flavour::Flavour;
 use dovecot::gpg::{ALICE_KEY, Home};
 use dovecot::lmtp::with_crlf;
-use dovecot::requirement;
+use dovecot::server::{Server, Setup};
 use dovecot::site::{ALICE, CAROL, Program, Site};
 use std::fs;
 use std::path::Path;
@@ -16,18 +16,17 @@ use std::path::Path;
 const MAIL: &str = "From: a@example.net\nSubject: quick\n\nOne line.\n";
 const FAILING: Program<'_> = Program::Script("cat >/dev/null; exit 75");
 
-fn site(flavour: Flavour, script: &str) -> Option<Site> {
-    let site = requirement::can_run(flavour).then(|| Site::new(flavour, script))?;
-    site.enrol(ALICE, &ALICE_KEY.certificate);
-    site.write("mail", MAIL.as_bytes(), 0o644);
-    site.compile("sieve/mailseal.sieve");
-    Some(site)
+fn server(flavour: Flavour, script: &'static str) -> Option<Server> {
+    let server = Setup::with(flavour, script)?.start();
+    server.enrol(ALICE, &ALICE_KEY.certificate);
+    server.write("mail", MAIL.as_bytes(), 0o644);
+    Some(server)
 }
 
 /// Runs the global script and then, if there is one, `own`; what sieve-test said.
 fn sieve_test(site: &Site, user: &str, own: Option<&str>, execute: bool) -> String {
     site.write_home(user, "own.sieve", own.unwrap_or_default().as_bytes());
-    let mut command = site.flavour.mail_user_command("sieve-test");
+    let mut command = site.flavour.command("sieve-test");
     command
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -61,7 +60,7 @@ fn only(site: &Site, user: &str, folder: &str) -> Vec<u8> {
 
 fn every_script_seals_for_users_with_a_certificate_only(flavour: Flavour) {
     for script in ["mailseal.sieve", "mailseal-deliver-clear.sieve", "mailseal-quarantine.sieve"] {
-        let Some(site) = site(flavour, script) else { return };
+        let Some(site) = server(flavour, script) else { return };
         sieve_test(&site, ALICE, None, true);
         assert_sealed(&only(&site, ALICE, ""), MAIL.as_bytes(), &Home::with(&[&ALICE_KEY]));
         sieve_test(&site, CAROL, None, true);
@@ -70,7 +69,7 @@ fn every_script_seals_for_users_with_a_certificate_only(flavour: Flavour) {
 }
 
 fn the_main_script_sends_what_is_not_sealed_into_the_trap_and_nowhere_else(flavour: Flavour) {
-    let Some(site) = site(flavour, "mailseal.sieve") else { return };
+    let Some(site) = server(flavour, "mailseal.sieve") else { return };
     site.install(FAILING);
     let said = sieve_test(&site, ALICE, Some("require \"copy\"; redirect :copy \"x@example.net\";"), false);
     let actions = said.split_once("Performed actions:").unwrap().1;
@@ -80,7 +79,7 @@ fn the_main_script_sends_what_is_not_sealed_into_the_trap_and_nowhere_else(flavo
 }
 
 fn the_deliver_clear_script_leaves_failed_mail_to_the_users_own_script(flavour: Flavour) {
-    let Some(site) = site(flavour, "mailseal-deliver-clear.sieve") else { return };
+    let Some(site) = server(flavour, "mailseal-deliver-clear.sieve") else { return };
     for (folder, program) in
         [("One", FAILING), ("Two", Program::Missing), ("Three", Program::Script("kill -9 $$"))]
     {
@@ -93,7 +92,7 @@ fn the_deliver_clear_script_leaves_failed_mail_to_the_users_own_script(flavour: 
 }
 
 fn the_quarantine_script_files_failed_mail_before_the_users_own_script(flavour: Flavour) {
-    let Some(site) = site(flavour, "mailseal-quarantine.sieve") else { return };
+    let Some(site) = server(flavour, "mailseal-quarantine.sieve") else { return };
     for program in [FAILING, Program::Missing, Program::Script("kill -9 $$")] {
         site.install(program);
         sieve_test(&site, ALICE, Some("discard;"), true);
