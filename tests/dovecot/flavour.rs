@@ -234,6 +234,15 @@ service lmtp {{
         }
     }
 
+    /// Runs `path` in the place of our script.
+    pub fn script_in_place_of_ours(self, path: &Path) -> String {
+        let path = path.display();
+        match self {
+            Self::V2_3 => format!("plugin {{\n  sieve_before = {path}\n}}\n"),
+            Self::V2_4 => format!("sieve_script mailseal {{\n  path = {path}\n}}\n"),
+        }
+    }
+
     /// Settings of the Sieve plugin, `name = value`.
     pub fn sieve_settings(self, settings: &str) -> String {
         match self {

@@ -21,6 +21,7 @@ pub mod flavour;
 pub mod gpg;
 pub mod imap;
 pub mod lmtp;
+pub mod postfix;
 pub mod requirement;
 pub mod server;
 pub mod site;

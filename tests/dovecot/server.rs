@@ -35,6 +35,13 @@ impl Setup {
         Some(Self { site, scripts_first: vec![], scripts_after: vec![], extra: String::new() })
     }
 
+    /// A Dovecot that has the Sieve plugin and none of our scripts.
+    pub fn without_our_script(mut self) -> Self {
+        self.site.write("sieve/empty.sieve", b"", 0o644);
+        self.extra += &self.site.flavour.script_in_place_of_ours(&self.site.path("sieve/empty.sieve"));
+        self
+    }
+
     /// Another global script that runs before ours.
     pub fn script_first(mut self, name: &'static str, text: &'static str) -> Self {
         self.scripts_first.push((name, text));
@@ -73,9 +80,8 @@ impl Setup {
             extra += &after;
         }
         site.write("extra.conf", extra.as_bytes(), 0o644);
-        site.compile("sieve/mailseal.sieve");
-        for (name, _) in scripts_first.iter().chain(&scripts_after) {
-            site.compile(&format!("sieve/{name}"));
+        for entry in std::fs::read_dir(site.path("sieve")).unwrap() {
+            site.compile(&format!("sieve/{}", entry.unwrap().file_name().display()));
         }
         Server::start(site)
     }

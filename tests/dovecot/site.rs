@@ -120,6 +120,12 @@ impl Site {
         self.write("mailseal.toml", text.as_bytes(), 0o644);
     }
 
+    /// A further user, with everybody's password.
+    pub fn add_user(&self, user: &str) {
+        let users = fs::read_to_string(self.path("users")).unwrap();
+        self.write("users", (users + &self.flavour.user(user)).as_bytes(), 0o644);
+    }
+
     /// Puts a certificate where `mailseal keys add` would.
     pub fn enrol(&self, user: &str, certificate: &[u8]) {
         self.write(&key_file(user), certificate, 0o644);
@@ -236,7 +242,8 @@ fn own_address() -> Ipv4Addr {
     Ipv4Addr::new(127, 10 + server, high, low.clamp(1, 254))
 }
 
-fn free_port(address: Ipv4Addr) -> u16 {
+/// A port of the address that nobody listens on.
+pub fn free_port(address: Ipv4Addr) -> u16 {
     TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port()
 }
 
