@@ -129,7 +129,7 @@ fn a_transport_that_gives_several_recipients_delivers_to_none() {
 #[test]
 fn postfix_delivers_to_local_users_by_mailbox_command() {
     let Some(server) = plain_server(Flavour::V2_3) else { return };
-    server.add_user(LOCAL_USER);
+    server.set_users(&[(LOCAL_USER, &[])]);
     server.enrol(LOCAL_USER, &ALICE_KEY.certificate);
     let postfix = Postfix::start(&server, 1);
     postfix.send(&["mail+detail@localhost"], MAIL.as_bytes()).unwrap();

@@ -68,6 +68,51 @@ fn every_script_seals_for_users_with_a_certificate_only(flavour: Flavour) {
     }
 }
 
+/// Each setting of a user's own, alone and together.
+fn settings_of_a_users_own_reach_the_filter(flavour: Flavour) {
+    let rows: [(&[&str], &str); 12] = [
+        (&[], ""),
+        (&["key=/k"], "<--key></k>"),
+        (&["protect_headers=none"], "<--protect-headers><none>"),
+        (&["protect_headers=shy", "key=/k"], "<--protect-headers><shy><--key></k>"),
+        (&["key=", "protect_headers=", "off="], ""),
+        (&["off=on", "key=/k"], "<--off>"),
+        (&["off=1"], "<--off>"),
+        (&["off=true"], "<--off>"),
+        (&["off=no"], ""),
+        (&["off=yes"], ""),
+        (&["off=0"], ""),
+        (&["off=false", "key=/k"], "<--key></k>"),
+    ];
+    let names: Vec<String> = (0..rows.len()).map(|n| format!("user{n}@example.org")).collect();
+    let users: Vec<_> = names.iter().zip(rows).map(|(name, (settings, _))| (&**name, settings)).collect();
+    for script in ["mailseal.sieve", "mailseal-deliver-clear.sieve", "mailseal-quarantine.sieve"] {
+        let Some(server) = server(flavour, script) else { return };
+        server.set_users(&users);
+        let print = r#"cat >/dev/null; printf 'Subject: called\n\n'; for a; do printf '<%s>' "$a"; done"#;
+        server.install(Program::Script(print));
+        let config = server.path("mailseal.toml").display().to_string();
+        for (name, (settings, expected)) in names.iter().zip(rows) {
+            server.store(name, MAIL.as_bytes());
+            let stored = String::from_utf8(only(&server, name, "")).unwrap();
+            let expected = format!("<--config><{config}><--user><{name}>{expected}");
+            assert!(stored.ends_with(&format!("\r\n\r\n{expected}")), "{script}, {settings:?}: {stored}");
+        }
+    }
+}
+
+/// Pigeonhole stores in clear when an argument is longer than 1024 bytes: our script must not let it come to that.
+fn a_setting_that_cannot_be_an_argument_is_a_failure(flavour: Flavour) {
+    let Some(server) = server(flavour, "mailseal-quarantine.sieve") else { return };
+    let (long, wide) =
+        (format!("key=/{}", "k".repeat(2000)), format!("protect_headers={}", "\u{e9}".repeat(300)));
+    server.set_users(&[(ALICE, &[&*long]), (CAROL, &[&*wide])]);
+    for user in [ALICE, CAROL] {
+        server.store(user, MAIL.as_bytes());
+        assert_unchanged(&only(&server, user, ".Quarantine"), MAIL.as_bytes());
+    }
+}
+
 fn the_main_script_sends_what_is_not_sealed_into_the_trap_and_nowhere_else(flavour: Flavour) {
     let Some(site) = server(flavour, "mailseal.sieve") else { return };
     site.install(FAILING);
@@ -103,6 +148,8 @@ fn the_quarantine_script_files_failed_mail_before_the_users_own_script(flavour: 
 }
 
 dovecot::on_each_dovecot! {
+    settings_of_a_users_own_reach_the_filter,
+    a_setting_that_cannot_be_an_argument_is_a_failure,
     every_script_seals_for_users_with_a_certificate_only,
     the_main_script_sends_what_is_not_sealed_into_the_trap_and_nowhere_else,
     the_deliver_clear_script_leaves_failed_mail_to_the_users_own_script,

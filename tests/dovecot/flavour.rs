@@ -124,8 +124,9 @@ passdb {{
   args = {dir}/users
 }}
 userdb {{
-  driver = static
-  args = uid={DELIVERY_USER} gid={DELIVERY_GROUP} home={dir}/home/%u
+  driver = passwd-file
+  args = {dir}/users
+  default_fields = uid={DELIVERY_USER} gid={DELIVERY_GROUP} home={dir}/home/%u
 }}
 plugin {{
   sieve = file:~/sieve;active=~/.dovecot.sieve
@@ -146,7 +147,8 @@ mail_path = ~/Maildir
 passdb passwd-file {{
   passwd_file_path = {dir}/users
 }}
-userdb static {{
+userdb passwd-file {{
+  passwd_file_path = {dir}/users
   fields {{
     uid = {DELIVERY_USER}
     gid = {DELIVERY_GROUP}
@@ -203,9 +205,14 @@ service lmtp {{
         )
     }
 
-    /// A line of the user database.
-    pub fn user(self, user: &str) -> String {
-        format!("{user}:{{PLAIN}}{PASSWORD}::::::\n")
+    /// A line of the user database, with mailseal's settings of the user's own, as `key=FILE`.
+    pub fn user(self, user: &str, settings: &[&str]) -> String {
+        let prefix = match self {
+            Self::V2_3 => "userdb_sieve_env_mailseal_",
+            Self::V2_4 => "userdb_sieve_environment/mailseal_",
+        };
+        let settings: Vec<String> = settings.iter().map(|setting| format!("{prefix}{setting}")).collect();
+        format!("{user}:{{PLAIN}}{PASSWORD}::::::{}\n", settings.join(" "))
     }
 
     /// Settings that run other global scripts before and after `ours`: what stands before our snippet, and what after it.

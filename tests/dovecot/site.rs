@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// The mail user: Debian's `mail`, so that the machine needs no new account and Postfix has a name.
@@ -86,7 +87,7 @@ impl Site {
         }
         // dovecot-lda writes to the log as the mail user.
         site.write("dovecot.log", b"", 0o666);
-        site.write("users", USERS.map(|user| flavour.user(user)).concat().as_bytes(), 0o644);
+        site.write("users", USERS.map(|user| flavour.user(user, &[])).concat().as_bytes(), 0o644);
         site.write("failclosed/.defer", b"", 0o444);
         site.write("mailseal.conf", site.shipped(flavour.snippet()).as_bytes(), 0o644);
         site.write("first.conf", b"", 0o644);
@@ -120,10 +121,15 @@ impl Site {
         self.write("mailseal.toml", text.as_bytes(), 0o644);
     }
 
-    /// A further user, with everybody's password.
-    pub fn add_user(&self, user: &str) {
-        let users = fs::read_to_string(self.path("users")).unwrap();
-        self.write("users", (users + &self.flavour.user(user)).as_bytes(), 0o644);
+    /// Adds users, or gives those there are settings of their own in the user database, as `key=FILE`.
+    pub fn set_users(&self, users: &[(&str, &[&str])]) {
+        let file = fs::read_to_string(self.path("users")).unwrap();
+        let named = |line: &&str| users.iter().any(|(user, _)| line.starts_with(&format!("{user}:")));
+        let mut file: String = file.split_inclusive('\n').filter(|line| !named(line)).collect();
+        file.extend(users.iter().map(|(user, settings)| self.flavour.user(user, settings)));
+        self.write("users", file.as_bytes(), 0o644);
+        // Dovecot looks at the file once a second.
+        std::thread::sleep(Duration::from_millis(1100));
     }
 
     /// Puts a certificate where `mailseal keys add` would.
