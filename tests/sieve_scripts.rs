@@ -9,7 +9,8 @@ use dovecot::flavour::Flavour;
 use dovecot::gpg::{ALICE_KEY, Home};
 use dovecot::lmtp::with_crlf;
 use dovecot::server::{Server, Setup};
-use dovecot::site::{ALICE, CAROL, Program, Site};
+use dovecot::site::{ALICE, BOB, CAROL, Program, Site};
+use dovecot::userdb::{self, Row};
 use std::fs;
 use std::path::Path;
 
@@ -89,16 +90,54 @@ fn settings_of_a_users_own_reach_the_filter(flavour: Flavour) {
     for script in ["mailseal.sieve", "mailseal-deliver-clear.sieve", "mailseal-quarantine.sieve"] {
         let Some(server) = server(flavour, script) else { return };
         server.set_users(&users);
-        let print = r#"cat >/dev/null; printf 'Subject: called\n\n'; for a; do printf '<%s>' "$a"; done"#;
-        server.install(Program::Script(print));
-        let config = server.path("mailseal.toml").display().to_string();
         for (name, (settings, expected)) in names.iter().zip(rows) {
-            server.store(name, MAIL.as_bytes());
-            let stored = String::from_utf8(only(&server, name, "")).unwrap();
-            let expected = format!("<--config><{config}><--user><{name}>{expected}");
-            assert!(stored.ends_with(&format!("\r\n\r\n{expected}")), "{script}, {settings:?}: {stored}");
+            assert_called_with(&server, &format!("{script}, {settings:?}"), name, expected);
         }
     }
+}
+
+fn settings_come_from_a_passwd_file(flavour: Flavour) {
+    let Some(setup) = Setup::with(flavour, "mailseal.sieve") else { return };
+    userdb::passwd_file(setup.site());
+    let server = setup.start();
+    let both = "<--protect-headers><none><--key></etc/mailseal/shared.pgp>";
+    assert_called_with(&server, "passwd-file", ALICE, both);
+    assert_called_with(&server, "passwd-file", BOB, "<--off>");
+}
+
+/// The shipped examples, which do not set what is not in the database.
+fn settings_come_from_sql_and_ldap(flavour: Flavour) {
+    let row = |user, key, protect_headers, off| Row { user, key, protect_headers, off };
+    let rows = [
+        (row("none@example.com", None, None, false), ""),
+        (row("key@example.com", Some("/k"), None, false), "<--key></k>"),
+        (row("headers@example.com", None, Some("none"), false), "<--protect-headers><none>"),
+        (row("both@example.com", Some("/k"), Some("none"), false), "<--protect-headers><none><--key></k>"),
+        (row("off@example.com", Some("/k"), None, true), "<--off>"),
+    ];
+    let users = rows.map(|(user, _)| user);
+    for database in ["sql", "ldap"] {
+        let Some(setup) = Setup::with(flavour, "mailseal.sieve") else { return };
+        let directory = (database == "ldap").then(|| userdb::ldap(setup.site(), &users));
+        let settings = directory
+            .as_ref()
+            .map_or_else(|| userdb::sql(setup.site(), &users), |directory| directory.settings.clone());
+        let server = setup.settings(&settings).start();
+        for (row, expected) in rows {
+            assert_called_with(&server, database, row.user, expected);
+        }
+    }
+}
+
+/// Delivers to `user`, with a program in the filter's place that writes its arguments.
+fn assert_called_with(server: &Server, what: &str, user: &str, expected: &str) {
+    let print = r#"cat >/dev/null; printf 'Subject: called\n\n'; for a; do printf '<%s>' "$a"; done"#;
+    server.install(Program::Script(print));
+    server.store(user, MAIL.as_bytes());
+    let stored = String::from_utf8(only(server, user, "")).unwrap();
+    let config = server.path("mailseal.toml").display().to_string();
+    let expected = format!("\r\n\r\n<--config><{config}><--user><{user}>{expected}");
+    assert!(stored.ends_with(&expected), "{what}, {user}: {stored}");
 }
 
 /// Pigeonhole stores in clear when an argument is longer than 1024 bytes: our script must not let it come to that.
@@ -149,6 +188,8 @@ fn the_quarantine_script_files_failed_mail_before_the_users_own_script(flavour: 
 
 dovecot::on_each_dovecot! {
     settings_of_a_users_own_reach_the_filter,
+    settings_come_from_a_passwd_file,
+    settings_come_from_sql_and_ldap,
     a_setting_that_cannot_be_an_argument_is_a_failure,
     every_script_seals_for_users_with_a_certificate_only,
     the_main_script_sends_what_is_not_sealed_into_the_trap_and_nowhere_else,

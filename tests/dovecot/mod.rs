@@ -25,3 +25,4 @@ pub mod postfix;
 pub mod requirement;
 pub mod server;
 pub mod site;
+pub mod userdb;

@@ -54,6 +54,17 @@ impl Setup {
         self
     }
 
+    /// Further settings, after all others.
+    pub fn settings(mut self, settings: &str) -> Self {
+        self.extra += settings;
+        self
+    }
+
+    /// The folder, to put into it what the settings name.
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+
     /// A shorter limit on how long the filter may run.
     pub fn filter_timeout(mut self, seconds: u32) -> Self {
         self.extra += &self.site.flavour.filter_timeout(seconds);
