@@ -68,6 +68,14 @@ pub enum Error {
     /// The message could not be passed on unchanged.
     #[error("cannot pass the message on: {0}")]
     Pass(#[source] io::Error),
+    /// The program that a sealed message goes to could not be run to its end.
+    #[error("{} {what}", program.display())]
+    Command {
+        /// The program.
+        program: PathBuf,
+        /// What happened.
+        what: String,
+    },
     /// The deadline has passed.
     #[error("not done within {seconds} seconds")]
     Deadline {
@@ -191,6 +199,7 @@ impl Error {
             | Self::Read(_)
             | Self::Write(_)
             | Self::Pass(_)
+            | Self::Command { .. }
             | Self::Deadline { .. }
             | Self::KeyStore { .. }
             | Self::Ambiguous { .. }
@@ -218,6 +227,7 @@ impl Error {
             Self::Read(_) => "read",
             Self::Write(_) => "write",
             Self::Pass(_) => "pass",
+            Self::Command { .. } => "command",
             Self::Deadline { .. } => "deadline",
             Self::KeyStore { .. } => "key-store",
             Self::Enrol { .. } => "enrol",
@@ -256,6 +266,7 @@ impl Error {
             Self::Write(_) | Self::Pass(_) => {
                 "look for a full disk (mail_temp_dir) or a reader that ended; deliver it again".into()
             }
+            Self::Command { .. } => "give a program that is there and may be run, or see its own log".into(),
             Self::Deadline { .. } => {
                 "find out what is slow, or raise --deadline and sieve_filter_exec_timeout together".into()
             }

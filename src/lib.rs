@@ -7,6 +7,7 @@
 //! # Bird's eye
 //!
 //! ```text
+//! deliver   filter, then a local delivery agent                                 [edge]
 //! filter    one delivery: options, deadline, log line                           [edge]
 //!  ├─ keystore    where certificates are found: keystore/{source,safe_file}     [edge]
 //!  ├─ recipients  which of them a message is sealed to; its session key
@@ -43,6 +44,7 @@ pub mod counted;
 pub mod date;
 pub mod deadline;
 pub mod decrypt;
+pub mod deliver;
 pub mod enrol;
 pub mod envelope;
 pub mod error;
