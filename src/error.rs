@@ -179,6 +179,12 @@ pub enum Error {
         /// What is wrong.
         what: String,
     },
+    /// A part of the sandbox is missing, and was required.
+    #[error("the sandbox cannot be built: {what}")]
+    Sandbox {
+        /// What is missing.
+        what: String,
+    },
     /// Sequoia failed.
     #[error("OpenPGP: {0:#}")]
     OpenPgp(#[source] sequoia_openpgp::anyhow::Error),
@@ -192,7 +198,11 @@ impl Error {
             Self::Usage { .. } | Self::NoMaildir { .. } => Exit::Usage,
             Self::Enrol { .. } | Self::NoSecretKey { .. } => Exit::Negative,
             Self::Empty | Self::HeaderTooLong | Self::Damaged { .. } => Exit::Message,
-            Self::Config { .. } | Self::Root | Self::Recovery(_) | Self::Address { .. } => Exit::Config,
+            Self::Config { .. }
+            | Self::Root
+            | Self::Recovery(_)
+            | Self::Address { .. }
+            | Self::Sandbox { .. } => Exit::Config,
             Self::Privileges { .. }
             | Self::User { .. }
             | Self::Home { .. }
@@ -236,6 +246,7 @@ impl Error {
             Self::Missing { .. } => "key-required",
             Self::NoUsableKey { .. } => "no-usable-key",
             Self::Recovery(_) => "recovery",
+            Self::Sandbox { .. } => "sandbox",
             Self::NoMaildir { .. } => "no-maildir",
             Self::Mail { .. } => "mail",
             Self::Damaged { .. } => "damaged",
@@ -280,6 +291,9 @@ impl Error {
             }
             Self::Recovery(_) => {
                 "replace the certificate that `recovery` names, or remove it from there".into()
+            }
+            Self::Sandbox { .. } => {
+                "use a kernel with Landlock and seccomp, or leave --sandbox require away".into()
             }
             Self::Mail { .. } => {
                 "nothing of it was changed; look for a full disk, missing rights, or another program at work, and run it again".into()

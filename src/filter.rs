@@ -27,6 +27,7 @@ use crate::opening::Opening;
 use crate::openpgp::compress::Compression;
 use crate::process;
 use crate::recipients::{Recipients, Session, Warning};
+use crate::sandbox::Sandbox;
 use crate::seal::seal;
 use crate::user::User;
 
@@ -59,6 +60,8 @@ pub struct Options {
     pub deadline: Option<Duration>,
     /// Where the log line goes, if not as configured.
     pub log: Option<Target>,
+    /// What keeps the process from everything but the message, once the certificates are read.
+    pub sandbox: Sandbox,
 }
 
 /// What a message gives that needs no change.
@@ -134,11 +137,13 @@ impl Delivery<'_> {
             return Err(Error::Root);
         }
         if self.options.off {
+            self.options.sandbox.enter()?;
             return self.pass_unread(output, "off");
         }
         let key_start = Instant::now();
         let recipients = self.recipients()?;
         self.report.line().key_time = key_start.elapsed();
+        self.options.sandbox.enter()?;
         let recipients = match recipients {
             Addressee::Sealed(recipients) => recipients,
             Addressee::Clear(reason) => return self.pass_unread(output, reason),

@@ -66,6 +66,7 @@ pub mod openpgp;
 pub mod process;
 pub mod recipients;
 pub mod restore;
+pub mod sandbox;
 pub mod seal;
 pub mod table;
 pub mod unseal;

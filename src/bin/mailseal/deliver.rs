@@ -7,6 +7,7 @@ use clap::Args;
 use mailseal::cli::sealing::SealingArguments;
 use mailseal::deliver;
 use mailseal::filter::Unchanged;
+use mailseal::sandbox::Sandbox;
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -19,6 +20,7 @@ pub struct Arguments {
 
 /// Runs it, and gives the exit status of the agent.
 pub fn run(arguments: Arguments, config: Option<PathBuf>) -> i32 {
-    let options = arguments.sealing.options(config, Unchanged::Copy);
+    // It has a program to run afterwards.
+    let options = arguments.sealing.options(config, Unchanged::Copy, Sandbox::Off);
     deliver::run(&options, &arguments.command)
 }
