@@ -153,6 +153,14 @@ pub enum Error {
         /// What is wrong.
         what: String,
     },
+    /// A log to report on cannot be read.
+    #[error("log {}: {source}", path.display())]
+    Log {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Sequoia failed.
     #[error("OpenPGP: {0:#}")]
     OpenPgp(#[source] sequoia_openpgp::anyhow::Error),
@@ -180,6 +188,7 @@ impl Error {
             | Self::NoUsableKey { .. }
             | Self::SecretKey { .. }
             | Self::Agent { .. }
+            | Self::Log { .. }
             | Self::OpenPgp(_) => Exit::Temporary,
         }
     }
@@ -211,6 +220,7 @@ impl Error {
             Self::NoSecretKey { .. } => "no-secret-key",
             Self::SecretKey { .. } => "secret-key",
             Self::Agent { .. } => "agent",
+            Self::Log { .. } => "log",
             Self::OpenPgp(_) => "openpgp",
         }
     }
@@ -253,6 +263,7 @@ impl Error {
             Self::Agent { .. } => {
                 "install gpg, see that `gpg --decrypt` works here, or name the key with --secret-key".into()
             }
+            Self::Log { .. } => "name a log that can be read, plain or compressed with gzip".into(),
             Self::OpenPgp(_) => "deliver it again; if it stays, report it with the certificate".into(),
         }
     }

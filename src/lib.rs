@@ -60,6 +60,7 @@ pub mod opening;
 pub mod openpgp;
 pub mod process;
 pub mod recipients;
+pub mod report;
 pub mod restore;
 pub mod seal;
 pub mod table;

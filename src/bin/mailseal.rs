@@ -12,6 +12,7 @@ use mailseal::decrypt::Outcome;
 use mailseal::error::Error;
 use mailseal::exit::Exit;
 use mailseal::keys::{self, Existing, Keys};
+use mailseal::report::{self, Form};
 use mailseal::unseal::agent::Agent;
 use mailseal::unseal::keys::{KeyFiles, Keys as SecretKeys, Passphrases};
 use mailseal::{cli, date, decrypt, process};
@@ -34,6 +35,38 @@ enum Command {
     Keys(KeysCommand),
     /// Give back the original of sealed messages, byte for byte
     Decrypt(DecryptArguments),
+    /// Say from the mail log how long sealing takes, what failed, and whose mail waits; exit status 1 when a user's mail
+    /// has been deferred for more than an hour
+    Report(ReportArguments),
+}
+
+#[derive(Debug, Args)]
+struct ReportArguments {
+    /// Logs of syslog or `journalctl -o short-iso` or `-o json`, plain or compressed with gzip, in any order; - is
+    /// standard input, and so is none
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// For scripts
+    #[arg(long)]
+    json: bool,
+    /// For the textfile collector of Prometheus's node_exporter
+    #[arg(long, conflicts_with = "json")]
+    prometheus: bool,
+    /// Write a web page to this file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "prometheus"])]
+    html: Option<PathBuf>,
+}
+
+impl ReportArguments {
+    fn options(&self) -> report::Options {
+        let form = match (&self.html, self.json, self.prometheus) {
+            (Some(path), ..) => Form::Html(path.clone()),
+            (_, true, _) => Form::Json,
+            (_, _, true) => Form::Prometheus,
+            _ => Form::Text,
+        };
+        report::Options { files: self.files.clone(), form }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -168,6 +201,7 @@ fn run(arguments: &Arguments) -> Result<Exit, Error> {
     let status = match &arguments.command {
         Command::Keys(command) => run_keys(command, &config, &mut out)?,
         Command::Decrypt(arguments) => run_decrypt(arguments, &mut out)?,
+        Command::Report(arguments) => report::run(&arguments.options(), &mut out)?,
     };
     out.flush().map_err(Error::Write)?;
     Ok(status)
