@@ -46,7 +46,8 @@ pub struct Figures {
     pub without_certificate: Vec<ClearUser>,
     /// What was deferred, by reason.
     pub failures: Vec<FailureCount>,
-    /// How many users' mail has been deferred for more than an hour, and was not delivered since.
+    /// How many users have waited for more than an hour: nothing of theirs was delivered since, or one message was
+    /// deferred again and again and not delivered since.
     pub users_waiting: usize,
     /// Those of them who wait longest.
     pub waiting: Vec<WaitingUser>,
@@ -58,7 +59,6 @@ pub struct Figures {
 
 /// Deliveries with one outcome.
 #[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "the names say it")]
 pub struct OutcomeCount {
     pub outcome: &'static str,
     /// `-` where there is nothing to say.
@@ -68,7 +68,6 @@ pub struct OutcomeCount {
 
 /// Something counted.
 #[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "the names say it")]
 pub struct Count {
     pub name: String,
     pub messages: u64,
@@ -89,7 +88,6 @@ pub struct SizeClass {
 
 /// The distribution of a quantity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-#[expect(missing_docs, reason = "the names say it")]
 pub struct Percentiles {
     pub p50: f64,
     pub p90: f64,
@@ -99,7 +97,6 @@ pub struct Percentiles {
 
 /// A slow delivery.
 #[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "the names say it")]
 pub struct Slowest {
     pub time: Option<String>,
     pub user: String,
@@ -112,7 +109,6 @@ pub struct Slowest {
 
 /// A user without a certificate.
 #[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "the names say it")]
 pub struct ClearUser {
     pub user: String,
     pub messages: u64,
@@ -121,7 +117,6 @@ pub struct ClearUser {
 
 /// Deferrals for one reason.
 #[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "the names say it")]
 pub struct FailureCount {
     pub reason: String,
     pub messages: u64,
@@ -133,7 +128,7 @@ pub struct FailureCount {
 pub struct WaitingUser {
     /// The user.
     pub user: String,
-    /// How many messages, as far as their Message-IDs tell.
+    /// How many messages were deferred since then and not delivered, as far as their Message-IDs tell.
     pub messages: usize,
     /// Why the first of them waits.
     pub reason: String,
@@ -178,7 +173,6 @@ pub struct Point {
 
 /// What `encrypt-maildir` did.
 #[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "the names say it")]
 pub struct BulkCount {
     pub folders: u64,
     pub messages: u64,
@@ -304,11 +298,11 @@ impl Summary {
             .waiting
             .iter()
             .filter_map(|(user, waiting)| {
-                let longest = waiting.longest()?;
+                let longest = waiting.longest(end, LONG)?;
                 let seconds = end.seconds - longest.first.seconds;
-                (seconds > LONG).then(|| WaitingUser {
+                Some(WaitingUser {
                     user: user.clone(),
-                    messages: waiting.messages(),
+                    messages: waiting.messages_since(longest.first),
                     reason: longest.reason.clone(),
                     since: longest.first.show(),
                     last: longest.last.show(),

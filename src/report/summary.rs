@@ -92,15 +92,16 @@ pub struct Failure {
     pub last: Option<Moment>,
 }
 
-/// The mail of a user that was deferred and not delivered since.
+/// The mail of a user that was deferred.
 #[derive(Clone, Debug, Default)]
 pub struct Waiting {
-    /// Deferrals of messages whose Message-ID is not known: any delivery ends them.
-    unknown: Option<Deferral>,
-    known: HashMap<String, Deferral>,
+    /// Since anything of the user's was delivered.
+    since_delivery: Option<Deferral>,
+    /// Messages that were not delivered since, by Message-ID.
+    messages: HashMap<String, Deferral>,
 }
 
-/// A message that waits.
+/// Deferrals of a message, or of any.
 #[derive(Clone, Debug)]
 pub struct Deferral {
     pub first: Moment,
@@ -244,30 +245,25 @@ impl Summary {
         let id = delivery.message_id.as_deref();
         if delivery.outcome != Outcome::Deferred {
             let Some(waiting) = self.waiting.get_mut(&*delivery.user) else { return };
-            waiting.unknown = None;
-            if id.is_some_and(|id| waiting.known.remove(id).is_some()) {
+            waiting.since_delivery = None;
+            if id.is_some_and(|id| waiting.messages.remove(id).is_some()) {
                 self.waiting_messages -= 1;
             }
-            if waiting.known.is_empty() {
+            if waiting.messages.is_empty() {
                 self.waiting.remove(&*delivery.user);
             }
             return;
         }
-        let room = self.waiting.len() < MOST && self.waiting_messages < MOST;
+        let room = self.waiting.len() < MOST;
         let Some(waiting) = slot(&mut self.waiting, &delivery.user, room) else { return };
-        let new = || Deferral { first: time, last: time, attempts: 0, reason: String::new() };
-        let deferral = match id {
-            None => waiting.unknown.get_or_insert_with(new),
-            Some(id) if waiting.known.contains_key(id) || room => {
-                self.waiting_messages += usize::from(!waiting.known.contains_key(id));
-                waiting.known.entry(id.into()).or_insert_with(new)
-            }
-            Some(_) => return,
-        };
-        deferral.last = time.max(deferral.last);
-        deferral.attempts += 1;
-        if deferral.reason != delivery.reason {
-            deferral.reason = delivery.reason.as_ref().into();
+        waiting.since_delivery.get_or_insert_with(|| Deferral::new(time)).add(delivery, time);
+        let Some(id) = id else { return };
+        if !waiting.messages.contains_key(id) && self.waiting_messages < MOST {
+            waiting.messages.insert(id.into(), Deferral::new(time));
+            self.waiting_messages += 1;
+        }
+        if let Some(message) = waiting.messages.get_mut(id) {
+            message.add(delivery, time);
         }
     }
 
@@ -302,14 +298,32 @@ impl Summary {
 }
 
 impl Waiting {
-    /// The deferral that is longest ago.
-    pub fn longest(&self) -> Option<&Deferral> {
-        self.known.values().chain(&self.unknown).min_by_key(|deferral| deferral.first)
+    /// What has waited longest at the time `end`, if it is for more than `long` seconds: all mail since the last
+    /// delivery, or a message that was still deferred after so long. One that was deferred and not tried again, while
+    /// other mail came through, is not waiting any more.
+    pub fn longest(&self, end: Moment, long: i64) -> Option<&Deferral> {
+        let all = self.since_delivery.iter().filter(|all| end.seconds - all.first.seconds > long);
+        let stuck = self.messages.values().filter(|one| one.last.seconds - one.first.seconds > long);
+        all.chain(stuck).min_by_key(|deferral| deferral.first)
     }
 
-    /// How many messages wait, as far as that is known.
-    pub fn messages(&self) -> usize {
-        self.known.len() + usize::from(self.unknown.is_some())
+    /// How many messages were deferred from the time `first` on.
+    pub fn messages_since(&self, first: Moment) -> usize {
+        self.messages.values().filter(|message| message.first >= first).count().max(1)
+    }
+}
+
+impl Deferral {
+    fn new(first: Moment) -> Self {
+        Self { first, last: first, attempts: 0, reason: String::new() }
+    }
+
+    fn add(&mut self, delivery: &Delivery<'_>, time: Moment) {
+        self.last = time.max(self.last);
+        self.attempts += 1;
+        if self.reason != delivery.reason {
+            self.reason = delivery.reason.as_ref().into();
+        }
     }
 }
 
