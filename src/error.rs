@@ -136,12 +136,25 @@ pub enum Error {
         hint: String,
     },
     /// A message, or a folder of messages, could not be worked on; what it held is still there.
-    #[error("{}: {what}", path.display())]
+    #[error("{}: {source}", path.display())]
     Mail {
         /// The file or folder.
         path: PathBuf,
         /// What failed.
-        what: String,
+        #[source]
+        source: io::Error,
+    },
+    /// Nobody has shown to be able to read what is sealed to the user's certificates.
+    #[error("nobody has confirmed that {user:?} can read what is sealed to the certificates found")]
+    Unconfirmed {
+        /// The user.
+        user: String,
+    },
+    /// Somebody is logged in whose mailbox must not be in use.
+    #[error("{user:?} is logged in")]
+    InUse {
+        /// The user.
+        user: String,
     },
     /// Sequoia failed.
     #[error("OpenPGP: {0:#}")]
@@ -169,6 +182,8 @@ impl Error {
             | Self::Missing { .. }
             | Self::NoUsableKey { .. }
             | Self::Mail { .. }
+            | Self::Unconfirmed { .. }
+            | Self::InUse { .. }
             | Self::OpenPgp(_) => Exit::Temporary,
         }
     }
@@ -198,6 +213,8 @@ impl Error {
             Self::Recovery(_) => "recovery",
             Self::NoMaildir { .. } => "no-maildir",
             Self::Mail { .. } => "mail",
+            Self::Unconfirmed { .. } => "unconfirmed",
+            Self::InUse { .. } => "in-use",
             Self::OpenPgp(_) => "openpgp",
         }
     }
@@ -236,7 +253,14 @@ impl Error {
                 "replace the certificate that `recovery` names, or remove it from there".into()
             }
             Self::Mail { .. } => {
-                "nothing of it was changed; look for a full disk, missing rights, or another program at work, and run it again".into()
+                "what it held is still there; look for a full disk, missing rights, or another program, and run it again".into()
+            }
+            Self::Unconfirmed { user } => format!(
+                "sealing what is stored cannot be undone by the server. Deliver a test message, `mailseal keys test {user}`, \
+                 and record its code, `mailseal keys confirm {user} CODE`; or be sure, and give --unconfirmed"
+            ),
+            Self::InUse { .. } => {
+                "wait until nobody is, or log them out: doveadm kick USER; or do without --offline".into()
             }
             Self::OpenPgp(_) => "deliver it again; if it stays, report it with the certificate".into(),
         }

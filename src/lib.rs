@@ -8,9 +8,10 @@
 //!
 //! ```text
 //! filter    one delivery: options, deadline, log line                           [edge]
-//!  ├─ keystore    where certificates are found: keystore/{source,safe_file}     [edge]
-//!  ├─ recipients  which of them a message is sealed to; its session key
-//!  │   └─ cert    whether a certificate is fit, and why not
+//!  ├─ addressee   to whom a user's mail is sealed, or that it is not
+//!  │   ├─ keystore    where certificates are found: keystore/{source,safe_file} [edge]
+//!  │   └─ recipients  which of them a message is sealed to; its session key
+//!  │       └─ cert    whether a certificate is fit, and why not
 //!  ├─ opening     the beginning of a message: the whole header, some of the body
 //!  │   ├─ head    header block, fields, line ends
 //!  │   └─ lines   LF, CRLF or both
@@ -34,6 +35,7 @@
 //! - A stored message is replaced by [`maildir`] only: at every instant it is there whole, at the end once.
 //! - Text from a message, a key or a path passes [`escape`] before a terminal or a log.
 
+pub mod addressee;
 pub mod atomic;
 pub mod cert;
 pub mod classify;

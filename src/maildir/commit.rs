@@ -68,8 +68,8 @@ impl Folder {
             .into_iter()
             .map(|ready| match (ready, &lock) {
                 (Ok(ready), Ok(_)) => self.place(ready),
-                (Err(error), _) => State::Done(Err(self.failed(&error))),
-                (Ok(_), Err(error)) => State::Done(Err(self.failed(error))),
+                (Err(error), _) => State::Done(Err(self.failed(error))),
+                (Ok(_), Err(error)) => State::Done(Err(self.failed(copy(error)))),
             })
             .collect();
         if let Ok(lock) = &lock {
@@ -83,14 +83,14 @@ impl Folder {
                 Err(error) => {
                     batch = self.for_placed(batch, |folder, placed| {
                         folder.withdraw(&placed.new)?;
-                        Err(folder.failed_at(&folder.path_of(&placed.old), &error))
+                        Err(folder.failed_at(&folder.path_of(&placed.old), copy(&error)))
                     });
                 }
             }
             if let Err(error) = self.sync_places(places) {
                 for state in &mut batch {
                     if matches!(state, State::Done(Ok(Committed::Replaced { .. }))) {
-                        *state = State::Done(Err(self.failed(&error)));
+                        *state = State::Done(Err(self.failed(copy(&error))));
                     }
                 }
             }
@@ -100,7 +100,7 @@ impl Folder {
             State::Done(result) => result,
             // Unreachable: `for_placed` has settled each. A message that is in both places is found by the next run.
             State::Placed(placed) => {
-                Err(Error::Mail { path: self.path_of(&placed.old), what: "left undecided".into() })
+                Err(self.failed_at(&self.path_of(&placed.old), io::Error::other("left undecided")))
             }
         };
         batch.into_iter().map(done).collect()
@@ -144,7 +144,7 @@ impl Folder {
         match result {
             Ok(Ok((old, new))) => State::Placed(Placed { ready, old, new }),
             Ok(Err(outcome)) => State::Done(Ok(outcome)),
-            Err(error) => State::Done(Err(self.failed_at(&path, &error))),
+            Err(error) => State::Done(Err(self.failed_at(&path, error))),
         }
     }
 
@@ -176,7 +176,7 @@ impl Folder {
             Ok(None)
         };
         let outcome = (0..TRIES).find_map(|_| step().transpose()).unwrap_or(Ok(Committed::Gone));
-        let outcome = outcome.map_err(|error| self.failed_at(&self.path_of(&old), &error));
+        let outcome = outcome.map_err(|error| self.failed_at(&self.path_of(&old), error));
         if !matches!(outcome, Ok(Committed::Replaced { .. })) {
             // The old one is there still, moved, or expunged; never both. If it were only hidden, it would stay.
             self.withdraw(&new)?;
@@ -192,7 +192,7 @@ impl Folder {
     fn withdraw(&self, new: &Message) -> Result<(), Error> {
         match self.dir(new.place).unlink(new.name.as_os_str()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(self.failed_at(&self.path_of(new), &error))
+                Err(self.failed_at(&self.path_of(new), error))
             }
             _ => Ok(()),
         }
@@ -221,6 +221,13 @@ fn renames(batch: &[State<'_>]) -> Renames {
         State::Done(_) => None,
     };
     batch.iter().filter_map(pair).collect()
+}
+
+/// An error that more than one message failed with.
+fn copy(error: &io::Error) -> io::Error {
+    error
+        .raw_os_error()
+        .map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error)
 }
 
 /// One entry for the list of UIDs.
