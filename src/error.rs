@@ -147,6 +147,16 @@ pub enum Error {
         /// What to do.
         hint: String,
     },
+    /// A path is not, or not safely, a Maildir.
+    #[error("{}: {what}", path.display())]
+    NoMaildir {
+        /// The path.
+        path: PathBuf,
+        /// What it is instead.
+        what: String,
+        /// What to do.
+        hint: String,
+    },
     /// GnuPG's agent did not open a key.
     #[error("GnuPG: {what}")]
     Agent {
@@ -161,6 +171,27 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A message, or a folder of messages, could not be worked on; what it held is still there.
+    #[error("{}: {source}", path.display())]
+    Mail {
+        /// The file or folder.
+        path: PathBuf,
+        /// What failed.
+        #[source]
+        source: io::Error,
+    },
+    /// Nobody has shown to be able to read what is sealed to the user's certificates.
+    #[error("nobody has confirmed that {user:?} can read what is sealed to the certificates found")]
+    Unconfirmed {
+        /// The user.
+        user: String,
+    },
+    /// Somebody is logged in whose mailbox must not be in use.
+    #[error("{user:?} is logged in")]
+    InUse {
+        /// The user.
+        user: String,
+    },
     /// Sequoia failed.
     #[error("OpenPGP: {0:#}")]
     OpenPgp(#[source] sequoia_openpgp::anyhow::Error),
@@ -171,7 +202,7 @@ impl Error {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Usage { .. } => Exit::Usage,
+            Self::Usage { .. } | Self::NoMaildir { .. } => Exit::Usage,
             Self::Enrol { .. } | Self::NoSecretKey { .. } => Exit::Negative,
             Self::Empty | Self::HeaderTooLong | Self::Damaged { .. } => Exit::Message,
             Self::Config { .. } | Self::Root | Self::Recovery(_) | Self::Address { .. } => Exit::Config,
@@ -189,6 +220,9 @@ impl Error {
             | Self::SecretKey { .. }
             | Self::Agent { .. }
             | Self::Log { .. }
+            | Self::Mail { .. }
+            | Self::Unconfirmed { .. }
+            | Self::InUse { .. }
             | Self::OpenPgp(_) => Exit::Temporary,
         }
     }
@@ -221,6 +255,10 @@ impl Error {
             Self::SecretKey { .. } => "secret-key",
             Self::Agent { .. } => "agent",
             Self::Log { .. } => "log",
+            Self::NoMaildir { .. } => "no-maildir",
+            Self::Mail { .. } => "mail",
+            Self::Unconfirmed { .. } => "unconfirmed",
+            Self::InUse { .. } => "in-use",
             Self::OpenPgp(_) => "openpgp",
         }
     }
@@ -232,7 +270,8 @@ impl Error {
             Self::Usage { hint, .. }
             | Self::KeyStore { hint, .. }
             | Self::Enrol { hint, .. }
-            | Self::SecretKey { hint, .. } => hint.clone(),
+            | Self::SecretKey { hint, .. }
+            | Self::NoMaildir { hint, .. } => hint.clone(),
             Self::Config { .. } => "mend the file; README describes every setting".into(),
             Self::Root => "run it as the mail user, or name the certificate with --key".into(),
             Self::Privileges { .. } => "start it as the mail user, without root among its user ids".into(),
@@ -264,6 +303,16 @@ impl Error {
                 "install gpg, see that `gpg --decrypt` works here, or name the key with --secret-key".into()
             }
             Self::Log { .. } => "name a log that can be read, plain or compressed with gzip".into(),
+            Self::Mail { .. } => {
+                "what it held is still there; look for a full disk, missing rights, or another program, and run it again".into()
+            }
+            Self::Unconfirmed { user } => format!(
+                "sealing what is stored cannot be undone by the server. Deliver a test message, `mailseal keys test {user}`, \
+                 and record its code, `mailseal keys confirm {user} CODE`; or be sure, and give --unconfirmed"
+            ),
+            Self::InUse { .. } => {
+                "wait until nobody is, or log them out: doveadm kick USER; or do without --offline".into()
+            }
             Self::OpenPgp(_) => "deliver it again; if it stays, report it with the certificate".into(),
         }
     }
