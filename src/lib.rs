@@ -20,6 +20,7 @@
 //!      ├─ envelope    the outer header, the entity's header, the MIME structure
 //!      │   └─ restore what is needed to undo it, inside the ciphertext
 //!      └─ openpgp     the ciphertext: openpgp/{armor,framing,seipd1,literal,compress}
+//! bulk      mailboxes that exist: Maildirs, users, jobs, what a person sees      [edge]
 //! maildir   messages that are stored: replaced in place, never lost              [edge]
 //! user, config, log, limits, escape, error, exit, cli; process, deadline, log/sink   [edge]
 //! ```
@@ -37,6 +38,7 @@
 
 pub mod addressee;
 pub mod atomic;
+pub mod bulk;
 pub mod cert;
 pub mod classify;
 pub mod cli;

@@ -34,8 +34,10 @@ pub enum Committed {
         /// How many names elsewhere the old file still has.
         links: u64,
     },
-    /// The old one was expunged or moved meanwhile, and so there is no new one either.
+    /// The old one was expunged meanwhile, and so there is no new one either.
     Gone,
+    /// The old one was moved to another folder meanwhile, where it is as it was.
+    Moved,
     /// The old one has other content than was read; it was left alone.
     Changed,
 }
@@ -133,7 +135,7 @@ impl Folder {
                 return Ok(Err(Committed::Changed));
             }
             let Some(old) = self.locate(original.message(), stamp.inode)? else {
-                return Ok(Err(Committed::Gone));
+                return Ok(Err(Committed::Moved));
             };
             let name = Tag::of(&old.name, &stamp).rename(&old.name, ready.sizes);
             let new = Message { place: old.place, name };
@@ -175,7 +177,7 @@ impl Folder {
             }
             Ok(None)
         };
-        let outcome = (0..TRIES).find_map(|_| step().transpose()).unwrap_or(Ok(Committed::Gone));
+        let outcome = (0..TRIES).find_map(|_| step().transpose()).unwrap_or(Ok(Committed::Moved));
         let outcome = outcome.map_err(|error| self.failed_at(&self.path_of(&old), error));
         if !matches!(outcome, Ok(Committed::Replaced { .. })) {
             // The old one is there still, moved, or expunged; never both. If it were only hidden, it would stay.

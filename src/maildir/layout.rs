@@ -142,7 +142,7 @@ impl Maildir {
         Err(Error::NoMaildir {
             path: self.path.clone(),
             what: format!("this is no Maildir but Dovecot's {format} format"),
-            hint: "let Dovecot do it, whatever the storage: encrypt-maildir --dovecot USER".into(),
+            hint: "only Maildirs are worked on; doveadm sync converts a mailbox".into(),
         })
     }
 }
