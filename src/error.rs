@@ -133,24 +133,6 @@ pub enum Error {
     /// A recovery certificate may not be used.
     #[error("the recovery certificate cannot be used: {0}")]
     Recovery(String),
-    /// A path is not, or not safely, a Maildir.
-    #[error("{}: {what}", path.display())]
-    NoMaildir {
-        /// The path.
-        path: PathBuf,
-        /// What it is instead.
-        what: String,
-        /// What to do.
-        hint: String,
-    },
-    /// A message, or a folder of messages, could not be worked on; what it held is still there.
-    #[error("{}: {what}", path.display())]
-    Mail {
-        /// The file or folder.
-        path: PathBuf,
-        /// What failed.
-        what: String,
-    },
     /// A sealed message cannot be opened: it was changed, or is not whole.
     #[error("the message is damaged: {what}")]
     Damaged {
@@ -173,11 +155,50 @@ pub enum Error {
         /// What to do.
         hint: String,
     },
+    /// A path is not, or not safely, a Maildir.
+    #[error("{}: {what}", path.display())]
+    NoMaildir {
+        /// The path.
+        path: PathBuf,
+        /// What it is instead.
+        what: String,
+        /// What to do.
+        hint: String,
+    },
     /// GnuPG's agent did not open a key.
     #[error("GnuPG: {what}")]
     Agent {
         /// What is wrong.
         what: String,
+    },
+    /// A log to report on cannot be read.
+    #[error("log {}: {source}", path.display())]
+    Log {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A message, or a folder of messages, could not be worked on; what it held is still there.
+    #[error("{}: {source}", path.display())]
+    Mail {
+        /// The file or folder.
+        path: PathBuf,
+        /// What failed.
+        #[source]
+        source: io::Error,
+    },
+    /// Nobody has shown to be able to read what is sealed to the user's certificates.
+    #[error("nobody has confirmed that {user:?} can read what is sealed to the certificates found")]
+    Unconfirmed {
+        /// The user.
+        user: String,
+    },
+    /// Somebody is logged in whose mailbox must not be in use.
+    #[error("{user:?} is logged in")]
+    InUse {
+        /// The user.
+        user: String,
     },
     /// A part of the sandbox is missing, and was required.
     #[error("the sandbox cannot be built: {what}")]
@@ -215,9 +236,12 @@ impl Error {
             | Self::Ambiguous { .. }
             | Self::Missing { .. }
             | Self::NoUsableKey { .. }
-            | Self::Mail { .. }
             | Self::SecretKey { .. }
             | Self::Agent { .. }
+            | Self::Log { .. }
+            | Self::Mail { .. }
+            | Self::Unconfirmed { .. }
+            | Self::InUse { .. }
             | Self::OpenPgp(_) => Exit::Temporary,
         }
     }
@@ -247,12 +271,15 @@ impl Error {
             Self::NoUsableKey { .. } => "no-usable-key",
             Self::Recovery(_) => "recovery",
             Self::Sandbox { .. } => "sandbox",
-            Self::NoMaildir { .. } => "no-maildir",
-            Self::Mail { .. } => "mail",
             Self::Damaged { .. } => "damaged",
             Self::NoSecretKey { .. } => "no-secret-key",
             Self::SecretKey { .. } => "secret-key",
             Self::Agent { .. } => "agent",
+            Self::Log { .. } => "log",
+            Self::NoMaildir { .. } => "no-maildir",
+            Self::Mail { .. } => "mail",
+            Self::Unconfirmed { .. } => "unconfirmed",
+            Self::InUse { .. } => "in-use",
             Self::OpenPgp(_) => "openpgp",
         }
     }
@@ -264,8 +291,8 @@ impl Error {
             Self::Usage { hint, .. }
             | Self::KeyStore { hint, .. }
             | Self::Enrol { hint, .. }
-            | Self::NoMaildir { hint, .. }
-            | Self::SecretKey { hint, .. } => hint.clone(),
+            | Self::SecretKey { hint, .. }
+            | Self::NoMaildir { hint, .. } => hint.clone(),
             Self::Config { .. } => "mend the file; README describes every setting".into(),
             Self::Root => "run it as the mail user, or name the certificate with --key".into(),
             Self::Privileges { .. } => "start it as the mail user, without root among its user ids".into(),
@@ -295,13 +322,21 @@ impl Error {
             Self::Sandbox { .. } => {
                 "use a kernel with Landlock and seccomp, or leave --sandbox require away".into()
             }
-            Self::Mail { .. } => {
-                "nothing of it was changed; look for a full disk, missing rights, or another program at work, and run it again".into()
-            }
             Self::Damaged { .. } => "leave it as it is, and look for a whole copy of it, in a backup".into(),
             Self::NoSecretKey { .. } => "name the secret key of one of them".into(),
             Self::Agent { .. } => {
                 "install gpg, see that `gpg --decrypt` works here, or name the key with --secret-key".into()
+            }
+            Self::Log { .. } => "name a log that can be read, plain or compressed with gzip".into(),
+            Self::Mail { .. } => {
+                "what it held is still there; look for a full disk, missing rights, or another program, and run it again".into()
+            }
+            Self::Unconfirmed { user } => format!(
+                "sealing what is stored cannot be undone by the server. Deliver a test message, `mailseal keys test {user}`, \
+                 and record its code, `mailseal keys confirm {user} CODE`; or be sure, and give --unconfirmed"
+            ),
+            Self::InUse { .. } => {
+                "wait until nobody is, or log them out: doveadm kick USER; or do without --offline".into()
             }
             Self::OpenPgp(_) => "deliver it again; if it stays, report it with the certificate".into(),
         }

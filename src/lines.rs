@@ -19,18 +19,42 @@ impl LineEnding {
     /// The line ending of `text`.
     #[must_use]
     pub fn of(text: &[u8]) -> Self {
-        let (mut lf, mut crlf) = (false, false);
+        let mut endings = Endings::default();
+        endings.look_at(text);
+        endings.found()
+    }
+}
+
+/// Which line endings occur in a text that comes in pieces.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Endings {
+    lf: bool,
+    crlf: bool,
+    last: u8,
+}
+
+impl Endings {
+    /// Looks at the next piece; whether a further one can still change what is found.
+    pub fn look_at(&mut self, text: &[u8]) -> bool {
         for at in memchr_iter(b'\n', text) {
-            if at > 0 && text[at - 1] == b'\r' {
-                crlf = true;
-            } else {
-                lf = true;
+            if self.lf && self.crlf {
+                break;
             }
-            if lf && crlf {
-                return Self::Mixed;
-            }
+            let before = at.checked_sub(1).map_or(self.last, |at| text[at]);
+            *(if before == b'\r' { &mut self.crlf } else { &mut self.lf }) = true;
         }
-        if crlf { Self::Crlf } else { Self::Lf }
+        self.last = text.last().copied().unwrap_or(self.last);
+        !(self.lf && self.crlf)
+    }
+
+    /// What was found.
+    #[must_use]
+    pub fn found(&self) -> LineEnding {
+        match (self.lf, self.crlf) {
+            (true, true) => LineEnding::Mixed,
+            (false, true) => LineEnding::Crlf,
+            _ => LineEnding::Lf,
+        }
     }
 }
 
@@ -149,6 +173,11 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(LineEnding::of(text), expected, "{text:?}");
+            let mut pieces = Endings::default();
+            text.chunks(1).for_each(|byte| {
+                pieces.look_at(byte);
+            });
+            assert_eq!(pieces.found(), expected, "{text:?} byte by byte");
         }
     }
 

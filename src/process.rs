@@ -44,6 +44,15 @@ pub fn forbid_dumps() -> Result<(), Error> {
     Ok(())
 }
 
+/// Lets the process have as many files open as it may: with many jobs, each has two for every message of a batch.
+pub fn raise_file_limit() {
+    use nix::sys::resource::getrlimit;
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // Without it, some messages of large batches fail and are named.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
 /// Whether the process delivers as root.
 #[must_use]
 pub fn is_root() -> bool {

@@ -34,8 +34,10 @@ pub enum Committed {
         /// How many names elsewhere the old file still has.
         links: u64,
     },
-    /// The old one was expunged or moved meanwhile, and so there is no new one either.
+    /// The old one was expunged meanwhile, and so there is no new one either.
     Gone,
+    /// The old one was moved to another folder meanwhile, where it is as it was.
+    Moved,
     /// The old one has other content than was read; it was left alone.
     Changed,
 }
@@ -68,8 +70,8 @@ impl Folder {
             .into_iter()
             .map(|ready| match (ready, &lock) {
                 (Ok(ready), Ok(_)) => self.place(ready),
-                (Err(error), _) => State::Done(Err(self.failed(&error))),
-                (Ok(_), Err(error)) => State::Done(Err(self.failed(error))),
+                (Err(error), _) => State::Done(Err(self.failed(error))),
+                (Ok(_), Err(error)) => State::Done(Err(self.failed(copy(error)))),
             })
             .collect();
         if let Ok(lock) = &lock {
@@ -83,14 +85,14 @@ impl Folder {
                 Err(error) => {
                     batch = self.for_placed(batch, |folder, placed| {
                         folder.withdraw(&placed.new)?;
-                        Err(folder.failed_at(&folder.path_of(&placed.old), &error))
+                        Err(folder.failed_at(&folder.path_of(&placed.old), copy(&error)))
                     });
                 }
             }
             if let Err(error) = self.sync_places(places) {
                 for state in &mut batch {
                     if matches!(state, State::Done(Ok(Committed::Replaced { .. }))) {
-                        *state = State::Done(Err(self.failed(&error)));
+                        *state = State::Done(Err(self.failed(copy(&error))));
                     }
                 }
             }
@@ -100,7 +102,7 @@ impl Folder {
             State::Done(result) => result,
             // Unreachable: `for_placed` has settled each. A message that is in both places is found by the next run.
             State::Placed(placed) => {
-                Err(Error::Mail { path: self.path_of(&placed.old), what: "left undecided".into() })
+                Err(self.failed_at(&self.path_of(&placed.old), io::Error::other("left undecided")))
             }
         };
         batch.into_iter().map(done).collect()
@@ -133,7 +135,7 @@ impl Folder {
                 return Ok(Err(Committed::Changed));
             }
             let Some(old) = self.locate(original.message(), stamp.inode)? else {
-                return Ok(Err(Committed::Gone));
+                return Ok(Err(Committed::Moved));
             };
             let name = Tag::of(&old.name, &stamp).rename(&old.name, ready.sizes);
             let new = Message { place: old.place, name };
@@ -144,7 +146,7 @@ impl Folder {
         match result {
             Ok(Ok((old, new))) => State::Placed(Placed { ready, old, new }),
             Ok(Err(outcome)) => State::Done(Ok(outcome)),
-            Err(error) => State::Done(Err(self.failed_at(&path, &error))),
+            Err(error) => State::Done(Err(self.failed_at(&path, error))),
         }
     }
 
@@ -175,8 +177,8 @@ impl Folder {
             }
             Ok(None)
         };
-        let outcome = (0..TRIES).find_map(|_| step().transpose()).unwrap_or(Ok(Committed::Gone));
-        let outcome = outcome.map_err(|error| self.failed_at(&self.path_of(&old), &error));
+        let outcome = (0..TRIES).find_map(|_| step().transpose()).unwrap_or(Ok(Committed::Moved));
+        let outcome = outcome.map_err(|error| self.failed_at(&self.path_of(&old), error));
         if !matches!(outcome, Ok(Committed::Replaced { .. })) {
             // The old one is there still, moved, or expunged; never both. If it were only hidden, it would stay.
             self.withdraw(&new)?;
@@ -192,7 +194,7 @@ impl Folder {
     fn withdraw(&self, new: &Message) -> Result<(), Error> {
         match self.dir(new.place).unlink(new.name.as_os_str()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(self.failed_at(&self.path_of(new), &error))
+                Err(self.failed_at(&self.path_of(new), error))
             }
             _ => Ok(()),
         }
@@ -221,6 +223,13 @@ fn renames(batch: &[State<'_>]) -> Renames {
         State::Done(_) => None,
     };
     batch.iter().filter_map(pair).collect()
+}
+
+/// An error that more than one message failed with.
+fn copy(error: &io::Error) -> io::Error {
+    error
+        .raw_os_error()
+        .map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error)
 }
 
 /// One entry for the list of UIDs.

@@ -83,17 +83,17 @@ impl Dir {
     /// Those of the file system; `ELOOP` for a link that is another's.
     pub fn open(path: &Path) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
-        let mut dir = Self::open_at(AT_FDCWD, Path::new("/"))?;
+        let mut dir = Self::pass(AT_FDCWD, Path::new("/"))?;
         let mut rest: Vec<OsString> = components(&path);
         let mut links = 0;
         while let Some(name) = rest.pop() {
             if name == ".." {
-                dir = Self::open_at(&dir.fd, Path::new(".."))?;
+                dir = Self::pass(&dir.fd, Path::new(".."))?;
                 continue;
             }
             let stat = dir.stat(&name)?;
             if kind_of(&stat) != Kind::Link {
-                dir = Self::open_at(&dir.fd, Path::new(&name))?;
+                dir = Self::pass(&dir.fd, Path::new(&name))?;
                 continue;
             }
             links += 1;
@@ -102,11 +102,20 @@ impl Dir {
             }
             let target = nix::fcntl::readlinkat(&dir.fd, &*name)?;
             if Path::new(&target).is_absolute() {
-                dir = Self::open_at(AT_FDCWD, Path::new("/"))?;
+                dir = Self::pass(AT_FDCWD, Path::new("/"))?;
             }
             rest.extend(components(Path::new(&target)));
         }
-        Ok(dir)
+        dir.open_dir(Path::new(""))
+    }
+
+    /// Opens a folder on the way to another one: others' homes lie in folders that may be passed and not read.
+    fn pass(at: impl AsFd, name: &Path) -> io::Result<Self> {
+        #[cfg(target_os = "linux")]
+        let access = OFlag::O_PATH;
+        #[cfg(not(target_os = "linux"))]
+        let access = OFlag::O_RDONLY;
+        Ok(Self { fd: openat(at, name, SAFE | OFlag::O_DIRECTORY | access, Mode::empty())? })
     }
 
     fn open_at(at: impl AsFd, name: &Path) -> io::Result<Self> {

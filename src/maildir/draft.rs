@@ -141,7 +141,7 @@ impl Folder {
         if original.stat.st_uid != self.owner.0.as_raw() {
             let what =
                 format!("it belongs to user {}, the Maildir to user {}", original.stat.st_uid, self.owner.0);
-            return Err(Error::Mail { path, what });
+            return Err(self.failed_at(&path, io::Error::new(io::ErrorKind::PermissionDenied, what)));
         }
         let mut draft = Draft { folder: self, out: None, sizes: Sizes { physical: 0, virtual_: 0 }, last: 0 };
         let made = match transform(&original, &mut draft)? {
@@ -149,14 +149,13 @@ impl Folder {
             Change::Replace(made) => made,
         };
         let sizes = draft.sizes;
-        let (temporary, file) =
-            draft.finish(&original.stat).map_err(|error| self.failed_at(&path, &error))?;
+        let (temporary, file) = draft.finish(&original.stat).map_err(|error| self.failed_at(&path, error))?;
         Ok(Drafted::Ready(Box::new(Ready { original, sizes, temporary, file }), made))
     }
 
     /// Opens a message, under the name it has now; `None` where it is gone.
     fn open_original(&self, message: &Message) -> Result<Option<Original>, Error> {
-        let failed = |error: io::Error| self.failed_at(&self.path_of(message), &error);
+        let failed = |error: io::Error| self.failed_at(&self.path_of(message), error);
         let mut message = message.clone();
         // A client that flags it without end is left alone.
         for _ in 0..8 {

@@ -73,7 +73,7 @@ impl Folder {
     ) -> Result<Self, Error> {
         let open = |name: &str| {
             dir.open_dir(Path::new(name))
-                .map_err(|error| Error::Mail { path: path.join(name), what: error.to_string() })
+                .map_err(|error| Error::Mail { path: path.join(name), source: error })
         };
         let (cur, new) = (open("cur")?, open("new")?);
         if !dir.has("tmp", Kind::Dir) {
@@ -81,7 +81,7 @@ impl Folder {
             let mode = cur.stat_self().map_or(0o700, |stat| stat.st_mode & 0o777);
             match dir.create_dir(OsStr::new("tmp"), mode) {
                 Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-                    return Err(Error::Mail { path: path.join("tmp"), what: error.to_string() });
+                    return Err(Error::Mail { path: path.join("tmp"), source: error });
                 }
                 _ => {}
             }
@@ -127,7 +127,7 @@ impl Folder {
         for place in [Place::New, Place::Cur] {
             let path = self.path.join(place.name());
             let entries = self.dir(place).entries();
-            for (name, kind) in entries.map_err(|error| self.failed_at(&path, &error))? {
+            for (name, kind) in entries.map_err(|error| self.failed_at(&path, error))? {
                 match (kind, Name::parse(&name)) {
                     (Kind::File, Some(name)) => listing.messages.push(Message { place, name }),
                     (Kind::Link | Kind::Other, Some(_)) => listing.odd.push(path.join(name)),
@@ -179,7 +179,7 @@ impl Folder {
     /// # Errors
     /// [`Error::Mail`].
     pub fn hold(&self, waiting: impl FnOnce()) -> Result<Hold<'_>, Error> {
-        let file = self.dir.try_clone().map_err(|error| self.failed(&error))?;
+        let file = self.dir.try_clone().map_err(|error| self.failed(error))?;
         let alone = match file.try_lock() {
             Ok(()) => true,
             Err(TryLockError::WouldBlock) => {
@@ -197,12 +197,12 @@ impl Folder {
         self.commits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn failed(&self, error: &io::Error) -> Error {
+    pub(super) fn failed(&self, error: io::Error) -> Error {
         self.failed_at(&self.path, error)
     }
 
-    pub(super) fn failed_at(&self, path: &Path, error: &io::Error) -> Error {
-        Error::Mail { path: path.into(), what: error.to_string() }
+    pub(super) fn failed_at(&self, path: &Path, source: io::Error) -> Error {
+        Error::Mail { path: path.into(), source }
     }
 }
 

@@ -32,9 +32,9 @@ impl Maildir {
     /// # Errors
     /// [`Error::NoMaildir`] where it is none, [`Error::Mail`] where it cannot be opened.
     pub fn open(path: &Path, control: Option<&Path>) -> Result<Self, Error> {
-        let open = |path: &Path| Dir::open(path).map_err(|error| refused(path, &error));
+        let open = |path: &Path| Dir::open(path).map_err(|error| refused(path, error));
         let root = open(path)?;
-        let stat = root.stat_self().map_err(|error| failed(path, &error))?;
+        let stat = root.stat_self().map_err(|error| failed(path, error))?;
         let maildir = Self {
             path: path.into(),
             root,
@@ -43,6 +43,16 @@ impl Maildir {
         };
         maildir.refuse_other_formats()?;
         Ok(maildir)
+    }
+
+    /// Who owns the folder at `path`: before it is known to be a Maildir, and with nothing in it touched.
+    ///
+    /// # Errors
+    /// As [`Maildir::open`].
+    pub fn owner_of(path: &Path) -> Result<(Uid, Gid), Error> {
+        let dir = Dir::open(path).map_err(|error| refused(path, error))?;
+        let stat = dir.stat_self().map_err(|error| failed(path, error))?;
+        Ok((Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid)))
     }
 
     /// Where it is.
@@ -81,15 +91,15 @@ impl Maildir {
             Ok(dir) => dir,
             // Removed meanwhile, or a link put in its place.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(failed(&shown, &error)),
+            Err(error) => return Err(failed(&shown, error)),
         };
         if dir.has("cur", Kind::Dir) && dir.has("new", Kind::Dir) {
             found.push(path.into());
         }
         if depth == DEPTH {
-            return Err(Error::Mail { path: shown, what: format!("folders lie more than {DEPTH} deep") });
+            return Err(failed(&shown, io::Error::other(format!("folders lie more than {DEPTH} deep"))));
         }
-        for (name, kind) in dir.entries().map_err(|error| failed(&shown, &error))? {
+        for (name, kind) in dir.entries().map_err(|error| failed(&shown, error))? {
             if kind == Kind::Dir && may_be_folder(&name, depth) {
                 self.look_into(&path.join(name), depth + 1, found)?;
             }
@@ -103,17 +113,17 @@ impl Maildir {
     /// [`Error::Mail`] also where it belongs to somebody else than the Maildir does.
     pub fn folder(&self, path: &Path) -> Result<Folder, Error> {
         let shown = self.path.join(path);
-        let dir = self.root.open_dir(path).map_err(|error| failed(&shown, &error))?;
-        let owner = dir.stat_self().map_err(|error| failed(&shown, &error))?.st_uid;
+        let dir = self.root.open_dir(path).map_err(|error| failed(&shown, error))?;
+        let owner = dir.stat_self().map_err(|error| failed(&shown, error))?.st_uid;
         if owner != self.owner.0.as_raw() {
             let what = format!("it belongs to user {owner}, the Maildir to user {}", self.owner.0);
-            return Err(Error::Mail { path: shown, what });
+            return Err(failed(&shown, io::Error::new(io::ErrorKind::PermissionDenied, what)));
         }
         let control = match &self.control {
             None => dir.open_dir(Path::new("")),
             Some(control) => open_or_create(control, path),
         };
-        let control = control.map_err(|error| failed(&shown, &error))?;
+        let control = control.map_err(|error| failed(&shown, error))?;
         Folder::open(shown, path.into(), dir, control, self.owner)
     }
 
@@ -132,7 +142,7 @@ impl Maildir {
         Err(Error::NoMaildir {
             path: self.path.clone(),
             what: format!("this is no Maildir but Dovecot's {format} format"),
-            hint: "let Dovecot do it, whatever the storage: encrypt-maildir --dovecot USER".into(),
+            hint: "only Maildirs are worked on; doveadm sync converts a mailbox".into(),
         })
     }
 }
@@ -167,7 +177,7 @@ fn open_or_create(control: &Dir, path: &Path) -> io::Result<Dir> {
     Ok(dir)
 }
 
-fn refused(path: &Path, error: &io::Error) -> Error {
+fn refused(path: &Path, error: io::Error) -> Error {
     let (what, hint) = match error.raw_os_error() {
         Some(nix::libc::ENOENT) => ("there is no such folder".into(), "look for a mistyped path"),
         Some(nix::libc::ENOTDIR) => {
@@ -182,8 +192,8 @@ fn refused(path: &Path, error: &io::Error) -> Error {
     Error::NoMaildir { path: path.into(), what, hint: hint.into() }
 }
 
-fn failed(path: &Path, error: &io::Error) -> Error {
-    Error::Mail { path: path.into(), what: error.to_string() }
+fn failed(path: &Path, source: io::Error) -> Error {
+    Error::Mail { path: path.into(), source }
 }
 
 #[cfg(test)]

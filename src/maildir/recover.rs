@@ -38,7 +38,7 @@ pub struct Recovered {
 /// [`Error::Mail`]; nothing is lost then, and the next run tries again.
 pub fn recover(hold: &Hold<'_>) -> Result<Recovered, Error> {
     let folder = hold.folder;
-    let temporary = sweep(folder, hold.alone).map_err(|error| folder.failed(&error))?;
+    let temporary = sweep(folder, hold.alone).map_err(|error| folder.failed(error))?;
     let twins = find_twins(folder)?;
     let mut recovered = Recovered { temporary, replaced: 0 };
     if !twins.is_empty() {
@@ -53,7 +53,7 @@ pub fn recover(hold: &Hold<'_>) -> Result<Recovered, Error> {
             }
             [Place::Cur, Place::New].into_iter().try_for_each(|place| folder.dir(place).sync())
         };
-        settle().map_err(|error| folder.failed(&error))?;
+        settle().map_err(|error| folder.failed(error))?;
     }
     Ok(recovered)
 }
@@ -111,7 +111,7 @@ fn find_twins(folder: &Folder) -> Result<Vec<Twins>, Error> {
     }
     let mut twins = Vec::new();
     for old in &messages {
-        let stat = folder.stat(old).map_err(|error| folder.failed_at(&folder.path_of(old), &error))?;
+        let stat = folder.stat(old).map_err(|error| folder.failed_at(&folder.path_of(old), error))?;
         let Some(stat) = stat else { continue };
         let tag = Tag::of(&old.name, &Stamp::of(&stat));
         if let Some(new) = made.get(&tag) {

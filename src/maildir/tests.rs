@@ -118,7 +118,7 @@ fn what_clients_do_meanwhile_is_kept() {
     let site = Site::with("cur/1.host:2,S");
     let ready = site.draft();
     fs::rename(site.path("cur/1.host:2,S"), site.path("elsewhere")).unwrap();
-    assert_eq!(site.commit(ready, Uids::New).unwrap(), Committed::Gone);
+    assert_eq!(site.commit(ready, Uids::New).unwrap(), Committed::Moved);
     assert!(site.names("cur").is_empty() && site.path("elsewhere").exists());
 
     let site = Site::with("cur/1.host:2,S");

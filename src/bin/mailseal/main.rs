@@ -4,6 +4,7 @@
 mod decrypt;
 mod deliver;
 mod keys;
+mod report;
 
 use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;
@@ -32,6 +33,9 @@ enum Command {
     Keys(keys::Command),
     /// Give back the original of sealed messages, byte for byte
     Decrypt(decrypt::Arguments),
+    /// Say from the mail log how long sealing takes, what failed, and whose mail waits; exit status 1 when a user's mail
+    /// has been deferred for more than an hour
+    Report(report::Arguments),
     /// Seal a message before Dovecot: standard input, sealed, becomes that of a local delivery agent
     ///
     /// Ends with the status of the agent, and with 75 on any failure of its own: the MTA keeps the mail. One recipient at a
@@ -67,6 +71,7 @@ fn run(arguments: Arguments) -> Result<i32, Error> {
     let status = match arguments.command {
         Command::Keys(command) => keys::run(&command, &config()?, &mut out)?,
         Command::Decrypt(arguments) => decrypt::run(&arguments, &mut out)?,
+        Command::Report(arguments) => report::run(arguments, &mut out)?,
         Command::Deliver(command) => return Ok(deliver::run(command, arguments.config)),
     };
     out.flush().map_err(Error::Write)?;
