@@ -8,12 +8,12 @@ use std::time::Duration;
 use clap::Parser;
 use clap::builder::NonEmptyStringValueParser;
 use clap::builder::TypedValueParser as _;
-use mailseal::config::ProtectHeaders;
 use mailseal::error::Error;
 use mailseal::exit::{self, Exit};
 use mailseal::filter::{Options, Unchanged, leave, run};
 use mailseal::log::Target;
 use mailseal::openpgp::compress::Compression;
+use mailseal::protect::Policy;
 use mailseal::{cli, process};
 
 /// Encrypts a message to its owner's OpenPGP certificate (PGP/MIME, RFC 3156).
@@ -38,9 +38,9 @@ struct Args {
     /// What an unchanged message gives: itself and status 0, or nothing and status 1
     #[arg(long, value_enum, default_value_t)]
     unchanged: Unchanged,
-    /// Which header fields are hidden inside (RFC 9788)
+    /// Which header fields are hidden inside (RFC 9788) [default: none]
     #[arg(long, value_enum)]
-    protect_headers: Option<ProtectHeaders>,
+    protect_headers: Option<Policy>,
     /// auto, none, zlib or zlib:1 to zlib:9 [default: auto]
     #[arg(long, value_name = "HOW")]
     compression: Option<Compression>,
@@ -93,6 +93,7 @@ impl From<Args> for Options {
             key_files: args.keys,
             config: args.config,
             unchanged: args.unchanged,
+            protect_headers: args.protect_headers,
             compression: args.compression,
             off: args.off,
             always: args.always,
