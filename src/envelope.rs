@@ -59,7 +59,7 @@ impl<'a> Envelope<'a> {
     #[must_use]
     pub fn record(&self) -> Record {
         if let Some(protection) = &self.protection {
-            return protection.record(self.line_ending);
+            return protection.record();
         }
         Record::of(self.head, self.place, self.line_ending, self.ending, self.adds_type())
     }

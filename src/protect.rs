@@ -22,16 +22,21 @@ mod root;
 mod shy;
 mod undo;
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
+use memchr::memchr_iter;
+
 pub use self::policy::Policy;
-pub use self::undo::Undo;
+pub use self::undo::{Undone, only_outside};
 
 use self::display::Display;
 use self::policy::Outside;
 use self::root::{Root, claims_protection};
+use self::undo::Undo;
 use crate::head::{Head, Item, Kind};
-use crate::lines::LineEnding;
+use crate::limits;
+use crate::lines::{LineEnding, ToCrlf};
 use crate::opening::Opening;
 use crate::recipients::Warning;
 use crate::restore::{Insertions, Record};
@@ -39,6 +44,7 @@ use crate::restore::{Insertions, Record};
 /// What header protection adds to one message, and hides of it.
 #[derive(Debug)]
 pub struct Protection<'a> {
+    opening: &'a Opening,
     head: Head<'a>,
     policy: Policy,
     content_type: Change,
@@ -79,6 +85,7 @@ pub fn plan(policy: Policy, opening: &Opening) -> Plan<'_> {
         }
     };
     let copy = || Protection {
+        opening,
         head,
         policy: Policy::None,
         content_type: Change::None,
@@ -109,8 +116,8 @@ fn protection(policy: Policy, opening: &Opening) -> Result<Protection<'_>, Warni
             .map(Change::Appended)
             .ok_or(Warning::HpSkipped)?,
     };
-    let protection = Protection { head, policy, content_type, display, ending };
-    if protection.can_be_undone(opening) { Ok(protection) } else { Err(Warning::HpSkipped) }
+    let protection = Protection { opening, head, policy, content_type, display, ending };
+    if protection.can_be_undone() { Ok(protection) } else { Err(Warning::HpSkipped) }
 }
 
 /// Whether a header item goes inside: well-formed fields do. An `HP-Outer` that came with the message would be taken for
@@ -150,25 +157,31 @@ impl Protection<'_> {
         self.display.as_ref().map(|display| (display.at, &*display.text))
     }
 
-    /// What undoes all this, in a message with this line ending.
+    /// What undoes all this.
     #[must_use]
-    pub fn record(&self, line_ending: LineEnding) -> Record {
-        // A line that only the outside has got an ending there, if it had none.
-        let mut outside = self.head.items().filter(|item| !is_inside(item));
-        let exact = outside.all(|item| item.raw.ends_with(b"\n"));
-        Record::protected(line_ending, exact.then(|| self.insertions()))
+    pub fn record(&self) -> Record {
+        let line_ending = self.opening.line_ending();
+        // A line that only the outside has got an ending there, if it had none; and the proof holds it in memory.
+        let exact = only_outside(self.head)
+            .all(|line| line.ends_with(b"\n") && line.len() <= limits::PROTECTED_FIELD);
+        Record::protected(line_ending, exact.then(|| self.insertions(line_ending)))
     }
 
-    fn insertions(&self) -> Insertions {
+    fn insertions(&self, line_ending: LineEnding) -> Insertions {
+        // The entity of a message with LF is written with CRLF.
+        let length = |piece: &[u8]| match line_ending {
+            LineEnding::Lf => piece.len() + memchr_iter(b'\n', piece).count(),
+            LineEnding::Crlf | LineEnding::Mixed => piece.len(),
+        };
         let mut insertions = Insertions::default();
         let mut at = 0;
         // Nothing in it fails.
         let _ = self.write_pieces(&mut |origin, piece| {
             match origin {
-                Origin::Message => at += piece.len(),
+                Origin::Message => at += length(piece),
                 Origin::Elsewhere => insertions.outside.push(at),
                 Origin::New => {
-                    let end = at + piece.len();
+                    let end = at + length(piece);
                     match insertions.added.last_mut() {
                         Some(last) if last.end == at => last.end = end,
                         _ => insertions.added.push(at..end),
@@ -178,9 +191,9 @@ impl Protection<'_> {
             }
             Ok(())
         });
-        if let Some(display) = &self.display {
-            let start = at + display.at;
-            insertions.added.push(start..start + display.text.len());
+        if let Some((before, text)) = self.display() {
+            let start = at + length(&self.opening.body()[..before]);
+            insertions.added.push(start..start + length(text));
         }
         insertions
     }
@@ -235,17 +248,32 @@ impl Protection<'_> {
     }
 
     /// Goes the way back once, as far as anything was added, and compares.
-    fn can_be_undone(&self, opening: &Opening) -> bool {
-        let record = Record::parse(self.record(opening.line_ending()).encode().as_bytes());
-        let Some(insertions) = record.and_then(|record| record.insertions) else { return false };
-        let mut rest = Compare(opening.bytes());
-        let mut undo = Undo::new(&mut rest, &insertions, self.head);
+    fn can_be_undone(&self) -> bool {
+        let record = Record::parse(self.record().encode().as_bytes());
+        let Some((line_ending, insertions)) = record.and_then(|it| Some((it.line_ending, it.insertions?)))
+        else {
+            return false;
+        };
+        let crlf = line_ending == LineEnding::Lf;
+        let mut original = Compare { rest: self.opening.bytes(), crlf, after_cr: false };
+        let lines = only_outside(self.head).map(|line| in_entity(line, crlf));
+        let mut undo = Undo::new(&mut original, insertions, lines);
+        let written = if crlf {
+            self.write_beginning(&mut ToCrlf::new(&mut undo))
+        } else {
+            self.write_beginning(&mut undo)
+        };
+        let undone = written.and_then(|()| undo.finish().map(drop)).is_ok();
+        let at = self.display().unwrap_or_default().0;
+        undone && original.rest.len() == self.opening.body().len() - at
+    }
+
+    /// Writes the entity up to the last byte that was added.
+    fn write_beginning(&self, out: &mut impl Write) -> io::Result<()> {
         let (at, text) = self.display().unwrap_or_default();
-        self.write_inside(&mut undo)
-            .and_then(|()| undo.write_all(&opening.body()[..at]))
-            .and_then(|()| undo.write_all(text))
-            .and_then(|()| undo.finish().map(drop))
-            .is_ok_and(|()| rest.0.len() == opening.body().len() - at)
+        self.write_inside(out)?;
+        out.write_all(&self.opening.body()[..at])?;
+        out.write_all(text)
     }
 }
 
@@ -274,12 +302,38 @@ impl Write for New<'_> {
     }
 }
 
-/// Takes only what it has itself.
-struct Compare<'a>(&'a [u8]);
+/// A line as it would stand in the entity.
+fn in_entity(line: &[u8], crlf: bool) -> Cow<'_, [u8]> {
+    if !crlf {
+        return Cow::Borrowed(line);
+    }
+    let mut converted = Vec::with_capacity(line.len() + 1);
+    // Writing to a Vec cannot fail.
+    let _ = ToCrlf::new(&mut converted).write_all(line);
+    Cow::Owned(converted)
+}
+
+/// Takes only what it has itself, each LF of it as CRLF if `crlf`.
+struct Compare<'a> {
+    rest: &'a [u8],
+    crlf: bool,
+    after_cr: bool,
+}
 
 impl Write for Compare<'_> {
     fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        self.0 = self.0.strip_prefix(piece).ok_or(io::ErrorKind::InvalidData)?;
+        for &byte in piece {
+            let Some((&expected, rest)) = self.rest.split_first() else {
+                return Err(io::ErrorKind::InvalidData.into());
+            };
+            self.after_cr = self.crlf && expected == b'\n' && !self.after_cr;
+            if byte != if self.after_cr { b'\r' } else { expected } {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            if !self.after_cr {
+                self.rest = rest;
+            }
+        }
         Ok(piece.len())
     }
 

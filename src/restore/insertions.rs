@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::ops::Range;
 
-/// Where pieces were added to a message, and where lines of it are missing. Places are bytes of what was sealed: the
-/// entity's header and the body, in the message's own line ending.
+/// Where pieces were added to a message, and where lines of it are missing. Places are bytes of the
+/// entity as it was encrypted: its header and the body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Insertions {
     /// What was added: in order, apart from each other.
