@@ -132,6 +132,30 @@ pub fn check(
     Ok(Inside { opened, parameters, display })
 }
 
+/// Checks only that the way back gives the message, and that no display name is left where an address was shortened: for
+/// addresses and dates of any form.
+pub fn check_restored(message: &[u8], run: &Run, cert: &str) -> Result<(), String> {
+    let items = split(&run.stdout).items;
+    for item in items.iter().filter(|item| ["from", "to", "cc"].iter().any(|name| item.is(name))) {
+        let same = split(message).items.iter().any(|other| other.bytes == item.bytes);
+        if !same && item.value().contains(['<', '"', '(']) {
+            return Err(format!("outside: {:?}", item.value()));
+        }
+    }
+    let opened = openers::rpgp(cert, armor(&run.stdout))?;
+    match restore(&run.stdout, &opened).map_err(|why| format!("restoring: {why}"))? {
+        Some(original) => compare("restored", &original, &[message.to_vec()]),
+        None => Err("the record is said not to fit".to_owned()),
+    }
+}
+
+/// The armor in a sealed message.
+pub fn armor(sealed: &[u8]) -> &[u8] {
+    let begin = sealed.windows(10).position(|window| window == b"-----BEGIN").unwrap();
+    let end = sealed.windows(8).rposition(|window| window == b"-----END").unwrap();
+    &sealed[begin..sealed.len().min(end + b"-----END PGP MESSAGE-----\n".len())]
+}
+
 /// What was appended to a Content-Type, folds taken out: parameters of header protection and nothing else.
 fn added_parameters(found: &[u8], original: &[u8]) -> Result<String, String> {
     let (found, original) = (strip_eol(found), strip_eol(original));
