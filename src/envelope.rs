@@ -11,6 +11,9 @@ use crate::restore::Record;
 /// Random octets in a boundary: 128 bits.
 pub const BOUNDARY_OCTETS: usize = 16;
 
+/// What our boundaries begin with: a sign for people, and no proof.
+pub const BOUNDARY_PREFIX: &str = "=_mailseal-";
+
 /// How one message is wrapped.
 #[derive(Debug)]
 pub struct Envelope<'a> {
@@ -23,8 +26,8 @@ pub struct Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
-    /// Wraps the message with this `head`, its header protected where `protection` says so. The boundary is made of `random`; no line of an ASCII armor can hold it,
-    /// because `=_` does not occur there.
+    /// Wraps the message with this `head`, its header protected as `protection` says. The boundary is made of `random`;
+    /// no line of an ASCII armor can hold it, because `=_` does not occur there.
     #[must_use]
     pub fn new(
         head: Head<'a>,
@@ -33,7 +36,7 @@ impl<'a> Envelope<'a> {
         random: [u8; BOUNDARY_OCTETS],
     ) -> Self {
         let digits: String = random.iter().map(|octet| format!("{octet:02x}")).collect();
-        let boundary = format!("=_mailseal-{digits}");
+        let boundary = format!("{BOUNDARY_PREFIX}{digits}");
         Self { head, line_ending, ending: head.ending(), place: place(head), boundary, protection }
     }
 

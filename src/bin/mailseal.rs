@@ -1,15 +1,21 @@
 //! `mailseal`: the admin's program. It reads the command line; each command has its own module in the library.
 
-use std::io::{BufWriter, Write as _};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, Parser, Subcommand};
 use mailseal::config::Config;
+use mailseal::decrypt::Outcome;
 use mailseal::error::Error;
 use mailseal::exit::Exit;
 use mailseal::keys::{self, Existing, Keys};
-use mailseal::{cli, date};
+use mailseal::report::{self, Form};
+use mailseal::unseal::agent::Agent;
+use mailseal::unseal::keys::{KeyFiles, Keys as SecretKeys, Passphrases};
+use mailseal::{cli, date, decrypt, process};
 
 /// Looks after a mail server that cannot read the mail it stores.
 #[derive(Debug, Parser)]
@@ -27,6 +33,76 @@ enum Command {
     /// The certificates of users
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Give back the original of sealed messages, byte for byte
+    Decrypt(DecryptArguments),
+    /// Say from the mail log how long sealing takes, what failed, and whose mail waits; exit status 1 when a user's mail
+    /// has been deferred for more than an hour
+    Report(ReportArguments),
+}
+
+#[derive(Debug, Args)]
+struct ReportArguments {
+    /// Logs of syslog or `journalctl -o short-iso` or `-o json`, plain or compressed with gzip, in any order; - is
+    /// standard input, and so is none
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// For scripts
+    #[arg(long)]
+    json: bool,
+    /// For the textfile collector of Prometheus's node_exporter
+    #[arg(long, conflicts_with = "json")]
+    prometheus: bool,
+    /// Write a web page to this file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "prometheus"])]
+    html: Option<PathBuf>,
+}
+
+impl ReportArguments {
+    fn options(&self) -> report::Options {
+        let form = match (&self.html, self.json, self.prometheus) {
+            (Some(path), ..) => Form::Html(path.clone()),
+            (_, true, _) => Form::Json,
+            (_, _, true) => Form::Prometheus,
+            _ => Form::Text,
+        };
+        report::Options { files: self.files.clone(), form }
+    }
+}
+
+#[derive(Debug, Args)]
+struct DecryptArguments {
+    #[command(flatten)]
+    secret: SecretArguments,
+    /// A message; - is standard input
+    #[arg(value_name = "FILE", default_value = "-")]
+    path: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct SecretArguments {
+    /// The secret key, as gpg --export-secret-keys writes it; for several keys, several times
+    #[arg(long, value_name = "FILE", required_unless_present = "gpg_agent")]
+    secret_key: Vec<PathBuf>,
+    /// The secret keys that gpg and its agent hold
+    #[arg(long, conflicts_with = "secret_key")]
+    gpg_agent: bool,
+    /// Read the passphrases from this file descriptor, one a line, and ask for none
+    #[arg(long, value_name = "N", conflicts_with = "gpg_agent")]
+    passphrase_fd: Option<i32>,
+}
+
+impl SecretArguments {
+    /// The secret keys; from here on the process leaves no core dump.
+    fn keys(&self) -> Result<Box<dyn SecretKeys>, Error> {
+        let keys: Box<dyn SecretKeys> = if self.gpg_agent {
+            Box::new(Agent)
+        } else {
+            let passphrases = self.passphrase_fd.map_or(Ok(Passphrases::Prompt), Passphrases::read)?;
+            Box::new(KeyFiles::read(&self.secret_key, passphrases)?)
+        };
+        process::forbid_dumps()?;
+        Ok(keys)
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -124,6 +200,8 @@ fn run(arguments: &Arguments) -> Result<Exit, Error> {
     let mut out = BufWriter::new(std::io::stdout());
     let status = match &arguments.command {
         Command::Keys(command) => run_keys(command, &config, &mut out)?,
+        Command::Decrypt(arguments) => run_decrypt(arguments, &mut out)?,
+        Command::Report(arguments) => report::run(&arguments.options(), &mut out)?,
     };
     out.flush().map_err(Error::Write)?;
     Ok(status)
@@ -153,6 +231,23 @@ fn run_keys(
         KeysCommand::Test { user } => of(user).test(&user.user, out),
         KeysCommand::Confirm { user, code } => of(user).confirm(&user.user, code, out),
     }
+}
+
+fn run_decrypt(arguments: &DecryptArguments, out: &mut impl Write) -> Result<Exit, Error> {
+    let keys = arguments.secret.keys()?;
+    let input = if arguments.path.as_os_str() == "-" {
+        std::io::stdin().as_fd().try_clone_to_owned().map(File::from)
+    } else {
+        File::open(&arguments.path)
+    };
+    match decrypt::decrypt(input.map_err(Error::Read)?, out, &*keys)? {
+        Outcome::Original => {}
+        Outcome::Inexact => {
+            cli::note(cli::ADMIN, "the places of the MIME fields in the header could not be restored")
+        }
+        Outcome::Foreign => cli::note(cli::ADMIN, "mailseal did not seal this message: it stays as it is"),
+    }
+    Ok(Exit::Ok)
 }
 
 /// What is to be enrolled: the files, and what is fetched.

@@ -83,7 +83,7 @@ def main():
     screen = subprocess.Popen(["Xvfb", display, "-screen", "0", "1200x800x24"], stderr=subprocess.DEVNULL)
     time.sleep(1)
     thunderbird = subprocess.Popen(
-        ["thunderbird", "-profile", str(profile), "-no-remote", "-marionette"],
+        ["thunderbird", "-profile", str(profile), "-no-remote", "-marionette", "-remote-allow-system-access"],
         env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )
     try:
