@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use memchr::memchr_iter;
+use memchr::memchr;
 
 use crate::classify::claims_smime;
 use crate::classify::mime::ContentType;
@@ -34,9 +34,7 @@ impl Root {
         if head.count("Content-Type") == 0 {
             return Self::Open(None);
         }
-        let Some(content_type) =
-            head.only("Content-Type").filter(|value| !has_lone_cr(value)).and_then(ContentType::parse)
-        else {
+        let Some(content_type) = head.only("Content-Type").and_then(ContentType::parse) else {
             return Self::Closed;
         };
         if content_type.is("multipart/signed") || claims_smime(head, &content_type) {
@@ -63,7 +61,7 @@ pub fn claims_protection(head: Head<'_>) -> bool {
     };
     head.items().filter_map(|item| item.value_of("Content-Type")).any(|value| {
         // A long value is read several times over, and only then.
-        memchr_iter(b'=', value).next().is_some()
+        memchr(b'=', value).is_some()
             && [DISPLAYED.0, PROTECTED[0].0, PROTECTED[1].0].into_iter().any(|name| names(value, name))
     })
 }
@@ -122,10 +120,6 @@ fn has_odd_claim(content_type: &ContentType) -> bool {
     other("hp", &["cipher", "clear"])
         || other("protected-headers", &["v1"])
         || content_type.attribute(DISPLAYED.0).is_some() && content_type.attribute("hp").is_none()
-}
-
-fn has_lone_cr(value: &[u8]) -> bool {
-    memchr_iter(b'\r', value).any(|at| value.get(at + 1) != Some(&b'\n'))
 }
 
 #[cfg(test)]

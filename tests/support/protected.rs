@@ -4,7 +4,7 @@ use super::{
     filter::Run,
     header::{Item, Kind, content, lines, split},
     openers::{self, GnuPg, Opened},
-    oracle::{check_outside_of, compare, has_crlf, line_ending, mended},
+    oracle::{check_outside_of, compare, decrypt, has_crlf, line_ending, mended},
     restore::restore,
     variants::to_crlf,
 };
@@ -124,6 +124,7 @@ pub fn check(
         Some(original) => compare("restored", &original, &[message.to_vec()])?,
         None => return Err("the record is said not to fit".to_owned()),
     }
+    decrypts_to(message, cert, &run.stdout)?;
     if cert.contains("v6") {
         compare("Sequoia", &openers::sequoia(cert, sealed.armor)?, &[opened.data.clone()])?;
     } else if let Some(gnupg) = gnupg {
@@ -144,9 +145,21 @@ pub fn check_restored(message: &[u8], run: &Run, cert: &str) -> Result<(), Strin
     }
     let opened = openers::rpgp(cert, armor(&run.stdout))?;
     match restore(&run.stdout, &opened).map_err(|why| format!("restoring: {why}"))? {
-        Some(original) => compare("restored", &original, &[message.to_vec()]),
+        Some(original) => {
+            compare("restored", &original, &[message.to_vec()])?;
+            decrypts_to(message, cert, &run.stdout)
+        }
         None => Err("the record is said not to fit".to_owned()),
     }
+}
+
+/// Whether `mailseal decrypt` gives back the message.
+fn decrypts_to(message: &[u8], cert: &str, sealed: &[u8]) -> Result<(), String> {
+    let back = decrypt(cert, sealed);
+    if back.status != Some(0) || !back.stderr.is_empty() {
+        return Err(format!("mailseal decrypt: exit {:?}, {}", back.status, back.stderr));
+    }
+    compare("mailseal decrypt", &back.stdout, &[message.to_vec()])
 }
 
 /// The armor in a sealed message.
