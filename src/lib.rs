@@ -17,6 +17,7 @@
 //!  │   ├─ head    header block, fields, line ends
 //!  │   └─ lines   LF, CRLF or both
 //!  ├─ classify    encrypted already? classify/{mime,armor,packets,cms}
+//!  ├─ protect     which header fields the outside shows: protect/{policy,root,display,undo}
 //!  └─ seal        opening + rest -> sealed message
 //!      ├─ envelope    the outer header, the entity's header, the MIME structure
 //!      │   └─ restore what is needed to undo it, inside the ciphertext
@@ -68,6 +69,7 @@ pub mod maildir;
 pub mod opening;
 pub mod openpgp;
 pub mod process;
+pub mod protect;
 pub mod recipients;
 pub mod report;
 pub mod restore;

@@ -55,6 +55,16 @@ impl ContentType {
         self.full.eq_ignore_ascii_case(full)
     }
 
+    /// Whether it is the same type as `other`, without regard to case.
+    pub fn is_same_type(&self, other: &Self) -> bool {
+        self.is(&other.full)
+    }
+
+    /// Every attribute in order: its name in lower case, and its value.
+    pub fn attributes(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.attributes.iter().map(|(name, value)| (&**name, &**value))
+    }
+
     /// The value of the attribute called `name` (in lower case).
     pub fn attribute(&self, name: &str) -> Option<&str> {
         self.attributes.iter().find(|(other, _)| other == name).map(|(_, value)| &**value)
@@ -100,6 +110,25 @@ pub enum Encoding {
     QuotedPrintable,
 }
 
+impl Encoding {
+    /// The encoding of the body behind `head`; `None` where it is given twice or cannot be understood.
+    pub fn of(head: Head<'_>) -> Option<Self> {
+        if head.count("Content-Transfer-Encoding") == 0 {
+            return Some(Self::Identity);
+        }
+        let value = head.only("Content-Transfer-Encoding")?;
+        if value.len() > limits::MIME_FIELD {
+            return None;
+        }
+        Some(match &*value.trim_ascii().to_ascii_lowercase() {
+            b"7bit" | b"8bit" | b"binary" => Self::Identity,
+            b"base64" => Self::Base64,
+            b"quoted-printable" => Self::QuotedPrintable,
+            _ => return None,
+        })
+    }
+}
+
 /// The message or one part of it.
 #[derive(Debug)]
 pub struct Part<'a> {
@@ -118,10 +147,7 @@ impl<'a> Part<'a> {
             0 => None,
             _ => Some(ContentType::parse(head.only("Content-Type")?)?),
         };
-        let encoding = match head.count("Content-Transfer-Encoding") {
-            0 => Encoding::Identity,
-            _ => encoding(head.only("Content-Transfer-Encoding")?)?,
-        };
+        let encoding = Encoding::of(head)?;
         Some(Self { head, content_type, encoding, body, whole })
     }
 
@@ -191,18 +217,6 @@ impl<'a> Part<'a> {
             Encoding::QuotedPrintable => quoted_printable_decode(self.body).map(Cow::Owned),
         }
     }
-}
-
-fn encoding(value: &[u8]) -> Option<Encoding> {
-    if value.len() > limits::MIME_FIELD {
-        return None;
-    }
-    Some(match &*value.trim_ascii().to_ascii_lowercase() {
-        b"7bit" | b"8bit" | b"binary" => Encoding::Identity,
-        b"base64" => Encoding::Base64,
-        b"quoted-printable" => Encoding::QuotedPrintable,
-        _ => return None,
-    })
 }
 
 /// Decodes base64 in which nothing stands but its alphabet, blanks and padding at its end. Of a text that is not
