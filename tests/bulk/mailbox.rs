@@ -229,10 +229,10 @@ impl Mailbox {
     }
 }
 
-/// The program, with nothing but errors on standard error.
+/// The program, with nothing but errors on standard error, and no doveadm in its reach.
 pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_encrypt-maildir"));
-    command.args(["--progress", "never"]).stdin(Stdio::null());
+    command.args(["--progress", "never"]).env("PATH", "").stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
