@@ -1,5 +1,7 @@
 //! What the command lines of the programs have in common: names, exit statuses for usage errors, complaints.
 
+pub mod sealing;
+
 use std::io::Write as _;
 
 use clap::Parser;
@@ -40,6 +42,12 @@ pub fn complain(program: &str, user: Option<&str>, error: &Error) {
     let text = complaint(program, user, &error.to_string(), &error.hint());
     // Nothing can be done where even this cannot be written.
     let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// Says on standard error what is no failure, but should be known.
+pub fn note(program: &str, text: &str) {
+    // Nothing can be done where even this cannot be written.
+    let _ = writeln!(std::io::stderr(), "{program}: note: {}", escape::display(text.as_bytes()));
 }
 
 /// The two lines of a complaint, `what` and `hint` escaped.

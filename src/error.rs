@@ -68,6 +68,14 @@ pub enum Error {
     /// The message could not be passed on unchanged.
     #[error("cannot pass the message on: {0}")]
     Pass(#[source] io::Error),
+    /// The program that a sealed message goes to could not be run to its end.
+    #[error("{} {what}", program.display())]
+    Command {
+        /// The program.
+        program: PathBuf,
+        /// What happened.
+        what: String,
+    },
     /// The deadline has passed.
     #[error("not done within {seconds} seconds")]
     Deadline {
@@ -125,6 +133,28 @@ pub enum Error {
     /// A recovery certificate may not be used.
     #[error("the recovery certificate cannot be used: {0}")]
     Recovery(String),
+    /// A sealed message cannot be opened: it was changed, or is not whole.
+    #[error("the message is damaged: {what}")]
+    Damaged {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A sealed message is for other keys.
+    #[error("the message is sealed to {recipients}, and none of the secret keys is among them")]
+    NoSecretKey {
+        /// The key ids.
+        recipients: String,
+    },
+    /// A secret key cannot be used.
+    #[error("secret key {}: {what}", path.display())]
+    SecretKey {
+        /// The file it is in, or the passphrase.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+        /// What to do.
+        hint: String,
+    },
     /// A path is not, or not safely, a Maildir.
     #[error("{}: {what}", path.display())]
     NoMaildir {
@@ -134,6 +164,20 @@ pub enum Error {
         what: String,
         /// What to do.
         hint: String,
+    },
+    /// GnuPG's agent did not open a key.
+    #[error("GnuPG: {what}")]
+    Agent {
+        /// What is wrong.
+        what: String,
+    },
+    /// A log to report on cannot be read.
+    #[error("log {}: {source}", path.display())]
+    Log {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
     },
     /// A message, or a folder of messages, could not be worked on; what it held is still there.
     #[error("{}: {source}", path.display())]
@@ -156,6 +200,12 @@ pub enum Error {
         /// The user.
         user: String,
     },
+    /// A part of the sandbox is missing, and was required.
+    #[error("the sandbox cannot be built: {what}")]
+    Sandbox {
+        /// What is missing.
+        what: String,
+    },
     /// Sequoia failed.
     #[error("OpenPGP: {0:#}")]
     OpenPgp(#[source] sequoia_openpgp::anyhow::Error),
@@ -167,20 +217,28 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Usage { .. } | Self::NoMaildir { .. } => Exit::Usage,
-            Self::Enrol { .. } => Exit::Negative,
-            Self::Empty | Self::HeaderTooLong => Exit::Message,
-            Self::Config { .. } | Self::Root | Self::Recovery(_) | Self::Address { .. } => Exit::Config,
+            Self::Enrol { .. } | Self::NoSecretKey { .. } => Exit::Negative,
+            Self::Empty | Self::HeaderTooLong | Self::Damaged { .. } => Exit::Message,
+            Self::Config { .. }
+            | Self::Root
+            | Self::Recovery(_)
+            | Self::Address { .. }
+            | Self::Sandbox { .. } => Exit::Config,
             Self::Privileges { .. }
             | Self::User { .. }
             | Self::Home { .. }
             | Self::Read(_)
             | Self::Write(_)
             | Self::Pass(_)
+            | Self::Command { .. }
             | Self::Deadline { .. }
             | Self::KeyStore { .. }
             | Self::Ambiguous { .. }
             | Self::Missing { .. }
             | Self::NoUsableKey { .. }
+            | Self::SecretKey { .. }
+            | Self::Agent { .. }
+            | Self::Log { .. }
             | Self::Mail { .. }
             | Self::Unconfirmed { .. }
             | Self::InUse { .. }
@@ -203,6 +261,7 @@ impl Error {
             Self::Read(_) => "read",
             Self::Write(_) => "write",
             Self::Pass(_) => "pass",
+            Self::Command { .. } => "command",
             Self::Deadline { .. } => "deadline",
             Self::KeyStore { .. } => "key-store",
             Self::Enrol { .. } => "enrol",
@@ -211,6 +270,12 @@ impl Error {
             Self::Missing { .. } => "key-required",
             Self::NoUsableKey { .. } => "no-usable-key",
             Self::Recovery(_) => "recovery",
+            Self::Sandbox { .. } => "sandbox",
+            Self::Damaged { .. } => "damaged",
+            Self::NoSecretKey { .. } => "no-secret-key",
+            Self::SecretKey { .. } => "secret-key",
+            Self::Agent { .. } => "agent",
+            Self::Log { .. } => "log",
             Self::NoMaildir { .. } => "no-maildir",
             Self::Mail { .. } => "mail",
             Self::Unconfirmed { .. } => "unconfirmed",
@@ -226,6 +291,7 @@ impl Error {
             Self::Usage { hint, .. }
             | Self::KeyStore { hint, .. }
             | Self::Enrol { hint, .. }
+            | Self::SecretKey { hint, .. }
             | Self::NoMaildir { hint, .. } => hint.clone(),
             Self::Config { .. } => "mend the file; README describes every setting".into(),
             Self::Root => "run it as the mail user, or name the certificate with --key".into(),
@@ -238,6 +304,7 @@ impl Error {
             Self::Write(_) | Self::Pass(_) => {
                 "look for a full disk (mail_temp_dir) or a reader that ended; deliver it again".into()
             }
+            Self::Command { .. } => "give a program that is there and may be run, or see its own log".into(),
             Self::Deadline { .. } => {
                 "find out what is slow, or raise --deadline and sieve_filter_exec_timeout together".into()
             }
@@ -252,6 +319,15 @@ impl Error {
             Self::Recovery(_) => {
                 "replace the certificate that `recovery` names, or remove it from there".into()
             }
+            Self::Sandbox { .. } => {
+                "use a kernel with Landlock and seccomp, or leave --sandbox require away".into()
+            }
+            Self::Damaged { .. } => "leave it as it is, and look for a whole copy of it, in a backup".into(),
+            Self::NoSecretKey { .. } => "name the secret key of one of them".into(),
+            Self::Agent { .. } => {
+                "install gpg, see that `gpg --decrypt` works here, or name the key with --secret-key".into()
+            }
+            Self::Log { .. } => "name a log that can be read, plain or compressed with gzip".into(),
             Self::Mail { .. } => {
                 "what it held is still there; look for a full disk, missing rights, or another program, and run it again".into()
             }

@@ -7,6 +7,7 @@
 //! # Bird's eye
 //!
 //! ```text
+//! deliver   filter, then a local delivery agent                                 [edge]
 //! filter    one delivery: options, deadline, log line                           [edge]
 //!  ├─ addressee   to whom a user's mail is sealed, or that it is not
 //!  │   ├─ keystore    where certificates are found: keystore/{source,safe_file} [edge]
@@ -46,6 +47,8 @@ pub mod config;
 pub mod counted;
 pub mod date;
 pub mod deadline;
+pub mod decrypt;
+pub mod deliver;
 pub mod enrol;
 pub mod envelope;
 pub mod error;
@@ -66,8 +69,11 @@ pub mod opening;
 pub mod openpgp;
 pub mod process;
 pub mod recipients;
+pub mod report;
 pub mod restore;
+pub mod sandbox;
 pub mod seal;
 pub mod table;
+pub mod unseal;
 pub mod user;
 pub mod wkd;

@@ -1,7 +1,7 @@
 //! Every limit of the program in one place, with what happens beyond it.
 
 /// Longest header block, in bytes. A message whose header is longer cannot be sealed: exit 65.
-pub const HEADER: usize = 4 * 1024 * 1024;
+pub const HEADER: usize = 3 * 1024 * 1024;
 
 /// How many bytes of the body are looked at before the first byte is written: to tell which line ending the
 /// message has, and whether it is encrypted already. What lies beyond is taken to be like the beginning.

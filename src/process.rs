@@ -1,5 +1,6 @@
 //! Edge: What a process does before anything else: it gives up root's rights, and what could leak a message.
 
+use std::fs::File;
 use std::io::IsTerminal as _;
 use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,8 +28,17 @@ pub fn harden() -> Result<(), Error> {
     drop_privileges()?;
     close_inherited();
     umask(Mode::from_bits_truncate(0o077));
-    setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(|error| failed("no limit for core dumps", error))?;
     // After the descriptors: from here on the process cannot read its own entries under /proc.
+    forbid_dumps()
+}
+
+/// Makes sure that no core dump is written, which would hold secret keys or mail. On Linux, the process cannot open its
+/// own descriptors under `/dev/fd` any more.
+///
+/// # Errors
+/// [`Error::Privileges`] when it cannot be done.
+pub fn forbid_dumps() -> Result<(), Error> {
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(|error| failed("no limit for core dumps", error))?;
     #[cfg(target_os = "linux")]
     nix::sys::prctl::set_dumpable(false).map_err(|error| failed("cannot be made undumpable", error))?;
     Ok(())
@@ -132,13 +142,27 @@ pub fn drain_stdin(limit: Duration) {
     }
 }
 
-/// Whether standard output was open when the process began. Rust opens `/dev/null` in its place where it was not, and
-/// a message written there is lost.
-#[must_use]
-pub fn stdout_was_open() -> bool {
-    STDOUT_WAS_OPEN.load(Ordering::Relaxed)
+/// Standard input, without a buffer round it.
+///
+/// # Errors
+/// [`Error::Read`] when it is not open.
+pub fn stdin() -> Result<File, Error> {
+    std::io::stdin().as_fd().try_clone_to_owned().map(File::from).map_err(Error::Read)
 }
 
+/// Standard output, without a buffer round it.
+///
+/// # Errors
+/// [`Error::Write`] when it was not open when the process began.
+pub fn stdout() -> Result<File, Error> {
+    if !STDOUT_WAS_OPEN.load(Ordering::Relaxed) {
+        return Err(Error::Write(nix::Error::EBADF.into()));
+    }
+    std::io::stdout().as_fd().try_clone_to_owned().map(File::from).map_err(Error::Write)
+}
+
+/// Whether standard output was open when the process began. Rust opens `/dev/null` in its place where it was not, and
+/// a message written there is lost.
 static STDOUT_WAS_OPEN: AtomicBool = AtomicBool::new(false);
 
 #[ctor::ctor(unsafe)]

@@ -1,5 +1,6 @@
 //! A running Dovecot: start, deliver, look into mailboxes, stop.
 
+use super::flavour::Flavour;
 use super::imap::Imap;
 use super::lmtp::{Lmtp, Reply};
 use super::requirement;
@@ -28,10 +29,17 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// With the shipped `script`; `None` where no Dovecot can be run.
-    pub fn with(script: &'static str) -> Option<Self> {
-        let site = Site::new(requirement::dovecot()?, script);
+    /// With the shipped `script`; `None` where this Dovecot cannot be run.
+    pub fn with(flavour: Flavour, script: &'static str) -> Option<Self> {
+        let site = requirement::can_run(flavour).then(|| Site::new(flavour, script))?;
         Some(Self { site, scripts_first: vec![], scripts_after: vec![], extra: String::new() })
+    }
+
+    /// A Dovecot that has the Sieve plugin and none of our scripts.
+    pub fn without_our_script(mut self) -> Self {
+        self.site.write("sieve/empty.sieve", b"", 0o644);
+        self.extra += &self.site.flavour.script_in_place_of_ours(&self.site.path("sieve/empty.sieve"));
+        self
     }
 
     /// Another global script that runs before ours.
@@ -44,6 +52,17 @@ impl Setup {
     pub fn script_after(mut self, name: &'static str, text: &'static str) -> Self {
         self.scripts_after.push((name, text));
         self
+    }
+
+    /// Further settings, after all others.
+    pub fn settings(mut self, settings: &str) -> Self {
+        self.extra += settings;
+        self
+    }
+
+    /// The folder, to put into it what the settings name.
+    pub fn site(&self) -> &Site {
+        &self.site
     }
 
     /// A shorter limit on how long the filter may run.
@@ -59,24 +78,29 @@ impl Setup {
             site.write(&format!("sieve/{name}"), text.as_bytes(), 0o644);
         }
         if !scripts_first.is_empty() || !scripts_after.is_empty() {
-            let names = scripts_first.iter().map(|(name, _)| *name);
-            let names = names.chain(["mailseal.sieve"]).chain(scripts_after.iter().map(|(name, _)| *name));
-            let paths: Vec<String> =
-                names.clone().map(|name| site.path("sieve").join(name).display().to_string()).collect();
-            extra += &site.flavour.script_order(&paths);
+            let path = |name: &str| site.path("sieve").join(name).display().to_string();
+            let paths = |scripts: &[(&str, &str)]| -> Vec<String> {
+                scripts.iter().map(|(name, _)| path(name)).collect()
+            };
+            let (first, after) = site.flavour.script_order(
+                &paths(&scripts_first),
+                &path("mailseal.sieve"),
+                &paths(&scripts_after),
+            );
+            site.write("first.conf", first.as_bytes(), 0o644);
+            extra += &after;
         }
         site.write("extra.conf", extra.as_bytes(), 0o644);
-        site.compile("sieve/mailseal.sieve");
-        for (name, _) in scripts_first.iter().chain(&scripts_after) {
-            site.compile(&format!("sieve/{name}"));
+        for entry in std::fs::read_dir(site.path("sieve")).unwrap() {
+            site.compile(&format!("sieve/{}", entry.unwrap().file_name().display()));
         }
         Server::start(site)
     }
 }
 
-/// Dovecot with the fail-closed script, or `None` where none can be run.
-pub fn start() -> Option<Server> {
-    Some(Setup::with("mailseal.sieve")?.start())
+/// Dovecot with the fail-closed script, or `None` where it cannot be run.
+pub fn start(flavour: Flavour) -> Option<Server> {
+    Some(Setup::with(flavour, "mailseal.sieve")?.start())
 }
 
 /// A running Dovecot; dropped, it is stopped and its folder removed.

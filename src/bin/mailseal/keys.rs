@@ -1,36 +1,21 @@
-//! `mailseal`: the admin's program. It reads the command line; each command has its own module in the library.
+//! `mailseal keys`: its command line.
 
-use std::io::{BufWriter, Write as _};
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Subcommand};
 use mailseal::config::Config;
+use mailseal::date;
 use mailseal::error::Error;
 use mailseal::exit::Exit;
-use mailseal::keys::{self, Existing, Keys};
-use mailseal::{cli, date};
+use mailseal::keys::{Existing, Keys, read_inputs};
 
-/// Looks after a mail server that cannot read the mail it stores.
-#[derive(Debug, Parser)]
-#[command(name = cli::ADMIN, version)]
-struct Arguments {
-    /// The configuration [default: /etc/mailseal.toml, which need not exist]
-    #[arg(long, value_name = "FILE", global = true)]
-    config: Option<PathBuf>,
-    #[command(subcommand)]
-    command: Command,
-}
+/// The argument without which a file is required.
+const WKD: &str = if cfg!(feature = "network") { "wkd" } else { "help" };
 
 #[derive(Debug, Subcommand)]
-enum Command {
-    /// The certificates of users
-    #[command(subcommand)]
-    Keys(KeysCommand),
-}
-
-#[derive(Debug, Subcommand)]
-enum KeysCommand {
+pub enum Command {
     /// Enrol certificates: check them, try them, and put them where deliveries find them
     Add(AddArguments),
     /// List the enrolled certificates
@@ -78,7 +63,7 @@ enum KeysCommand {
 }
 
 #[derive(Debug, Args)]
-struct UserArguments {
+pub struct UserArguments {
     /// The delivery user, as Dovecot knows it
     user: String,
     /// The user's home, where a key source asks for it
@@ -87,7 +72,7 @@ struct UserArguments {
 }
 
 #[derive(Debug, Args)]
-struct AddArguments {
+pub struct AddArguments {
     #[command(flatten)]
     user: UserArguments,
     /// Certificates, armored or binary; - is standard input
@@ -105,40 +90,13 @@ struct AddArguments {
     replace: bool,
 }
 
-/// The argument without which a file is required.
-const WKD: &str = if cfg!(feature = "network") { "wkd" } else { "help" };
-
-fn main() {
-    let result = cli::parse().map(|arguments| run(&arguments));
-    match result {
-        Err(status) | Ok(Ok(status)) => status.leave(),
-        Ok(Err(error)) => {
-            cli::complain(cli::ADMIN, None, &error);
-            error.exit().leave()
-        }
-    }
-}
-
-fn run(arguments: &Arguments) -> Result<Exit, Error> {
-    let config = Config::load(arguments.config.as_deref())?;
-    let mut out = BufWriter::new(std::io::stdout());
-    let status = match &arguments.command {
-        Command::Keys(command) => run_keys(command, &config, &mut out)?,
-    };
-    out.flush().map_err(Error::Write)?;
-    Ok(status)
-}
-
-fn run_keys(
-    command: &KeysCommand,
-    config: &Config,
-    out: &mut BufWriter<std::io::Stdout>,
-) -> Result<Exit, Error> {
+/// Runs it.
+pub fn run(command: &Command, config: &Config, out: &mut (impl Write + Send + Sync)) -> Result<Exit, Error> {
     let now = SystemTime::now();
     let of = |user: &UserArguments| Keys::new(config, user.home.clone(), now);
     let of_all = || Keys::new(config, None, now);
     match command {
-        KeysCommand::Add(add) => {
+        Command::Add(add) => {
             let existing = match (add.also, add.replace) {
                 (true, _) => Existing::Keep,
                 (_, true) => Existing::Replace,
@@ -146,19 +104,19 @@ fn run_keys(
             };
             of(&add.user).add(&add.user.user, &inputs(add)?, existing, out)
         }
-        KeysCommand::List { json } => of_all().list(*json, out),
-        KeysCommand::Show { user, json } => of(user).show(&user.user, *json, out),
-        KeysCommand::Remove { user, fingerprint } => of(user).remove(&user.user, fingerprint.as_deref(), out),
-        KeysCommand::Check { within, json } => of_all().check(*within, *json, out),
-        KeysCommand::Test { user } => of(user).test(&user.user, out),
-        KeysCommand::Confirm { user, code } => of(user).confirm(&user.user, code, out),
+        Command::List { json } => of_all().list(*json, out),
+        Command::Show { user, json } => of(user).show(&user.user, *json, out),
+        Command::Remove { user, fingerprint } => of(user).remove(&user.user, fingerprint.as_deref(), out),
+        Command::Check { within, json } => of_all().check(*within, *json, out),
+        Command::Test { user } => of(user).test(&user.user, out),
+        Command::Confirm { user, code } => of(user).confirm(&user.user, code, out),
     }
 }
 
 /// What is to be enrolled: the files, and what is fetched.
 fn inputs(add: &AddArguments) -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
     #[cfg_attr(not(feature = "network"), expect(unused_mut, reason = "nothing is fetched"))]
-    let mut inputs = keys::read_inputs(&add.files)?;
+    let mut inputs = read_inputs(&add.files)?;
     #[cfg(feature = "network")]
     for address in &add.wkd {
         let (url, bytes) = mailseal::fetch::fetch(address)?;
