@@ -7,6 +7,7 @@
 //! # Bird's eye
 //!
 //! ```text
+//! doctor    what of an installation could let a delivery end in clear           [edge]
 //! deliver   filter, then a local delivery agent                                 [edge]
 //! filter    one delivery: options, deadline, log line                           [edge]
 //!  ├─ keystore    where certificates are found: keystore/{source,safe_file}     [edge]
@@ -42,6 +43,7 @@ pub mod counted;
 pub mod date;
 pub mod deadline;
 pub mod deliver;
+pub mod doctor;
 pub mod enrol;
 pub mod envelope;
 pub mod error;

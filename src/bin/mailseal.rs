@@ -12,7 +12,7 @@ use mailseal::error::Error;
 use mailseal::exit::Exit;
 use mailseal::filter::Unchanged;
 use mailseal::keys::{self, Existing, Keys};
-use mailseal::{cli, date, deliver};
+use mailseal::{cli, date, deliver, doctor};
 
 /// Looks after a mail server that cannot read the mail it stores.
 #[derive(Debug, Parser)]
@@ -30,6 +30,8 @@ enum Command {
     /// The certificates of users
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Check the installation: what could let a delivery end in clear or be lost, and what mends it; exit status 1 then
+    Doctor(DoctorArguments),
     /// Seal a message before Dovecot: standard input, sealed, becomes that of a local delivery agent
     ///
     /// Ends with the status of the agent, and with 75 on any failure of its own: the MTA keeps the mail. One recipient at a
@@ -114,6 +116,16 @@ struct AddArguments {
 }
 
 #[derive(Debug, Args)]
+struct DoctorArguments {
+    /// Send a message for this user through the script and the filter (may be repeated)
+    #[arg(long = "user", value_name = "NAME", allow_hyphen_values = true)]
+    users: Vec<String>,
+    /// Dovecot's main configuration [default: Dovecot's own]
+    #[arg(long, value_name = "FILE")]
+    dovecot_config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 struct DeliverArguments {
     #[command(flatten)]
     sealing: SealingArguments,
@@ -152,6 +164,10 @@ fn run(arguments: Arguments) -> Result<i32, Error> {
     let config = || Config::load(arguments.config.as_deref());
     let status = match arguments.command {
         Command::Keys(command) => run_keys(&command, &config()?, &mut out)?,
+        Command::Doctor(doctor) => {
+            let DoctorArguments { users, dovecot_config } = doctor;
+            doctor::run(&doctor::Options { config: arguments.config, dovecot_config, users }, &mut out)?
+        }
         Command::Deliver(deliver) => {
             let options = deliver.sealing.options(arguments.config, Unchanged::Copy);
             return Ok(deliver::run(&options, &deliver.command));

@@ -321,6 +321,29 @@ service lmtp {{
         }
     }
 
+    /// Runs `script` on what is copied into `folder` over IMAP.
+    pub fn imapsieve_rule(self, folder: &str, script: &Path) -> String {
+        let script = script.display();
+        match self {
+            Self::V2_3 => format!(
+                "plugin {{\n  imapsieve_mailbox2_name = {folder}\n  imapsieve_mailbox2_causes = COPY\n  \
+                 imapsieve_mailbox2_before = file:{script}\n}}\n"
+            ),
+            Self::V2_4 => format!(
+                "namespace inbox {{\n  mailbox {folder} {{\n    sieve_script rule {{\n      type = before\n      \
+                 cause = copy\n      path = {script}\n    }}\n  }}\n}}\n"
+            ),
+        }
+    }
+
+    /// Adds a plugin to those of IMAP.
+    pub fn imap_plugin(self, name: &str) -> String {
+        match self {
+            Self::V2_3 => format!("protocol imap {{\n  mail_plugins = imap_sieve {name}\n}}\n"),
+            Self::V2_4 => format!("protocol imap {{\n  mail_plugins {{\n    {name} = yes\n  }}\n}}\n"),
+        }
+    }
+
     /// A shorter limit on how long the filter may run.
     pub fn filter_timeout(self, seconds: u32) -> String {
         self.sieve_settings(&format!("sieve_filter_exec_timeout = {seconds}s"))
