@@ -122,7 +122,7 @@ impl Findings {
             }
         }
         let (failures, warnings) = (self.count(Severity::Failure), self.count(Severity::Warning));
-        writeln!(out, "{failures} failures, {warnings} warnings")
+        writeln!(out, "failures: {failures}, warnings: {warnings}")
     }
 }
 

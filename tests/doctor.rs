@@ -74,7 +74,7 @@ fn a_good_installation_passes(flavour: Flavour) {
     {
         assert!(report.contains(&format!("ok       {well}: ")), "{well}:\n{report}");
     }
-    assert!(report.ends_with(" warnings\n") && report.contains("\n0 failures, "), "{report}");
+    assert!(report.contains("\nfailures: 0, warnings: "), "{report}");
 }
 
 fn a_round_trip_tells_what_becomes_of_a_users_mail(flavour: Flavour) {
@@ -321,7 +321,7 @@ fn what_is_only_worth_knowing_is_a_warning(flavour: Flavour) {
     assert_found(&server, "redirect", "warning", "alice@example.org redirects mail");
     fs::remove_file(server.home(ALICE).join(".dovecot.sieve")).unwrap();
     let (_, report) = doctor(&server, &[]);
-    assert!(!report.contains("redirects"), "{report}");
+    assert!(report.contains("none redirects mail"), "{report}");
 
     let learner = "require [\"vnd.dovecot.pipe\", \"copy\"];\npipe :copy \"learn\";\n";
     server.write("sieve/learn.sieve", learner.as_bytes(), 0o644);
