@@ -112,7 +112,7 @@ fn each_broken_file_is_found(flavour: Flavour) {
     let secret = "home/alice@example.org/.gnupg/private-keys-v1.d";
     let home_key = || server.write_home(ALICE, ".gnupg/private-keys-v1.d/ABCD.key", b"x");
     let alice = key_file(ALICE);
-    let rows: [(&str, &str, &dyn Fn(), &dyn Fn()); 22] = [
+    let rows: [(&str, &str, &dyn Fn(), &dyn Fn()); 23] = [
         ("trap of the mail user's", "FAILURE  trap: ", &|| own("failclosed", DELIVERY_USER), &|| {
             own("failclosed", 0)
         }),
@@ -191,6 +191,9 @@ fn each_broken_file_is_found(flavour: Flavour) {
                 server.install(Program::Filter);
             },
         ),
+        ("another program", "does not answer as", &|| server.install(Program::Script("cat")), &|| {
+            server.install(Program::Filter);
+        }),
         ("a program of the mail user's", "another program", &|| own("bin", DELIVERY_USER), &|| own("bin", 0)),
         ("no configuration", "FAILURE  configuration: ", &|| remove("mailseal.toml"), &|| {
             server.configure("", "")

@@ -2,13 +2,14 @@
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 
-use super::Findings;
 use super::access::{Identity, others_who_can_change};
 use super::installation::Installation;
+use super::{Findings, doveconf};
 use crate::cli;
 use crate::config::Config;
 use crate::filter::DRAIN;
@@ -18,6 +19,9 @@ use crate::log::sink::Sink;
 
 /// Address space that the filter needs, with room for a long header and large certificates.
 const MEMORY: u64 = 64 << 20;
+
+/// The name of the check of the filter itself.
+const CHECK: &str = "program";
 
 /// The checks that need Dovecot's settings only.
 pub fn check(installation: &Installation, mail_user: Identity, findings: &mut Findings) {
@@ -33,7 +37,6 @@ pub fn check_configured(installation: &Installation, config: &Config, findings: 
 }
 
 fn check_file(installation: &Installation, mail_user: Identity, findings: &mut Findings) {
-    const CHECK: &str = "program";
     let Some(folder) = installation.sieve_setting("lmtp", "sieve_filter_bin_dir") else {
         return findings.fail(
             CHECK,
@@ -53,12 +56,13 @@ fn check_file(installation: &Installation, mail_user: Identity, findings: &mut F
             install,
         );
     }
-    if let Some(who) = others_who_can_change(&path) {
-        findings.fail(
+    match others_who_can_change(&path) {
+        None => check_name(&path, findings),
+        Some(who) => findings.fail(
             CHECK,
             format!("{who}: others can put another program in its place"),
             format!("chown root: {0} && chmod 755 {0}, and the same for the folders above", path.display()),
-        );
+        ),
     }
     if is_script(&path) && installation.runs_filters_with_roots_rights() {
         findings.fail(
@@ -68,6 +72,25 @@ fn check_file(installation: &Installation, mail_user: Identity, findings: &mut F
         );
     }
     findings.ok_unless_said(CHECK, path.display().to_string());
+}
+
+/// Asks the program who it is; not where another than root may have written it.
+fn check_name(path: &Path, findings: &mut Findings) {
+    let said = doveconf::output(std::process::Command::new(path).arg("--version").stdin(Stdio::null()));
+    let ours = format!("{} {}", cli::FILTER, env!("CARGO_PKG_VERSION"));
+    match said.as_deref().map(str::trim) {
+        Ok(said) if said == ours => {}
+        Ok(said) if said.starts_with(cli::FILTER) => findings.warn(
+            CHECK,
+            format!("{} is {said}, and this is {ours}", path.display()),
+            "install both programs from one build",
+        ),
+        Ok(_) | Err(_) => findings.fail(
+            CHECK,
+            format!("{} does not answer as {}: whatever it writes is stored", path.display(), cli::FILTER),
+            format!("install -m 755 mailseal-filter {}", path.display()),
+        ),
+    }
 }
 
 fn is_script(path: &Path) -> bool {
