@@ -38,6 +38,7 @@
 
 pub mod addressee;
 pub mod atomic;
+pub mod audit;
 pub mod bulk;
 pub mod cert;
 pub mod classify;

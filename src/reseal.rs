@@ -29,7 +29,7 @@ pub struct Seal {
 }
 
 /// Who is named where the new certificate is of no use.
-const USER: &str = "the new key";
+pub const USER: &str = "the new key";
 
 /// Seals the messages of Maildirs anew.
 ///

@@ -3,7 +3,7 @@
 //! What is done with them is the caller's business: [`crate::decrypt`], [`crate::reseal`] and [`crate::audit`]. The
 //! messages of a folder that is rewritten are committed in batches, as [`crate::maildir`] describes.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -78,10 +78,10 @@ impl Tally {
     }
 
     /// Counts a message that failed, and says so.
-    pub fn fail(&mut self, path: &Path, error: &Error) {
+    pub fn fail(&mut self, path: &Path, error: Error) {
         self.messages += 1;
         self.failed += 1;
-        complain(path, error);
+        complain(path, &of_file(path, error));
     }
 
     /// Adds what became of other messages.
@@ -104,7 +104,16 @@ pub fn complain(path: &Path, error: &Error) {
     };
     let text = cli::complaint(cli::ADMIN, None, &what, &error.hint());
     // Nothing can be done where even this cannot be written.
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+/// What reading and writing failed with, as a failure of a stored message.
+#[must_use]
+pub fn of_file(path: &Path, error: Error) -> Error {
+    match error {
+        Error::Read(source) | Error::Write(source) => Error::Mail { path: path.into(), source },
+        error => error,
+    }
 }
 
 impl Sweep {
@@ -119,7 +128,7 @@ impl Sweep {
     ) -> Result<(), Error> {
         let pool =
             rayon::ThreadPoolBuilder::new().num_threads(self.jobs.map_or(0, NonZeroUsize::get)).build();
-        let pool = pool.map_err(|error| Error::Read(std::io::Error::other(error)))?;
+        let pool = pool.map_err(|error| Error::Read(io::Error::other(error)))?;
         let mut first = Ok(());
         for path in &self.paths {
             let result = Maildir::open(path, self.control.as_deref()).and_then(|maildir| {
@@ -155,7 +164,7 @@ impl Sweep {
             let listing = folder.list()?;
             let tally = Mutex::new(Tally::default());
             for odd in &listing.odd {
-                complain(odd, &Error::Read(std::io::Error::other("it is no file")));
+                complain(odd, &of_file(odd, Error::Read(io::Error::other("it is no file"))));
             }
             listing
                 .messages
@@ -199,19 +208,21 @@ fn rewrite_batch(
             }
             Ok(Drafted::Kept(verdict)) => tally.count(verdict),
             Ok(Drafted::Gone) => {}
-            Err(error) => tally.fail(&folder.path_of(message), &error),
+            Err(error) => tally.fail(&folder.path_of(message), error),
         }
     }
     if !ready.is_empty() {
         for ((message, verdict), result) in of.into_iter().zip(folder.commit(ready, uids)) {
             match result {
                 Ok(Committed::Replaced { .. }) => tally.count(verdict),
-                Ok(Committed::Gone | Committed::Moved) => {}
-                Ok(Committed::Changed) => {
-                    let error = Error::Read(std::io::Error::other("it was changed meanwhile"));
-                    tally.fail(&folder.path_of(message), &error);
+                Ok(Committed::Gone) => {}
+                Ok(outcome @ (Committed::Moved | Committed::Changed)) => {
+                    let what =
+                        if outcome == Committed::Moved { "moved to another folder" } else { "changed" };
+                    let source = io::Error::other(format!("it was {what} meanwhile"));
+                    tally.fail(&folder.path_of(message), Error::Read(source));
                 }
-                Err(error) => tally.fail(&folder.path_of(message), &error),
+                Err(error) => tally.fail(&folder.path_of(message), error),
             }
         }
     }

@@ -120,7 +120,7 @@ pub struct Envelope<R> {
     pub ours: bool,
 }
 
-impl<R: Read + Send + Sync> Envelope<R> {
+impl<R: Read> Envelope<R> {
     /// The key ids it is sealed to, 16 hexadecimal digits each; zeros for one that is not named.
     #[must_use]
     pub fn recipients(&self) -> Vec<String> {
@@ -141,7 +141,7 @@ impl<R: Read + Send + Sync> Envelope<R> {
 ///
 /// # Errors
 /// As [`unseal`].
-pub fn inspect<R: Read + Send + Sync>(opening: &Opening, rest: R) -> Result<Inspected<R>, Error> {
+pub fn inspect<R: Read>(opening: &Opening, rest: R) -> Result<Inspected<R>, Error> {
     let boundary = match recognise(opening)? {
         Look::Sealed { boundary } => boundary,
         Look::Foreign(foreign) => return Ok(Inspected::Foreign(foreign)),
@@ -214,7 +214,7 @@ struct Sealed<R> {
     body: Body<R>,
 }
 
-impl<R: Read + Send + Sync> Sealed<R> {
+impl<R: Read> Sealed<R> {
     /// Reads up to the encrypted packet; `None` where there is something that mailseal does not write.
     fn read(mut message: R) -> io::Result<Option<Self>> {
         let mut session_keys = Vec::new();
@@ -249,7 +249,7 @@ impl<R: Read + Send + Sync> Sealed<R> {
     /// The packets inside; `None` where they are encrypted in a way that mailseal does not use.
     fn decrypt<'a>(mut self, key: &Key) -> Result<Option<Stream<'a>>, Error>
     where
-        R: 'a,
+        R: Send + Sync + 'a,
     {
         let mut version = [0];
         self.body.read_exact(&mut version).map_err(failed)?;

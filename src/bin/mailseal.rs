@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::num::NonZeroUsize;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -12,10 +13,13 @@ use mailseal::decrypt::Outcome;
 use mailseal::error::Error;
 use mailseal::exit::Exit;
 use mailseal::keys::{self, Existing, Keys};
+use mailseal::maildir::commit::Uids;
+use mailseal::recipients::{Recipients, WhenExpired};
 use mailseal::report::{self, Form};
+use mailseal::sweep::Sweep;
 use mailseal::unseal::agent::Agent;
 use mailseal::unseal::keys::{KeyFiles, Keys as SecretKeys, Passphrases};
-use mailseal::{cli, date, decrypt, process};
+use mailseal::{audit, cli, date, decrypt, keystore, process, reseal};
 
 /// Looks after a mail server that cannot read the mail it stores.
 #[derive(Debug, Parser)]
@@ -35,6 +39,10 @@ enum Command {
     Keys(KeysCommand),
     /// Give back the original of sealed messages, byte for byte
     Decrypt(DecryptArguments),
+    /// Seal messages that are sealed to an old key to a new one; they are in clear nowhere meanwhile
+    Reseal(ResealArguments),
+    /// Say which messages are in clear, and which are sealed to which keys; exit status 1 when one is in clear
+    Audit(AuditArguments),
     /// Say from the mail log how long sealing takes, what failed, and whose mail waits; exit status 1 when a user's mail
     /// has been deferred for more than an hour
     Report(ReportArguments),
@@ -70,12 +78,79 @@ impl ReportArguments {
 }
 
 #[derive(Debug, Args)]
+struct AuditArguments {
+    /// Maildirs, or patterns with %{user}, %{local} and %{domain}
+    #[arg(value_name = "MAILDIR", required = true)]
+    paths: Vec<PathBuf>,
+    /// The user whose certificates the keys are compared with (with a pattern, several) [default: the Maildir's owner]
+    #[arg(long = "user", value_name = "NAME")]
+    users: Vec<String>,
+    /// The user's home, where a key source asks for it
+    #[arg(long, value_name = "DIR")]
+    home: Option<PathBuf>,
+    /// Compare with exactly the certificates in FILE, and look none up (may be repeated)
+    #[arg(long = "key", value_name = "FILE")]
+    key_files: Vec<PathBuf>,
+    /// Name each message that is in clear, cannot be read, or is not sealed to a key that the user has now
+    #[arg(long)]
+    list: bool,
+    /// For scripts
+    #[arg(long)]
+    json: bool,
+    /// Messages at once [default: the processors]
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+}
+
+#[derive(Debug, Args)]
 struct DecryptArguments {
     #[command(flatten)]
     secret: SecretArguments,
-    /// A message; - is standard input
-    #[arg(value_name = "FILE", default_value = "-")]
-    path: PathBuf,
+    /// Write the messages to this new Maildir, and leave the others as they are
+    #[arg(long, value_name = "MAILDIR")]
+    into: Option<PathBuf>,
+    #[command(flatten)]
+    rewrite: RewriteArguments,
+    /// A message, which goes to standard output, or Maildirs, which are decrypted in place; - is standard input
+    #[arg(value_name = "PATH", default_value = "-")]
+    paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct ResealArguments {
+    #[command(flatten)]
+    secret: SecretArguments,
+    /// The new certificate; for several keys, several times
+    #[arg(long = "key", value_name = "FILE", required = true)]
+    key_files: Vec<PathBuf>,
+    #[command(flatten)]
+    rewrite: RewriteArguments,
+    /// The Maildirs
+    #[arg(value_name = "MAILDIR", required = true)]
+    paths: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct RewriteArguments {
+    /// Keep the UIDs, for mailboxes whose users are logged out
+    #[arg(long)]
+    keep_uids: bool,
+    /// Dovecot's control folder (CONTROL=) [default: the Maildir]
+    #[arg(long, value_name = "DIR")]
+    control: Option<PathBuf>,
+    /// Messages at once [default: the processors]
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+}
+
+impl RewriteArguments {
+    fn sweep(&self, paths: &[PathBuf]) -> Sweep {
+        Sweep { paths: paths.to_vec(), control: self.control.clone(), jobs: self.jobs }
+    }
+
+    fn uids(&self) -> Uids {
+        if self.keep_uids { Uids::Keep } else { Uids::New }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -201,6 +276,19 @@ fn run(arguments: &Arguments) -> Result<Exit, Error> {
     let status = match &arguments.command {
         Command::Keys(command) => run_keys(command, &config, &mut out)?,
         Command::Decrypt(arguments) => run_decrypt(arguments, &mut out)?,
+        Command::Reseal(arguments) => run_reseal(arguments, &config, &mut out)?,
+        Command::Audit(arguments) => {
+            let AuditArguments { paths, users, home, key_files, list, json, jobs } = arguments;
+            let options = audit::Options {
+                sweep: Sweep { paths: paths.clone(), control: None, jobs: *jobs },
+                users: users.clone(),
+                home: home.clone(),
+                key_files: key_files.clone(),
+                list: *list,
+                json: *json,
+            };
+            audit::run(&options, &config, &mut out)?
+        }
         Command::Report(arguments) => report::run(&arguments.options(), &mut out)?,
     };
     out.flush().map_err(Error::Write)?;
@@ -233,21 +321,53 @@ fn run_keys(
     }
 }
 
-fn run_decrypt(arguments: &DecryptArguments, out: &mut impl Write) -> Result<Exit, Error> {
-    let keys = arguments.secret.keys()?;
-    let input = if arguments.path.as_os_str() == "-" {
+fn run_decrypt(arguments: &DecryptArguments, out: &mut (impl Write + Send)) -> Result<Exit, Error> {
+    let DecryptArguments { paths, into, rewrite, secret } = arguments;
+    let maildirs = paths.iter().filter(|path| path.is_dir()).count();
+    if maildirs < paths.len() && (paths.len() > 1 || into.is_some()) {
+        return Err(Error::Usage {
+            what: "several paths, or --into, and not all of them are Maildirs".into(),
+            hint: "decrypt single messages one by one: each goes to standard output".into(),
+        });
+    }
+    let keys = secret.keys()?;
+    if maildirs > 0 {
+        let sweep = rewrite.sweep(paths);
+        return match into {
+            Some(target) => decrypt::maildir::into(&sweep, target, &*keys, out),
+            None => decrypt::maildir::in_place(&sweep, rewrite.uids(), &*keys, out),
+        };
+    }
+    let path = &paths[0];
+    let input = if path.as_os_str() == "-" {
         std::io::stdin().as_fd().try_clone_to_owned().map(File::from)
     } else {
-        File::open(&arguments.path)
+        File::open(path)
     };
-    match decrypt::decrypt(input.map_err(Error::Read)?, out, &*keys)? {
+    let named = |source| Error::Mail { path: path.clone(), source };
+    match decrypt::decrypt(input.map_err(named)?, out, &*keys)? {
         Outcome::Original => {}
         Outcome::Inexact => {
-            cli::note(cli::ADMIN, "the places of the MIME fields in the header could not be restored")
+            cli::note(cli::ADMIN, "the places of the MIME fields in the header could not be restored");
         }
         Outcome::Foreign => cli::note(cli::ADMIN, "mailseal did not seal this message: it stays as it is"),
     }
     Ok(Exit::Ok)
+}
+
+fn run_reseal(
+    arguments: &ResealArguments,
+    config: &Config,
+    out: &mut (impl Write + Send),
+) -> Result<Exit, Error> {
+    let ResealArguments { secret, key_files, rewrite, paths } = arguments;
+    let certs = keystore::read_all_named(key_files)?;
+    let new = reseal::Seal {
+        recipients: Recipients::choose(reseal::USER, &certs, &[], WhenExpired::Defer, SystemTime::now())?,
+        compression: config.message.compression,
+    };
+    let keys = secret.keys()?;
+    reseal::run(&rewrite.sweep(paths), rewrite.uids(), &*keys, &new, out)
 }
 
 /// What is to be enrolled: the files, and what is fetched.

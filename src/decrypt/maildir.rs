@@ -89,7 +89,7 @@ pub fn into(
                 Ok(Some(verdict)) => tally.count(verdict),
                 // It went away meanwhile, or is there already.
                 Ok(None) => {}
-                Err(error) => tally.fail(&folder.path_of(message), &error),
+                Err(error) => tally.fail(&folder.path_of(message), error),
             }
         });
         copy.finish().map_err(failed_there)?;
