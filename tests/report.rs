@@ -268,7 +268,7 @@ fn mtail_and_the_dashboard_know_the_lines() {
         assert_eq!(filter::run(&mut command, &mail.bytes, mail.bytes.len()).status, Some(0));
     }
     let mut off = Command::new(env!("CARGO_BIN_EXE_mailseal-filter"));
-    off.args(["--user", "alice", "--log", &target, "--off"]);
+    off.args(["--user", "alice", "--log", &target, "--off", "--key"]).arg(oracle::key("expired"));
     filter::run(&mut off, b"Subject: x\n\nx\n", 99);
     let lines = fs::read_to_string(&written).unwrap();
     let (status, found) = json(&[written.to_str().unwrap()], b"");
