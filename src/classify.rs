@@ -6,7 +6,7 @@
 
 mod armor;
 mod cms;
-mod mime;
+pub(crate) mod mime;
 pub(crate) mod packets;
 
 use crate::head::Head;

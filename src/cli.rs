@@ -14,6 +14,9 @@ use crate::exit::Exit;
 /// Name of the program that Dovecot runs.
 pub const FILTER: &str = "mailseal-filter";
 
+/// Name of the program that seals mailboxes that exist.
+pub const BULK: &str = "encrypt-maildir";
+
 /// Name of the admin's program.
 pub const ADMIN: &str = "mailseal";
 
@@ -36,13 +39,21 @@ pub fn parse<T: Parser>() -> Result<T, Exit> {
 ///
 /// Dovecot logs each line without the user's name, so both carry the program's, and the first the user's.
 pub fn complain(program: &str, user: Option<&str>, error: &Error) {
-    let escaped = |text: &str| escape::display(text.as_bytes());
-    let user = user.map(|user| format!("user {}: ", escaped(user))).unwrap_or_default();
-    let text = format!(
-        "{program}: {user}{}\n{program}: hint: {}\n",
-        escaped(&error.to_string()),
-        escaped(&error.hint())
-    );
+    let text = complaint(program, user, &error.to_string(), &error.hint());
     // Nothing can be done where even this cannot be written.
     let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// Says on standard error what is no failure, but should be known.
+pub fn note(program: &str, text: &str) {
+    // Nothing can be done where even this cannot be written.
+    let _ = writeln!(std::io::stderr(), "{program}: note: {}", escape::display(text.as_bytes()));
+}
+
+/// The two lines of a complaint, `what` and `hint` escaped.
+#[must_use]
+pub fn complaint(program: &str, user: Option<&str>, what: &str, hint: &str) -> String {
+    let escaped = |text: &str| escape::display(text.as_bytes());
+    let user = user.map(|user| format!("user {}: ", escaped(user))).unwrap_or_default();
+    format!("{program}: {user}{}\n{program}: hint: {}\n", escaped(what), escaped(hint))
 }

@@ -10,6 +10,9 @@ use crate::restore::Record;
 /// Random octets in a boundary: 128 bits.
 pub const BOUNDARY_OCTETS: usize = 16;
 
+/// What our boundaries begin with: a sign for people, and no proof.
+pub const BOUNDARY_PREFIX: &str = "=_mailseal-";
+
 /// How one message is wrapped.
 #[derive(Debug)]
 pub struct Envelope<'a> {
@@ -28,7 +31,7 @@ impl<'a> Envelope<'a> {
         let digits: String = random.iter().map(|octet| format!("{octet:02x}")).collect();
         let ending = first_ending(head.fields());
         let ending = if head.fields().is_empty() { first_ending(head.separator()) } else { ending };
-        Self { head, line_ending, ending, place: place(head), boundary: format!("=_mailseal-{digits}") }
+        Self { head, line_ending, ending, place: place(head), boundary: format!("{BOUNDARY_PREFIX}{digits}") }
     }
 
     /// The line ending of everything that is written into the message.

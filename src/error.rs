@@ -133,6 +133,79 @@ pub enum Error {
     /// A recovery certificate may not be used.
     #[error("the recovery certificate cannot be used: {0}")]
     Recovery(String),
+    /// A sealed message cannot be opened: it was changed, or is not whole.
+    #[error("the message is damaged: {what}")]
+    Damaged {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A sealed message is for other keys.
+    #[error("the message is sealed to {recipients}, and none of the secret keys is among them")]
+    NoSecretKey {
+        /// The key ids.
+        recipients: String,
+    },
+    /// A secret key cannot be used.
+    #[error("secret key {}: {what}", path.display())]
+    SecretKey {
+        /// The file it is in, or the passphrase.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A path is not, or not safely, a Maildir.
+    #[error("{}: {what}", path.display())]
+    NoMaildir {
+        /// The path.
+        path: PathBuf,
+        /// What it is instead.
+        what: String,
+        /// What to do.
+        hint: String,
+    },
+    /// GnuPG's agent did not open a key.
+    #[error("GnuPG: {what}")]
+    Agent {
+        /// What is wrong.
+        what: String,
+    },
+    /// A log to report on cannot be read.
+    #[error("log {}: {source}", path.display())]
+    Log {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A message, or a folder of messages, could not be worked on; what it held is still there.
+    #[error("{}: {source}", path.display())]
+    Mail {
+        /// The file or folder.
+        path: PathBuf,
+        /// What failed.
+        #[source]
+        source: io::Error,
+    },
+    /// Nobody has shown to be able to read what is sealed to the user's certificates.
+    #[error("nobody has confirmed that {user:?} can read what is sealed to the certificates found")]
+    Unconfirmed {
+        /// The user.
+        user: String,
+    },
+    /// Somebody is logged in whose mailbox must not be in use.
+    #[error("{user:?} is logged in")]
+    InUse {
+        /// The user.
+        user: String,
+    },
+    /// A part of the sandbox is missing, and was required.
+    #[error("the sandbox cannot be built: {what}")]
+    Sandbox {
+        /// What is missing.
+        what: String,
+    },
     /// Sequoia failed.
     #[error("OpenPGP: {0:#}")]
     OpenPgp(#[source] sequoia_openpgp::anyhow::Error),
@@ -143,10 +216,14 @@ impl Error {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Usage { .. } => Exit::Usage,
-            Self::Enrol { .. } => Exit::Negative,
-            Self::Empty | Self::HeaderTooLong => Exit::Message,
-            Self::Config { .. } | Self::Root | Self::Recovery(_) | Self::Address { .. } => Exit::Config,
+            Self::Usage { .. } | Self::NoMaildir { .. } => Exit::Usage,
+            Self::Enrol { .. } | Self::NoSecretKey { .. } => Exit::Negative,
+            Self::Empty | Self::HeaderTooLong | Self::Damaged { .. } => Exit::Message,
+            Self::Config { .. }
+            | Self::Root
+            | Self::Recovery(_)
+            | Self::Address { .. }
+            | Self::Sandbox { .. } => Exit::Config,
             Self::Privileges { .. }
             | Self::User { .. }
             | Self::Home { .. }
@@ -159,6 +236,12 @@ impl Error {
             | Self::Ambiguous { .. }
             | Self::Missing { .. }
             | Self::NoUsableKey { .. }
+            | Self::SecretKey { .. }
+            | Self::Agent { .. }
+            | Self::Log { .. }
+            | Self::Mail { .. }
+            | Self::Unconfirmed { .. }
+            | Self::InUse { .. }
             | Self::OpenPgp(_) => Exit::Temporary,
         }
     }
@@ -187,6 +270,16 @@ impl Error {
             Self::Missing { .. } => "key-required",
             Self::NoUsableKey { .. } => "no-usable-key",
             Self::Recovery(_) => "recovery",
+            Self::Sandbox { .. } => "sandbox",
+            Self::Damaged { .. } => "damaged",
+            Self::NoSecretKey { .. } => "no-secret-key",
+            Self::SecretKey { .. } => "secret-key",
+            Self::Agent { .. } => "agent",
+            Self::Log { .. } => "log",
+            Self::NoMaildir { .. } => "no-maildir",
+            Self::Mail { .. } => "mail",
+            Self::Unconfirmed { .. } => "unconfirmed",
+            Self::InUse { .. } => "in-use",
             Self::OpenPgp(_) => "openpgp",
         }
     }
@@ -195,7 +288,11 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
-            Self::Usage { hint, .. } | Self::KeyStore { hint, .. } | Self::Enrol { hint, .. } => hint.clone(),
+            Self::Usage { hint, .. }
+            | Self::KeyStore { hint, .. }
+            | Self::Enrol { hint, .. }
+            | Self::SecretKey { hint, .. }
+            | Self::NoMaildir { hint, .. } => hint.clone(),
             Self::Config { .. } => "mend the file; README describes every setting".into(),
             Self::Root => "run it as the mail user, or name the certificate with --key".into(),
             Self::Privileges { .. } => "start it as the mail user, without root among its user ids".into(),
@@ -221,6 +318,25 @@ impl Error {
             }
             Self::Recovery(_) => {
                 "replace the certificate that `recovery` names, or remove it from there".into()
+            }
+            Self::Sandbox { .. } => {
+                "use a kernel with Landlock and seccomp, or leave --sandbox require away".into()
+            }
+            Self::Damaged { .. } => "leave it as it is, and look for a whole copy of it, in a backup".into(),
+            Self::NoSecretKey { .. } => "name the secret key of one of them".into(),
+            Self::Agent { .. } => {
+                "install gpg, see that `gpg --decrypt` works here, or name the key with --secret-key".into()
+            }
+            Self::Log { .. } => "name a log that can be read, plain or compressed with gzip".into(),
+            Self::Mail { .. } => {
+                "what it held is still there; look for a full disk, missing rights, or another program, and run it again".into()
+            }
+            Self::Unconfirmed { user } => format!(
+                "sealing what is stored cannot be undone by the server. Deliver a test message, `mailseal keys test {user}`, \
+                 and record its code, `mailseal keys confirm {user} CODE`; or be sure, and give --unconfirmed"
+            ),
+            Self::InUse { .. } => {
+                "wait until nobody is, or log them out: doveadm kick USER; or do without --offline".into()
             }
             Self::OpenPgp(_) => "deliver it again; if it stays, report it with the certificate".into(),
         }

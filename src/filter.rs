@@ -10,25 +10,24 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::addressee::{self, Addressee, Whose};
 use crate::classify::classify;
 use crate::cli;
-use crate::config::{Config, WhenMissing};
+use crate::config::Config;
 use crate::counted::Counted;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::head::{Head, Kind};
-use crate::keystore::source::Owner;
-use crate::keystore::{self, Found, Request};
 use crate::limits;
 use crate::log::sink::Sink;
 use crate::log::{LogLine, Outcome, Target};
 use crate::opening::Opening;
 use crate::openpgp::compress::Compression;
 use crate::process;
-use crate::recipients::{Recipients, Session, Warning};
+use crate::recipients::{Session, Warning};
+use crate::sandbox::Sandbox;
 use crate::seal::seal;
-use crate::user::User;
 
 /// Bytes that are written at once.
 const PIECE: usize = 64 * 1024;
@@ -59,6 +58,8 @@ pub struct Options {
     pub deadline: Option<Duration>,
     /// Where the log line goes, if not as configured.
     pub log: Option<Target>,
+    /// What keeps the process from everything but the message, once the certificates are read.
+    pub sandbox: Sandbox,
 }
 
 /// What a message gives that needs no change.
@@ -120,27 +121,23 @@ struct Delivery<'a> {
     input: Counted<File>,
 }
 
-/// To whom a message goes.
-enum Addressee {
-    /// To a user with certificates.
-    Sealed(Recipients),
-    /// To a user who has none and needs none; with the word for the log.
-    Clear(&'static str),
-}
-
 impl Delivery<'_> {
     fn deliver(&mut self, output: File) -> Result<Outcome, Error> {
         if process::is_root() && self.options.key_files.is_empty() {
             return Err(Error::Root);
         }
         if self.options.off {
+            self.options.sandbox.enter()?;
             return self.pass_unread(output, "off");
         }
         let key_start = Instant::now();
-        let recipients = self.recipients()?;
+        let home = home(self.options);
+        let whose = Whose { user: self.user, home: home.as_deref(), key_files: &self.options.key_files };
+        let addressee = addressee::find(&self.config.keys, &whose, SystemTime::now())?;
         self.report.line().key_time = key_start.elapsed();
-        let recipients = match recipients {
-            Addressee::Sealed(recipients) => recipients,
+        self.options.sandbox.enter()?;
+        let recipients = match addressee {
+            Addressee::Sealed { recipients, .. } => recipients,
             Addressee::Clear(reason) => return self.pass_unread(output, reason),
         };
 
@@ -154,34 +151,6 @@ impl Delivery<'_> {
         let session = recipients.session(self.user)?;
         self.report.line().key_time += key_start.elapsed();
         self.seal(&opening, &session, output)
-    }
-
-    /// To whom the message goes.
-    fn recipients(&self) -> Result<Addressee, Error> {
-        let keys = &self.config.keys;
-        let now = SystemTime::now();
-        if !self.options.key_files.is_empty() {
-            let certs = keystore::read_all_named(&self.options.key_files)?;
-            return Recipients::choose(self.user, &certs, &[], keys.expired, now).map(Addressee::Sealed);
-        }
-        let user = &User::parse(self.user)?;
-        let home = home(self.options);
-        let owner = Owner::RootOrSelf;
-        let request = Request { user, home: home.as_deref(), address: keys.address.as_ref(), now, owner };
-        let reason = match keystore::find(&keys.sources, &request)? {
-            Found::Certs(certs) => {
-                let recovery = keystore::read_recovery(&keys.recovery)?;
-                return Recipients::choose(self.user, &certs, &recovery, keys.expired, now)
-                    .map(Addressee::Sealed);
-            }
-            Found::NoKey => "no-key",
-            Found::NoMatch => "no-match",
-        };
-        let required = keys.require.iter().any(|pattern| user.matches(pattern));
-        if required || keys.missing == WhenMissing::Defer {
-            return Err(Error::Missing { user: self.user.into() });
-        }
-        Ok(Addressee::Clear(reason))
     }
 
     fn seal(&mut self, opening: &Opening, session: &Session, output: File) -> Result<Outcome, Error> {

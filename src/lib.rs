@@ -10,9 +10,10 @@
 //! doctor    what of an installation could let a delivery end in clear           [edge]
 //! deliver   filter, then a local delivery agent                                 [edge]
 //! filter    one delivery: options, deadline, log line                           [edge]
-//!  ├─ keystore    where certificates are found: keystore/{source,safe_file}     [edge]
-//!  ├─ recipients  which of them a message is sealed to; its session key
-//!  │   └─ cert    whether a certificate is fit, and why not
+//!  ├─ addressee   to whom a user's mail is sealed, or that it is not
+//!  │   ├─ keystore    where certificates are found: keystore/{source,safe_file} [edge]
+//!  │   └─ recipients  which of them a message is sealed to; its session key
+//!  │       └─ cert    whether a certificate is fit, and why not
 //!  ├─ opening     the beginning of a message: the whole header, some of the body
 //!  │   ├─ head    header block, fields, line ends
 //!  │   └─ lines   LF, CRLF or both
@@ -21,6 +22,8 @@
 //!      ├─ envelope    the outer header, the entity's header, the MIME structure
 //!      │   └─ restore what is needed to undo it, inside the ciphertext
 //!      └─ openpgp     the ciphertext: openpgp/{armor,framing,seipd1,literal,compress}
+//! bulk      mailboxes that exist: Maildirs, users, jobs, what a person sees      [edge]
+//! maildir   messages that are stored: replaced in place, never lost              [edge]
 //! user, config, log, limits, escape, error, exit, cli; process, deadline, log/sink   [edge]
 //! ```
 //!
@@ -32,9 +35,12 @@
 //! - Bytes of a message are copied, never rendered again. mail-parser reads what must be understood of MIME.
 //! - Memory is bounded by [`limits`], whatever the size of the message.
 //! - Modules not marked as edges touch no file, environment or clock; they take `impl Read` and `impl Write`.
+//! - A stored message is replaced by [`maildir`] only: at every instant it is there whole, at the end once.
 //! - Text from a message, a key or a path passes [`escape`] before a terminal or a log.
 
+pub mod addressee;
 pub mod atomic;
+pub mod bulk;
 pub mod cert;
 pub mod classify;
 pub mod cli;
@@ -42,6 +48,7 @@ pub mod config;
 pub mod counted;
 pub mod date;
 pub mod deadline;
+pub mod decrypt;
 pub mod deliver;
 pub mod doctor;
 pub mod enrol;
@@ -59,12 +66,16 @@ pub mod keystore;
 pub mod limits;
 pub mod lines;
 pub mod log;
+pub mod maildir;
 pub mod opening;
 pub mod openpgp;
 pub mod process;
 pub mod recipients;
+pub mod report;
 pub mod restore;
+pub mod sandbox;
 pub mod seal;
 pub mod table;
+pub mod unseal;
 pub mod user;
 pub mod wkd;

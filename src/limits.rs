@@ -1,7 +1,7 @@
 //! Every limit of the program in one place, with what happens beyond it.
 
 /// Longest header block, in bytes. A message whose header is longer cannot be sealed: exit 65.
-pub const HEADER: usize = 4 * 1024 * 1024;
+pub const HEADER: usize = 3 * 1024 * 1024;
 
 /// How many bytes of the body are looked at before the first byte is written: to tell which line ending the
 /// message has, and whether it is encrypted already. What lies beyond is taken to be like the beginning.
@@ -53,3 +53,6 @@ pub const LITERAL_NAME: usize = 255;
 
 /// Longest value in a log line, in bytes.
 pub const LOG_VALUE: usize = 256;
+
+/// Most bytes that a compressed message of a mailbox may unpack to; a larger one is left alone and named.
+pub const UNPACKED: u64 = 1024 * 1024 * 1024;

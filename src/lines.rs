@@ -1,6 +1,6 @@
-//! Line endings: which one a message has, and LF to CRLF on the way into the entity.
+//! Line endings: which one a message has, LF to CRLF on the way into the entity, and back.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 
 use memchr::{memchr, memchr_iter};
 
@@ -19,18 +19,42 @@ impl LineEnding {
     /// The line ending of `text`.
     #[must_use]
     pub fn of(text: &[u8]) -> Self {
-        let (mut lf, mut crlf) = (false, false);
+        let mut endings = Endings::default();
+        endings.look_at(text);
+        endings.found()
+    }
+}
+
+/// Which line endings occur in a text that comes in pieces.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Endings {
+    lf: bool,
+    crlf: bool,
+    last: u8,
+}
+
+impl Endings {
+    /// Looks at the next piece; whether a further one can still change what is found.
+    pub fn look_at(&mut self, text: &[u8]) -> bool {
         for at in memchr_iter(b'\n', text) {
-            if at > 0 && text[at - 1] == b'\r' {
-                crlf = true;
-            } else {
-                lf = true;
+            if self.lf && self.crlf {
+                break;
             }
-            if lf && crlf {
-                return Self::Mixed;
-            }
+            let before = at.checked_sub(1).map_or(self.last, |at| text[at]);
+            *(if before == b'\r' { &mut self.crlf } else { &mut self.lf }) = true;
         }
-        if crlf { Self::Crlf } else { Self::Lf }
+        self.last = text.last().copied().unwrap_or(self.last);
+        !(self.lf && self.crlf)
+    }
+
+    /// What was found.
+    #[must_use]
+    pub fn found(&self) -> LineEnding {
+        match (self.lf, self.crlf) {
+            (true, true) => LineEnding::Mixed,
+            (false, true) => LineEnding::Crlf,
+            _ => LineEnding::Lf,
+        }
     }
 }
 
@@ -80,6 +104,58 @@ impl<W: Write> Write for ToCrlf<W> {
     }
 }
 
+/// Reads every CRLF as LF: the way back from [`ToCrlf`].
+#[derive(Debug)]
+pub struct FromCrlf<R> {
+    inner: R,
+    read: Vec<u8>,
+    converted: Vec<u8>,
+    /// How much of it has been given out.
+    next: usize,
+}
+
+impl<R: Read> FromCrlf<R> {
+    /// Reads from `inner`.
+    pub fn new(inner: R) -> Self {
+        Self { inner, read: Vec::with_capacity(PIECE + 1), converted: Vec::with_capacity(PIECE + 1), next: 0 }
+    }
+
+    /// Converts the next piece; false at the end.
+    fn fill(&mut self) -> io::Result<bool> {
+        self.converted.clear();
+        self.next = 0;
+        let count = (&mut self.inner).take(PIECE as u64).read_to_end(&mut self.read)?;
+        let mut start = 0;
+        for at in memchr_iter(b'\n', &self.read) {
+            let line = &self.read[start..at];
+            self.converted.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
+            self.converted.push(b'\n');
+            start = at + 1;
+        }
+        // A CR at the end of a piece waits for what follows it.
+        let held = usize::from(count > 0 && self.read.ends_with(b"\r"));
+        let end = self.read.len() - held;
+        self.converted.extend_from_slice(&self.read[start..end]);
+        self.read.clear();
+        self.read.extend_from_slice(&b"\r"[..held]);
+        Ok(count > 0 || !self.converted.is_empty())
+    }
+}
+
+impl<R: Read> Read for FromCrlf<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.next == self.converted.len() {
+            if !self.fill()? {
+                return Ok(0);
+            }
+        }
+        let count = buffer.len().min(self.converted.len() - self.next);
+        buffer[..count].copy_from_slice(&self.converted[self.next..][..count]);
+        self.next += count;
+        Ok(count)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,6 +173,11 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(LineEnding::of(text), expected, "{text:?}");
+            let mut pieces = Endings::default();
+            text.chunks(1).for_each(|byte| {
+                pieces.look_at(byte);
+            });
+            assert_eq!(pieces.found(), expected, "{text:?} byte by byte");
         }
     }
 
@@ -109,6 +190,23 @@ mod tests {
                 out.write_all(piece).unwrap();
             }
             assert_eq!(out.inner, b"a\r\n\r\nb\r\r\n\rc\r\n");
+        }
+    }
+
+    #[test]
+    fn what_was_converted_comes_back() {
+        for text in [
+            &b"a\n\nb\n\rc\n"[..],
+            b"",
+            b"\r",
+            b"\n\r",
+            &[b"x".repeat(PIECE - 1), b"\n\r\r\n".to_vec()].concat(),
+        ] {
+            let mut out = ToCrlf::new(Vec::new());
+            out.write_all(text).unwrap();
+            let mut back = Vec::new();
+            FromCrlf::new(&*out.inner).read_to_end(&mut back).unwrap();
+            assert_eq!(back, text);
         }
     }
 }

@@ -43,7 +43,7 @@ impl FromStr for Target {
 }
 
 /// What became of a message.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
     /// It was sealed.
     Sealed,

@@ -19,6 +19,7 @@ pub struct Opening {
     fields_end: usize,
     body_start: usize,
     whole: bool,
+    line_ending: LineEnding,
 }
 
 impl Opening {
@@ -60,7 +61,14 @@ impl Opening {
             let missing = end - bytes.len();
             whole = read_piece(reader, &mut bytes, missing.min(PIECE))?;
         }
-        Ok(Self { bytes, fields_end, body_start, whole })
+        let line_ending = LineEnding::of(&bytes);
+        Ok(Self { bytes, fields_end, body_start, whole, line_ending })
+    }
+
+    /// The same, of a message all of which was looked at and has this line ending.
+    #[must_use]
+    pub fn with_line_ending(self, line_ending: LineEnding) -> Self {
+        Self { line_ending, ..self }
     }
 
     /// The header block.
@@ -87,10 +95,10 @@ impl Opening {
         self.whole
     }
 
-    /// The line ending of the message, as far as it was read.
+    /// The line ending of the message, as far as it was looked at.
     #[must_use]
     pub fn line_ending(&self) -> LineEnding {
-        LineEnding::of(&self.bytes)
+        self.line_ending
     }
 }
 

@@ -28,11 +28,29 @@ pub fn harden() -> Result<(), Error> {
     drop_privileges()?;
     close_inherited();
     umask(Mode::from_bits_truncate(0o077));
-    setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(|error| failed("no limit for core dumps", error))?;
     // After the descriptors: from here on the process cannot read its own entries under /proc.
+    forbid_dumps()
+}
+
+/// Makes sure that no core dump is written, which would hold secret keys or mail. On Linux, the process cannot open its
+/// own descriptors under `/dev/fd` any more.
+///
+/// # Errors
+/// [`Error::Privileges`] when it cannot be done.
+pub fn forbid_dumps() -> Result<(), Error> {
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(|error| failed("no limit for core dumps", error))?;
     #[cfg(target_os = "linux")]
     nix::sys::prctl::set_dumpable(false).map_err(|error| failed("cannot be made undumpable", error))?;
     Ok(())
+}
+
+/// Lets the process have as many files open as it may: with many jobs, each has two for every message of a batch.
+pub fn raise_file_limit() {
+    use nix::sys::resource::getrlimit;
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // Without it, some messages of large batches fail and are named.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
 }
 
 /// Whether the process delivers as root.

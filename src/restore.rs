@@ -226,7 +226,8 @@ fn unquote(text: &str) -> Option<Vec<u8>> {
     let mut pieces = text.split('%');
     let mut out = pieces.next()?.as_bytes().to_vec();
     for piece in pieces {
-        out.push(u8::from_str_radix(piece.get(..2)?, 16).ok()?);
+        let digits = piece.get(..2).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
+        out.push(u8::from_str_radix(digits, 16).ok()?);
         out.extend(&piece.as_bytes()[2..]);
     }
     Some(out)
@@ -274,9 +275,12 @@ mod tests {
         for name in [&b""[..], b"encrypted.txt", b"mailseal1", b"mailseal2;eol=lf", b"mailseal1;eol=lf;x=y"] {
             assert_eq!(Record::parse(name), None, "{name:?}");
         }
-        for name in
-            ["mailseal1;eol=lf;at=x", "mailseal1;eol=lf;at=v;mv=%G0", "mailseal1;eol=lf;at=v;mv=%\u{e9}"]
-        {
+        for name in [
+            "mailseal1;eol=lf;at=x",
+            "mailseal1;eol=lf;at=v;mv=%G0",
+            "mailseal1;eol=lf;at=v;mv=%+F",
+            "mailseal1;eol=lf;at=v;mv=%\u{e9}",
+        ] {
             assert_eq!(Record::parse(name.as_bytes()), None, "{name:?}");
         }
     }

@@ -32,7 +32,8 @@ pub fn seal<W: Write + Send + Sync>(
     let envelope = Envelope::new(opening.head(), opening.line_ending(), random);
     envelope.write_before(&mut out).map_err(Error::Write)?;
     let name = envelope.record().encode();
-    let mut out = encrypt(out, envelope.ending(), session, compression, name.as_bytes(), |data| {
+    let long = !opening.is_whole();
+    let mut out = encrypt(out, envelope.ending(), session, compression, name.as_bytes(), long, |data| {
         if envelope.converts_lines() {
             write_entity(&envelope, opening, rest, &mut ToCrlf::new(data))
         } else {

@@ -7,6 +7,7 @@ use mailseal::cli::sealing::SealingArguments;
 use mailseal::error::Error;
 use mailseal::exit::{self, Exit};
 use mailseal::filter::{Unchanged, leave, run};
+use mailseal::sandbox::Sandbox;
 use mailseal::{cli, process};
 
 /// Encrypts a message to its owner's OpenPGP certificate (PGP/MIME, RFC 3156).
@@ -24,6 +25,9 @@ struct Args {
     /// What an unchanged message gives: itself and status 0, or nothing and status 1
     #[arg(long, value_enum, default_value_t)]
     unchanged: Unchanged,
+    /// Whether the process must give up everything but the message, once the certificates are read
+    #[arg(long, value_enum, default_value_t)]
+    sandbox: Sandbox,
 }
 
 fn main() {
@@ -40,5 +44,5 @@ fn deliver() -> Result<Exit, Error> {
         Err(status) => return Ok(status),
     };
     let (input, output) = (process::stdin()?, process::stdout()?);
-    Ok(run(cli::FILTER, &args.sealing.options(args.config, args.unchanged), input, output))
+    Ok(run(cli::FILTER, &args.sealing.options(args.config, args.unchanged, args.sandbox), input, output))
 }

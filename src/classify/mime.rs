@@ -26,8 +26,12 @@ impl ContentType {
         if value.len() > limits::MIME_FIELD {
             return None;
         }
-        // Comments are read differently by different readers, and a value without its line ending not at all.
-        let value = [value.trim_ascii(), b"\n"].concat();
+        let value = value.trim_ascii();
+        if !is_unambiguous(value) {
+            return None;
+        }
+        // Without its line ending, mail-parser does not read it at all.
+        let value = [value, b"\n"].concat();
         let HeaderValue::ContentType(parsed) = MessageStream::new(&value).parse_content_type() else {
             return None;
         };
@@ -55,6 +59,34 @@ impl ContentType {
     pub fn attribute(&self, name: &str) -> Option<&str> {
         self.attributes.iter().find(|(other, _)| other == name).map(|(_, value)| &**value)
     }
+}
+
+/// Whether every reader takes the value of a field for the same: no comments, quotes only round whole attribute
+/// values, and no control characters but those that fold lines.
+fn is_unambiguous(value: &[u8]) -> bool {
+    let (mut quoted, mut previous) = (false, b' ');
+    let mut rest = value;
+    while let Some((&byte, after)) = rest.split_first() {
+        let next = after.first().copied().unwrap_or(b'\n');
+        let clear = match byte {
+            b'\\' if quoted => matches!(next, b' '..=b'~'),
+            b'"' if quoted => matches!(next, b';' | b' ' | b'\t' | b'\r' | b'\n'),
+            b'"' => previous == b'=',
+            b'(' | b')' | b'\\' => quoted,
+            b'\r' => next == b'\n',
+            b'\n' => matches!(next, b' ' | b'\t'),
+            _ => byte == b'\t' || !byte.is_ascii_control(),
+        };
+        if !clear {
+            return false;
+        }
+        quoted ^= byte == b'"';
+        if !byte.is_ascii_whitespace() {
+            previous = byte;
+        }
+        rest = if byte == b'\\' { &after[1..] } else { after };
+    }
+    !quoted
 }
 
 /// Content-Transfer-Encoding (RFC 2045, section 6).
@@ -207,6 +239,20 @@ mod tests {
         );
         assert_eq!(attribute("multipart/mixed; boundary=a; BOUNDARY=b", "boundary"), None);
         assert!(ContentType::parse(b"Application/PKCS7-Mime").unwrap().is("application/pkcs7-mime"));
+        assert_eq!(attribute("a/b; name=\"a \\\" (b)\"; x=y", "name").as_deref(), Some("a \" (b)"));
+        for value in [
+            "multipart/mixed; boundary=\"a\rb\"",
+            "multipart/mixed; boundary=\"a\nb\"",
+            "multipart/mixed; boundary=\"a\u{1}\"",
+            "multipart/mixed; boundary=\"a",
+            "multipart/mixed; boundary=\"a\"b",
+            "multipart/mixed; boundary=a\"b\"",
+            "multipart/mixed; boundary=\"a\\",
+            "multipart/mixed (comment); boundary=a",
+            "multipart/mixed; boundary=a\\b",
+        ] {
+            assert!(ContentType::parse(value.as_bytes()).is_none(), "{value:?}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Whether octets are the packets of an encrypted message (RFC 9580, section 10.3) and nothing else.
 
 /// Longest packet with an encrypted session key: one for ML-KEM-1024 or a large RSA key has 2 kB.
-const LONGEST_SESSION_KEY: usize = 8192;
+pub const LONGEST_SESSION_KEY: usize = 8192;
 
 /// Shortest encrypted packet: version, random prefix and MDC (RFC 9580, section 5.13.1).
 const SHORTEST_ENCRYPTED: usize = 1 + 18 + 22;

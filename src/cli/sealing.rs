@@ -9,6 +9,7 @@ use crate::config::ProtectHeaders;
 use crate::filter::{Options, Unchanged};
 use crate::log::Target;
 use crate::openpgp::compress::Compression;
+use crate::sandbox::Sandbox;
 
 /// Whose mail it is and how it is sealed.
 #[derive(Clone, Debug, clap::Args)]
@@ -45,7 +46,7 @@ pub struct SealingArguments {
 impl SealingArguments {
     /// What they say about a delivery, with what the programs differ in.
     #[must_use]
-    pub fn options(self, config: Option<PathBuf>, unchanged: Unchanged) -> Options {
+    pub fn options(self, config: Option<PathBuf>, unchanged: Unchanged, sandbox: Sandbox) -> Options {
         Options {
             user: self.user,
             home: self.home,
@@ -57,6 +58,7 @@ impl SealingArguments {
             always: self.always,
             deadline: self.deadline.map(Duration::from_secs),
             log: self.log,
+            sandbox,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Edge: Takes log lines to syslog, standard error or a file, and never fails or delays a delivery for that.
 
+use std::fmt::Display;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -7,7 +8,7 @@ use std::os::unix::net::UnixDatagram;
 
 use syslog::{Facility, Formatter3164, Logger, LoggerBackend};
 
-use super::{LogLine, Target};
+use super::Target;
 
 /// Where the sockets of a local syslog are: Linux and the BSDs, macOS.
 const SOCKETS: [&str; 2] = ["/dev/log", "/var/run/log"];
@@ -59,7 +60,7 @@ impl Sink {
     }
 
     /// Writes `line`, or drops it where that would fail or block.
-    pub fn write(&mut self, line: &LogLine) {
+    pub fn write(&mut self, line: &impl Display) {
         // A line that cannot be written is dropped: nothing may keep a delivery from its end.
         match self {
             Self::Syslog(logger) => drop(logger.info(line)),
@@ -73,6 +74,7 @@ impl Sink {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::LogLine;
 
     #[test]
     fn a_file_gets_whole_lines_and_a_missing_folder_stops_nothing() {

@@ -1,9 +1,9 @@
 //! What the sealed form of a message must be, computed from the message by the contract, and compared byte for byte.
 
-use std::path::Path;
+use std::{path::Path, process::Command};
 
 use super::{
-    filter::Run,
+    filter::{self, Run},
     fixtures,
     header::{Item, content, lines, split},
     openers::{self, GnuPg},
@@ -44,10 +44,25 @@ pub fn check_run(message: &[u8], run: &Run, cert: &str, gnupg: Option<&GnuPg>) -
         ));
     }
     compare("rPGP", &opened.data, &entities)?;
+    let back = decrypt(cert, &run.stdout);
+    if back.status != Some(0) {
+        return Err(format!("mailseal decrypt: exit {:?}, {}", back.status, back.stderr));
+    }
     match restore(&run.stdout, &opened).map_err(|why| format!("restoring: {why}"))? {
-        Some(original) => compare("restored", &original, &[message.to_vec()])?,
+        Some(original) => {
+            compare("restored", &original, &[message.to_vec()])?;
+            compare("mailseal decrypt", &back.stdout, &[original])?;
+            if !back.stderr.is_empty() {
+                return Err(format!("mailseal decrypt: {}", back.stderr));
+            }
+        }
         None if is_plain(message) => return Err("the record of a plain header is said not to fit".to_owned()),
-        None => {}
+        None => {
+            let told = back.stderr.contains("could not be restored");
+            if !told || !back.stdout.ends_with(split(message).body) {
+                return Err("mailseal decrypt does not tell what is lost, or loses the body".to_owned());
+            }
+        }
     }
     if cert.contains("v6") {
         compare("Sequoia", &openers::sequoia(cert, sealed.armor)?, &entities)?;
@@ -55,6 +70,13 @@ pub fn check_run(message: &[u8], run: &Run, cert: &str, gnupg: Option<&GnuPg>) -
         compare("gpg", &gnupg.decrypt(sealed.armor)?, &entities)?;
     }
     Ok(sealed.boundary)
+}
+
+/// Runs `mailseal decrypt` with the secret key of a fixture.
+pub fn decrypt(cert: &str, sealed: &[u8]) -> Run {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mailseal"));
+    command.args(["decrypt", "--secret-key"]).arg(fixtures::secret(cert));
+    filter::run(&mut command, sealed, sealed.len().max(1))
 }
 
 /// Whether the record of this header must fit into a file name: few MIME fields, and short MIME-Versions.

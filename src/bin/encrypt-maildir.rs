@@ -1,0 +1,154 @@
+//! `encrypt-maildir`: seals the messages of mailboxes that exist. It reads the command line; [`mailseal::bulk`] does it.
+
+use std::io::{BufWriter, Write as _};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use clap::Parser;
+use clap::builder::{NonEmptyStringValueParser, TypedValueParser as _};
+use mailseal::bulk::progress::Show;
+use mailseal::bulk::{self, Options, child};
+use mailseal::config::ProtectHeaders;
+use mailseal::error::Error;
+use mailseal::exit::Exit;
+use mailseal::openpgp::compress::Compression;
+use mailseal::{cli, date, process};
+
+/// Encrypts every message of existing Maildirs to its owner's OpenPGP certificate, as deliveries are encrypted.
+///
+/// It can be interrupted at any moment, and run again: no message is lost, none is sealed twice. Messages get new UIDs:
+/// mail programs download them again.
+#[derive(Debug, Parser)]
+#[command(name = cli::BULK, version, after_help = HELP)]
+struct Args {
+    /// Maildirs, or patterns with %{user}, %{local} and %{domain}
+    #[arg(required_unless_present = "as_owner", value_name = "MAILDIR")]
+    maildirs: Vec<PathBuf>,
+    /// The delivery user whose certificates to use (with a pattern, several) [default: the Maildir's owner]
+    #[arg(long = "user", value_name = "NAME", allow_hyphen_values = true)]
+    users: Vec<String>,
+    /// The user's home, with variables [default: as Dovecot or the system knows it]
+    #[arg(long, value_name = "DIR")]
+    home: Option<PathBuf>,
+    /// Seal to exactly the certificates in FILE, and look none up (may be repeated)
+    #[arg(long = "key", value_name = "FILE", value_parser = NonEmptyStringValueParser::new().map(PathBuf::from))]
+    keys: Vec<PathBuf>,
+    /// The configuration [default: /etc/mailseal.toml, which need not exist]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Dovecot's configuration, for doveadm
+    #[arg(long, value_name = "FILE")]
+    dovecot_config: Option<PathBuf>,
+    /// Which header fields are hidden inside (RFC 9788)
+    #[arg(long, value_enum)]
+    protect_headers: Option<ProtectHeaders>,
+    /// auto, none, zlib or zlib:1 to zlib:9 [default: auto]
+    #[arg(long, value_name = "HOW")]
+    compression: Option<String>,
+    /// Nobody is logged in and nothing is delivered: refuse the mailbox otherwise
+    #[arg(long)]
+    offline: bool,
+    /// Keep the UIDs, for mailboxes whose users are logged out
+    #[arg(long)]
+    keep_uids: bool,
+    /// Dovecot's control folder (CONTROL=), with variables [default: as Dovecot says, else the Maildir]
+    #[arg(long, value_name = "DIR")]
+    control: Option<PathBuf>,
+    /// Unpack compressed messages, seal them and store them plain
+    #[arg(long)]
+    unpack: bool,
+    /// Change nothing, and say what would be done
+    #[arg(long)]
+    dry_run: bool,
+    /// Messages at once [default: the processors]
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// Whether to show how far it is
+    #[arg(long, value_enum, default_value_t)]
+    progress: Show,
+    /// The summary for scripts
+    #[arg(long)]
+    json: bool,
+    /// Seal to certificates that nobody has confirmed to be able to read with (mailseal keys confirm)
+    #[arg(long)]
+    unconfirmed: bool,
+    /// Only messages whose file changed within AGE (1h, 30d)
+    #[arg(long, value_name = "AGE", value_parser = date::parse_span)]
+    newer_than: Option<Duration>,
+    /// Only messages whose file did not change within AGE
+    #[arg(long, value_name = "AGE", value_parser = date::parse_span)]
+    older_than: Option<Duration>,
+    /// How root starts the process that touches mail
+    #[arg(long, hide = true)]
+    as_owner: bool,
+}
+
+const HELP: &str = "\
+Exit status:
+   0  nothing is left in clear but the mail of users without a certificate
+   1  some messages failed or stay readable for another reason; each is named
+  64  usage; what is named is no Maildir
+  75  temporary: input or output, key store, no usable or confirmed certificate, interrupted
+  78  configuration";
+
+fn main() {
+    run()
+        .unwrap_or_else(|error| {
+            cli::complain(cli::BULK, None, &error);
+            error.exit()
+        })
+        .leave()
+}
+
+fn run() -> Result<Exit, Error> {
+    process::harden()?;
+    let args: Args = match cli::parse() {
+        Ok(args) => args,
+        Err(status) => return Ok(status),
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(Error::Read)?;
+    }
+    process::raise_file_limit();
+    if args.as_owner {
+        return child::main(&stop).map(|()| Exit::Ok);
+    }
+    let mut out = BufWriter::new(std::io::stdout());
+    let status = bulk::run(&options(args)?, &stop, &mut out)?;
+    out.flush().map_err(Error::Write)?;
+    Ok(status)
+}
+
+fn options(args: Args) -> Result<Options, Error> {
+    let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let compression: Option<Compression> =
+        args.compression.as_deref().map(str::parse).transpose().map_err(|what| Error::Usage {
+            what,
+            hint: "give auto, none, zlib or zlib:1 to zlib:9".into(),
+        })?;
+    Ok(Options {
+        maildirs: args.maildirs,
+        users: args.users,
+        home: args.home,
+        key_files: args.keys,
+        config: args.config,
+        dovecot_config: args.dovecot_config,
+        compression,
+        compression_text: args.compression,
+        offline: args.offline,
+        keep_uids: args.keep_uids,
+        control: args.control,
+        unpack: args.unpack,
+        dry_run: args.dry_run,
+        jobs: args.jobs.map_or_else(cores, NonZeroUsize::get),
+        progress: args.progress,
+        json: args.json,
+        unconfirmed: args.unconfirmed,
+        newer_than: args.newer_than,
+        older_than: args.older_than,
+    })
+}

@@ -1,0 +1,475 @@
+//! Mailboxes that exist, sealed in bulk: what `encrypt-maildir` does with Maildirs.
+//!
+//! ```text
+//! bulk      which mailboxes, the question, the summary, the exit status         [edge]
+//!  ├─ target    users and patterns -> Maildirs
+//!  ├─ doveadm   what only Dovecot knows or can do                               [edge]
+//!  ├─ child     a process with the rights of one owner                          [edge]
+//!  │   └─ worker    its work: folders, batches, commits                         [edge]
+//!  │       └─ message   one message: judged by all of it, sealed;  packed
+//!  ├─ event     what the two tell each other;  tally  what is counted
+//!  └─ progress  how far it is                                                   [edge]
+//! ```
+//!
+//! Root touches no mail: for each owner of a Maildir there is one process with that owner's rights only.
+
+pub mod child;
+pub mod doveadm;
+pub mod event;
+pub mod message;
+pub mod packed;
+pub mod progress;
+pub mod tally;
+pub mod target;
+pub mod worker;
+
+use std::io::{self, IsTerminal as _, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::unistd::{Gid, Uid, geteuid};
+use serde::Serialize;
+
+use self::doveadm::Doveadm;
+use self::event::{Event, Job, Settings, Target};
+use self::progress::{Progress, Show};
+use self::tally::{FolderLine, Tally, rate, size};
+use crate::config::Config;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::log::sink::Sink;
+use crate::maildir::layout::Maildir;
+use crate::openpgp::compress::Compression;
+use crate::user::User;
+use crate::{cli, enrol, escape, keystore};
+
+/// What the command line says.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The Maildirs, or patterns of their paths.
+    pub maildirs: Vec<PathBuf>,
+    /// The delivery users.
+    pub users: Vec<String>,
+    /// The users' homes, with variables; if another than the system knows.
+    pub home: Option<PathBuf>,
+    /// Files with the certificates to seal to; when there are any, none are looked up.
+    pub key_files: Vec<PathBuf>,
+    /// The configuration file, if another than the default.
+    pub config: Option<PathBuf>,
+    /// Dovecot's configuration file, if another than its default.
+    pub dovecot_config: Option<PathBuf>,
+    /// How messages are compressed, if not as configured.
+    pub compression: Option<Compression>,
+    /// How it was written on the command line.
+    pub compression_text: Option<String>,
+    /// Refuse mailboxes that are in use.
+    pub offline: bool,
+    /// Rewrite names in `dovecot-uidlist`.
+    pub keep_uids: bool,
+    /// Dovecot's control folder, with variables.
+    pub control: Option<PathBuf>,
+    /// Unpack packed messages.
+    pub unpack: bool,
+    /// Change nothing.
+    pub dry_run: bool,
+    /// Messages at once.
+    pub jobs: usize,
+    /// Whether progress is shown.
+    pub progress: Show,
+    /// The summary for scripts.
+    pub json: bool,
+    /// Seal to certificates that nobody confirmed.
+    pub unconfirmed: bool,
+    /// Only messages that changed within this time.
+    pub newer_than: Option<Duration>,
+    /// Only messages that did not change within this time.
+    pub older_than: Option<Duration>,
+}
+
+/// The summary. The names are those of the JSON output.
+#[derive(Debug, Serialize)]
+struct Summary<'a> {
+    dry_run: bool,
+    interrupted: bool,
+    seconds: f64,
+    messages_per_second: f64,
+    megabytes_per_second: f64,
+    #[serde(flatten)]
+    total: &'a Tally,
+    /// Names elsewhere that still hold the clear text of sealed messages.
+    names_elsewhere: u64,
+    /// What Dovecot may still hold of clear text, and why.
+    left_behind: &'a [String],
+    folders: &'a [FolderRow],
+}
+
+/// What became of a folder.
+#[derive(Clone, Debug, Serialize)]
+struct FolderRow {
+    maildir: String,
+    user: String,
+    folder: String,
+    #[serde(flatten)]
+    tally: Tally,
+}
+
+/// What a run has come to.
+struct Front<'a> {
+    targets: &'a [Target],
+    progress: Progress,
+    sink: Sink,
+    dry_run: bool,
+    folders: Vec<FolderRow>,
+    total: Tally,
+    elsewhere: u64,
+    changed: Vec<usize>,
+    status: Exit,
+    last_hint: String,
+}
+
+/// Seals what is in the mailboxes, and writes the summary to `out`. It ends early when `stop` is set.
+///
+/// # Errors
+/// [`Error::Usage`], [`Error::Config`], [`Error::KeyStore`] and [`Error::InUse`] before anything is touched, and
+/// [`Error::Write`] for the summary. What fails later is in the exit status and on standard error.
+pub fn run(options: &Options, stop: &Arc<AtomicBool>, out: &mut impl Write) -> Result<Exit, Error> {
+    let start = Instant::now();
+    let config = Config::load(options.config.as_deref())?;
+    let doveadm = Doveadm::find(options.dovecot_config.as_deref());
+    let mut targets = target::expand(&options.maildirs, &options.users, options.control.as_deref())?;
+    let settings = settings(options)?;
+    for target in &mut targets {
+        complete(target, options, doveadm.as_ref())?;
+    }
+    if options.offline && doveadm.is_none() {
+        warn("doveadm is not there: whether somebody is logged in could not be checked");
+    }
+    if !options.dry_run && !may_begin(options.keep_uids) {
+        return Ok(Exit::Negative);
+    }
+    let mut front = Front {
+        targets: &targets,
+        progress: Progress::new(options.progress),
+        sink: Sink::open(&config.log.to, cli::BULK),
+        dry_run: options.dry_run,
+        folders: Vec::new(),
+        total: Tally::default(),
+        elsewhere: 0,
+        changed: Vec::new(),
+        status: Exit::Ok,
+        last_hint: String::new(),
+    };
+    let shared = Mutex::new(&mut front);
+    let locked = || shared.lock().unwrap_or_else(PoisonError::into_inner);
+    for (owner, numbers) in
+        by_owner(&targets, &|number, error| locked().note(number, Event::failed(number, error)))
+    {
+        let job = Job {
+            targets: numbers.iter().map(|number| targets[*number].clone()).collect(),
+            settings: settings.clone(),
+        };
+        let report = |event| locked().note(0, renumbered(event, &numbers));
+        let result = if owner.0 == geteuid() {
+            worker::run(&job, stop, &report);
+            Ok(())
+        } else {
+            child::run(&job, owner, stop, &report)
+        };
+        if let Err(error) = result {
+            locked().note(0, Event::failed(numbers.first().copied().unwrap_or_default(), &error));
+        }
+    }
+    front.progress.finish();
+    let left = if options.dry_run { Vec::new() } else { forget(&front, doveadm.as_ref(), options.keep_uids) };
+    let interrupted = stop.load(Ordering::Relaxed);
+    front.summarize(options.json, start.elapsed(), interrupted, &left, out)?;
+    Ok(front.exit(interrupted))
+}
+
+/// What the processes that touch mail are told.
+fn settings(options: &Options) -> Result<Settings, Error> {
+    let certs = keystore::read_all_named(&options.key_files)?;
+    let certs: Result<_, Error> =
+        certs.iter().map(|cert| enrol::serialize(std::slice::from_ref(cert))).collect();
+    // Another process may have another working folder in a later version; its paths are whole.
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into());
+    Ok(Settings {
+        config: options.config.as_deref().map(|path| absolute(path).into()),
+        certs: certs?,
+        compression: options.compression_text.clone(),
+        unconfirmed: options.unconfirmed,
+        keep_uids: options.keep_uids,
+        unpack: options.unpack,
+        dry_run: options.dry_run,
+        jobs: options.jobs,
+        newer_than: options.newer_than.map(|age| age.as_secs()),
+        older_than: options.older_than.map(|age| age.as_secs()),
+    })
+}
+
+/// Adds what Dovecot and the system know of a target, and refuses a mailbox in use.
+fn complete(target: &mut Target, options: &Options, doveadm: Option<&Doveadm>) -> Result<(), Error> {
+    let path = std::path::absolute(&target.path).unwrap_or_else(|_| PathBuf::from(&target.path));
+    target.path = path.clone().into();
+    let login = || nix::unistd::User::from_name(&target.user).ok().flatten().map(|user| user.dir);
+    target.home = match &options.home {
+        Some(home) => Some(target::fill(home, &User::parse(&target.user)?)?),
+        None => doveadm.and_then(|it| it.home(&target.user)).or_else(login).map(Into::into),
+    };
+    let Some(doveadm) = doveadm else { return Ok(()) };
+    if (options.offline || options.keep_uids) && !options.dry_run {
+        doveadm.refuse_in_use(&target.user)?;
+    }
+    if target.control.is_none() {
+        target.control = doveadm.mailbox(&target.user, &path).flatten();
+    }
+    Ok(())
+}
+
+/// Says what the run does to clients, and asks where somebody is there to answer.
+fn may_begin(keep_uids: bool) -> bool {
+    let text = if keep_uids {
+        "Every sealed message keeps its UID and gets other content, which IMAP forbids: programs that have the \
+         mailbox open, or remember it, show the old one until they forget it. Users must be logged out."
+    } else {
+        "Every sealed message gets a new UID: mail programs download it again, and users of POP3 see it twice."
+    };
+    warn(text);
+    warn("The server cannot undo it: who loses the key loses the mail.");
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return true;
+    }
+    // Nothing can be done where even this cannot be written.
+    let _ = write!(io::stderr(), "{}: go on? [y/N] ", cli::BULK);
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+fn warn(text: &str) {
+    // Nothing can be done where even this cannot be written.
+    let _ = writeln!(io::stderr(), "{}: {text}", cli::BULK);
+}
+
+/// The targets' numbers by the owner of the Maildir, owners in the order of the targets.
+fn by_owner(targets: &[Target], failed: &dyn Fn(usize, &Error)) -> Vec<((Uid, Gid), Vec<usize>)> {
+    let own = geteuid();
+    let mut owners: Vec<((Uid, Gid), Vec<usize>)> = Vec::new();
+    for (number, target) in targets.iter().enumerate() {
+        let path = Path::new(&target.path);
+        let owner = Maildir::owner_of(path).and_then(|owner| {
+            if own.is_root() || owner.0 == own {
+                return Ok(owner);
+            }
+            let what = format!("it belongs to user {}, and this runs as user {own}", owner.0);
+            Err(Error::Mail {
+                path: path.into(),
+                source: io::Error::new(io::ErrorKind::PermissionDenied, what),
+            })
+        });
+        match owner {
+            Ok(owner) => match owners.iter_mut().find(|(other, _)| *other == owner) {
+                Some((_, numbers)) => numbers.push(number),
+                None => owners.push((owner, vec![number])),
+            },
+            Err(error) => failed(number, &error),
+        }
+    }
+    owners
+}
+
+/// An event of a job, whose targets have other numbers there.
+fn renumbered(event: Event, numbers: &[usize]) -> Event {
+    let of = |target: usize| numbers.get(target).copied().unwrap_or_default();
+    match event {
+        Event::Folder { target, folder, tally } => Event::Folder { target: of(target), folder, tally },
+        Event::Maildir { target, elsewhere, changed } => {
+            Event::Maildir { target: of(target), elsewhere, changed }
+        }
+        Event::Failed { target, complaint, status } => {
+            Event::Failed { target: of(target), complaint, status }
+        }
+        other => other,
+    }
+}
+
+/// Has Dovecot forget the clear text of what was sealed, and says what may still hold it.
+fn forget(front: &Front<'_>, doveadm: Option<&Doveadm>, keep_uids: bool) -> Vec<String> {
+    let mut left = Vec::new();
+    for target in front.changed.iter().map(|number| &front.targets[*number]) {
+        let path = Path::new(&target.path);
+        match doveadm.filter(|doveadm| doveadm.mailbox(&target.user, path).is_some()) {
+            Some(doveadm) => left.extend(doveadm.forget(&target.user, keep_uids)),
+            None => left.push(format!(
+                "{}: Dovecot's caches (dovecot.index.cache) and full-text indexes may hold clear text, and its quota \
+                 is out of date; where Dovecot knows the user: doveadm mailbox cache {} -u USER, doveadm fts rescan \
+                 -u USER, doveadm quota recalc -u USER",
+                path.display(),
+                if keep_uids { "remove" } else { "purge" },
+            )),
+        }
+    }
+    left
+}
+
+impl Front<'_> {
+    fn note(&mut self, _number: usize, event: Event) {
+        match event {
+            Event::Survey { messages, bytes } => self.progress.expect(messages, bytes),
+            Event::Step { messages, bytes } => self.progress.advance(messages, bytes),
+            Event::Waiting { folder } => {
+                let text = format!(
+                    "{}: {}: waiting for another run\n",
+                    cli::BULK,
+                    escape::display(folder.as_bytes())
+                );
+                self.progress.say(&text);
+            }
+            Event::Problem(complaint) => self.complain(None, &complaint),
+            Event::Folder { target, folder, tally } => {
+                let Target { path, user, .. } = &self.targets[target];
+                let maildir = path.to_string_lossy().into_owned();
+                if !self.dry_run {
+                    let whole = Path::new(&maildir).join(&folder).to_string_lossy().into_owned();
+                    let whole = whole.trim_end_matches('/');
+                    self.sink.write(&FolderLine { user, folder: whole, tally: &tally });
+                }
+                self.total += &tally;
+                self.folders.push(FolderRow { maildir, user: user.clone(), folder, tally });
+            }
+            Event::Maildir { target, elsewhere, changed } => {
+                self.elsewhere += elsewhere;
+                if changed && !self.dry_run {
+                    self.changed.push(target);
+                }
+            }
+            Event::Failed { target, complaint, status } => {
+                let user = self.targets[target].user.clone();
+                self.complain(Some(&user), &complaint);
+                if self.status == Exit::Ok {
+                    self.status = event::status(status);
+                }
+            }
+        }
+    }
+
+    /// Says what is wrong, and what to do unless that was just said.
+    fn complain(&mut self, user: Option<&str>, complaint: &event::Complaint) {
+        let text = cli::complaint(cli::BULK, user, &complaint.what, &complaint.hint);
+        let first = text.split_inclusive('\n').next().unwrap_or_default();
+        self.progress.say(if complaint.hint == self.last_hint { first } else { &text });
+        self.last_hint.clone_from(&complaint.hint);
+    }
+
+    fn exit(&self, interrupted: bool) -> Exit {
+        if self.status != Exit::Ok {
+            self.status
+        } else if interrupted {
+            Exit::Temporary
+        } else if self.total.readable() > 0 || self.elsewhere > 0 {
+            Exit::Negative
+        } else {
+            Exit::Ok
+        }
+    }
+
+    fn summarize(
+        &self,
+        json: bool,
+        time: Duration,
+        interrupted: bool,
+        left: &[String],
+        out: &mut impl Write,
+    ) -> Result<(), Error> {
+        let (messages, bytes) = (rate(self.total.messages, time), rate(self.total.bytes_before, time) / 1e6);
+        if json {
+            let summary = Summary {
+                dry_run: self.dry_run,
+                interrupted,
+                seconds: time.as_secs_f64(),
+                messages_per_second: messages,
+                megabytes_per_second: bytes,
+                total: &self.total,
+                names_elsewhere: self.elsewhere,
+                left_behind: left,
+                folders: &self.folders,
+            };
+            serde_json::to_writer_pretty(&mut *out, &summary).map_err(|error| Error::Write(error.into()))?;
+            return writeln!(out).map_err(Error::Write);
+        }
+        self.write_text(time, (messages, bytes), interrupted, left, out).map_err(Error::Write)
+    }
+
+    fn write_text(
+        &self,
+        time: Duration,
+        (messages, megabytes): (f64, f64),
+        interrupted: bool,
+        left: &[String],
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        let total = &self.total;
+        if self.dry_run {
+            let mut table =
+                crate::table::Table::new(&["folder", "messages", "to seal", "unchanged", "before", "after"]);
+            for row in &self.folders {
+                let path = Path::new(&row.maildir).join(&row.folder);
+                table.push(vec![
+                    path.to_string_lossy().trim_end_matches('/').into(),
+                    row.tally.messages.to_string(),
+                    row.tally.sealed.to_string(),
+                    row.tally.kept().to_string(),
+                    size(row.tally.bytes_before),
+                    size(row.tally.bytes_after),
+                ]);
+            }
+            table.write(out)?;
+            writeln!(out, "\nNothing was changed.")?;
+        }
+        writeln!(
+            out,
+            "{:<10} {} of {} messages",
+            if self.dry_run { "to seal" } else { "sealed" },
+            total.sealed,
+            total.messages
+        )?;
+        let reasons = total.reasons();
+        let reasons = if reasons.is_empty() { reasons } else { format!(" ({reasons})") };
+        writeln!(out, "unchanged  {}{reasons}", total.kept())?;
+        writeln!(out, "failed     {}", total.failed)?;
+        writeln!(out, "size       {} before, {} after", size(total.bytes_before), size(total.bytes_after))?;
+        writeln!(
+            out,
+            "time       {:.1} s, {messages:.0} messages/s, {megabytes:.1} MB/s",
+            time.as_secs_f64()
+        )?;
+        if total.recovered > 0 {
+            writeln!(out, "recovered  {} files that an interrupted run had left", total.recovered)?;
+        }
+        if total.header_text > 0 {
+            writeln!(
+                out,
+                "\n{} sealed messages have header lines that are no fields; those stay readable.",
+                total.header_text
+            )?;
+        }
+        if self.elsewhere > 0 {
+            writeln!(
+                out,
+                "\n{} names elsewhere still hold the clear text of sealed messages: hard links, as backups make them.",
+                self.elsewhere
+            )?;
+        }
+        if !left.is_empty() {
+            writeln!(out, "\nWhat may still hold clear text:")?;
+            for text in left {
+                writeln!(out, "- {}", escape::display(text.as_bytes()))?;
+            }
+        }
+        if interrupted {
+            writeln!(out, "\nInterrupted. Nothing is lost; the same command goes on where this one ended.")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,144 @@
+//! What the process that touches mail is told, and what it reports: lines of JSON between it and the one that was
+//! started, which may be root.
+
+use std::ffi::OsString;
+
+use serde::{Deserialize, Serialize};
+
+use super::tally::Tally;
+use crate::error::Error;
+use crate::exit::Exit;
+
+/// What one process works on: Maildirs of one owner.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Job {
+    /// The Maildirs.
+    pub targets: Vec<Target>,
+    /// How.
+    pub settings: Settings,
+}
+
+/// A Maildir and whose mail it holds. Paths are as the system has them: they need not be text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// The Maildir.
+    pub path: OsString,
+    /// The delivery user.
+    pub user: String,
+    /// The user's home, where it is known.
+    pub home: Option<OsString>,
+    /// Dovecot's control folder, where it is elsewhere.
+    pub control: Option<OsString>,
+}
+
+/// What the command line says of how it is to be done.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Settings {
+    /// The configuration file, if another than the default.
+    pub config: Option<OsString>,
+    /// Certificates, each serialized; when there are any, none are looked up.
+    pub certs: Vec<Vec<u8>>,
+    /// How messages are compressed, if not as configured.
+    pub compression: Option<String>,
+    /// Seal to certificates that nobody confirmed.
+    pub unconfirmed: bool,
+    /// Rewrite names in `dovecot-uidlist`.
+    pub keep_uids: bool,
+    /// Unpack packed messages.
+    pub unpack: bool,
+    /// Change nothing.
+    pub dry_run: bool,
+    /// Messages at once.
+    pub jobs: usize,
+    /// Only messages whose ctime is at most so many seconds ago.
+    pub newer_than: Option<u64>,
+    /// Only messages whose ctime is at least so many seconds ago.
+    pub older_than: Option<u64>,
+}
+
+/// What is reported.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Event {
+    /// How much there is to do in one Maildir.
+    Survey {
+        /// Messages.
+        messages: u64,
+        /// Bytes.
+        bytes: u64,
+    },
+    /// Another run works on this folder, and is waited for.
+    Waiting {
+        /// Its path.
+        folder: String,
+    },
+    /// So much has been done.
+    Step {
+        /// Messages.
+        messages: u64,
+        /// Bytes of them.
+        bytes: u64,
+    },
+    /// A message that failed, or that the server can still read.
+    Problem(Complaint),
+    /// A folder is done.
+    Folder {
+        /// Its Maildir, as the number of the target.
+        target: usize,
+        /// Its path below the Maildir; empty for the Maildir itself.
+        folder: String,
+        /// What became of its messages.
+        tally: Tally,
+    },
+    /// A Maildir is done.
+    Maildir {
+        /// The number of the target.
+        target: usize,
+        /// Names elsewhere that still hold the clear text of sealed messages.
+        elsewhere: u64,
+        /// Whether a message got another name, so that Dovecot's caches and the quota are out of date.
+        changed: bool,
+    },
+    /// A Maildir could not be worked on, or not to its end.
+    Failed {
+        /// The number of the target.
+        target: usize,
+        /// Why.
+        complaint: Complaint,
+        /// The exit status.
+        status: u8,
+    },
+}
+
+/// What is said on standard error, not escaped yet: what failed and where, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Complaint {
+    /// What failed.
+    pub what: String,
+    /// What to do.
+    pub hint: String,
+}
+
+impl Complaint {
+    /// The complaint about an error.
+    #[must_use]
+    pub fn of(error: &Error) -> Self {
+        Self { what: error.to_string(), hint: error.hint() }
+    }
+}
+
+impl Event {
+    /// The end of a Maildir that could not be worked on.
+    #[must_use]
+    pub fn failed(target: usize, error: &Error) -> Self {
+        Self::Failed { target, complaint: Complaint::of(error), status: error.exit() as u8 }
+    }
+}
+
+/// The exit status with this number; any other one is a failure that may pass.
+#[must_use]
+pub fn status(number: u8) -> Exit {
+    [Exit::Ok, Exit::Negative, Exit::Usage, Exit::Message, Exit::Config]
+        .into_iter()
+        .find(|exit| *exit as u8 == number)
+        .unwrap_or(Exit::Temporary)
+}

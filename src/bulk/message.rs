@@ -1,0 +1,152 @@
+//! One stored message: judged by all of it, and sealed as a delivery seals it.
+//!
+//! It is read with `read(2)`, twice where it is longer than the look-ahead: first to judge it, then to seal it. Mapped
+//! files were measured and were not faster (the second pass comes from the page cache, and encrypting takes ten times
+//! as long as copying); and a mapped file that somebody truncates ends the process with SIGBUS, where `read` ends short and
+//! the commit finds the message changed.
+
+use std::fs::File;
+use std::io::{self, Read, Seek as _, SeekFrom, Write};
+
+use crate::classify::{Encrypted, classify};
+use crate::error::Error;
+use crate::head::Kind;
+use crate::lines::{Endings, LineEnding};
+use crate::opening::Opening;
+use crate::openpgp::compress::Compression;
+use crate::recipients::Recipients;
+use crate::seal::seal;
+
+use super::packed::{MAGIC_BYTES, Packing};
+
+/// Bytes that are read at once.
+const PIECE: usize = 64 * 1024;
+
+/// How messages are sealed.
+#[derive(Debug)]
+pub struct Sealer<'a> {
+    /// The delivery user.
+    pub user: &'a str,
+    /// To whom.
+    pub recipients: &'a Recipients,
+    /// How they are compressed before they are encrypted.
+    pub compression: Compression,
+    /// Whether packed messages are unpacked.
+    pub unpack: bool,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Its sealed form was written.
+    Sealed {
+        /// The header has lines that are no fields; they stay readable.
+        header_text: bool,
+    },
+    /// It is encrypted to somebody, and stays as it is.
+    Encrypted(Encrypted),
+    /// There is not one byte in it.
+    Empty,
+    /// It is packed, and stays as it is.
+    Packed(Packing),
+}
+
+impl Sealer<'_> {
+    /// Writes the sealed form of the message in `file`, if it is to be sealed.
+    ///
+    /// # Errors
+    /// [`Error::Read`], [`Error::Write`], and those of [`seal`] and [`Recipients::session`].
+    pub fn seal<W: Write + Send + Sync>(&self, file: &File, out: W) -> Result<Verdict, Error> {
+        let packing = packing(file)?;
+        let source = Source { file, packing };
+        if let Some(packing) = packing.filter(|packing| !self.unpack || *packing == Packing::MailCrypt) {
+            return Ok(Verdict::Packed(packing));
+        }
+        let (opening, encrypted) = match source.judge() {
+            Err(Error::Empty) => return Ok(Verdict::Empty),
+            other => other?,
+        };
+        // A packed message that is encrypted inside lies as safe as it can.
+        if let Some(encrypted) = encrypted {
+            return Ok(Verdict::Encrypted(encrypted));
+        }
+        let session = self.recipients.session(self.user)?;
+        let header_text = opening.head().items().any(|item| item.kind == Kind::Malformed);
+        let mut rest = source.open_at(opening.bytes().len() as u64).map_err(Error::Read)?;
+        seal(&opening, &mut rest, out, &session, self.compression)?;
+        Ok(Verdict::Sealed { header_text })
+    }
+}
+
+/// How the message in `file` is encrypted already, judged by all of it; `None` when it is clear, `Err` of
+/// [`Error::Empty`] when there is nothing.
+///
+/// # Errors
+/// [`Error::Read`], [`Error::HeaderTooLong`].
+pub fn judge(file: &File) -> Result<Option<Encrypted>, Error> {
+    Source { file, packing: None }.judge().map(|(_, encrypted)| encrypted)
+}
+
+/// How `file` is packed.
+///
+/// # Errors
+/// [`Error::Read`].
+pub fn packing(mut file: &File) -> Result<Option<Packing>, Error> {
+    let mut magic = Vec::with_capacity(MAGIC_BYTES);
+    file.seek(SeekFrom::Start(0)).map_err(Error::Read)?;
+    file.take(MAGIC_BYTES as u64).read_to_end(&mut magic).map_err(Error::Read)?;
+    Ok(Packing::of(&magic))
+}
+
+/// A message's file, to be read more than once.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    file: &'a File,
+    packing: Option<Packing>,
+}
+
+impl<'a> Source<'a> {
+    /// Reads the message from this byte on.
+    fn open_at(self, position: u64) -> io::Result<Box<dyn Read + 'a>> {
+        let mut file = self.file;
+        let Some(packing) = self.packing else {
+            file.seek(SeekFrom::Start(position))?;
+            return Ok(Box::new(file));
+        };
+        file.seek(SeekFrom::Start(0))?;
+        let mut reader = packing.unpack(file)?.ok_or(io::ErrorKind::Unsupported)?;
+        io::copy(&mut reader.by_ref().take(position), &mut io::sink())?;
+        Ok(reader)
+    }
+
+    /// The beginning of the message with the line ending of all of it, and how it is encrypted.
+    fn judge(self) -> Result<(Opening, Option<Encrypted>), Error> {
+        let mut reader = self.open_at(0).map_err(Error::Read)?;
+        let opening = Opening::read(&mut reader)?;
+        let encrypted = classify(opening.head(), opening.body(), opening.is_whole());
+        if opening.is_whole() {
+            return Ok((opening, encrypted));
+        }
+        let mut endings = Endings::default();
+        let mut open = endings.look_at(opening.bytes());
+        // Only what begins like an encrypted message is kept to be looked at as a whole.
+        let mut body = encrypted.map(|_| opening.body().to_vec());
+        let mut piece = vec![0; PIECE];
+        while open || body.is_some() {
+            match reader.read(&mut piece) {
+                Ok(0) => break,
+                Ok(count) => {
+                    open = endings.look_at(&piece[..count]);
+                    if let Some(body) = &mut body {
+                        body.extend_from_slice(&piece[..count]);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::Read(error)),
+            }
+        }
+        let encrypted = body.and_then(|body| classify(opening.head(), &body, true));
+        let line_ending: LineEnding = endings.found();
+        Ok((opening.with_line_ending(line_ending), encrypted))
+    }
+}

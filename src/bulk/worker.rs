@@ -1,0 +1,497 @@
+//! Edge: What touches mail, with the rights of its owner: every message of some Maildirs, folder by folder.
+//!
+//! Messages are worked on in batches, as many at once as there are jobs: each is read, sealed and written to `tmp/`,
+//! and the batch is committed under one lock with one flush of the folder. How a commit loses nothing is
+//! [`crate::maildir`]'s business.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use rayon::prelude::*;
+use sequoia_openpgp::Cert;
+use sequoia_openpgp::parse::Parse as _;
+
+use super::event::{Complaint, Event, Job, Settings, Target};
+use super::message::{Sealer, Verdict};
+use super::packed::Packing;
+use super::tally::Tally;
+use crate::addressee::{self, Addressee, Whose};
+use crate::config::Config;
+use crate::counted::Counted;
+use crate::error::Error;
+use crate::keystore::enrolled::Enrolled;
+use crate::maildir::commit::{Committed, Uids};
+use crate::maildir::draft::{Change, Drafted, Ready};
+use crate::maildir::folder::{Folder, Message};
+use crate::maildir::layout::Maildir;
+use crate::maildir::recover::recover;
+use crate::maildir::tag::Tag;
+use crate::recipients::Recipients;
+use crate::user::User;
+
+/// Most messages in a batch.
+const BATCH: usize = 32;
+
+/// Most bytes of a batch, but for its first message: they lie in `tmp/` twice over until it is committed.
+const BATCH_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How often a mailbox is gone through for messages that were moved while it was sealed.
+const PASSES: usize = 3;
+
+/// Works through a job, until `stop` is set, and reports.
+pub fn run(job: &Job, stop: &AtomicBool, report: &(dyn Fn(Event) + Sync)) {
+    for (number, target) in job.targets.iter().enumerate() {
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut work = Work { number, target, settings: &job.settings, stop, report };
+        if let Err(error) = work.run() {
+            report(Event::failed(number, &error));
+        }
+    }
+}
+
+/// The work on one Maildir.
+struct Work<'a> {
+    number: usize,
+    target: &'a Target,
+    settings: &'a Settings,
+    stop: &'a AtomicBool,
+    report: &'a (dyn Fn(Event) + Sync),
+}
+
+/// A message to be worked on, and its size.
+#[derive(Clone, Debug)]
+struct Item {
+    message: Message,
+    bytes: u64,
+}
+
+/// What the jobs of a folder count together.
+struct Shared<'a> {
+    tally: Mutex<Tally>,
+    /// Names that sealed files still have elsewhere, by inode.
+    links: &'a Mutex<HashMap<u64, u64>>,
+    /// What is taken to have become of a message that is not there: it is looked for elsewhere once.
+    when_gone: &'static str,
+    /// What made going on useless.
+    fatal: Mutex<Option<Error>>,
+}
+
+/// Which messages are wanted.
+#[derive(Clone, Copy, Debug)]
+struct Ages {
+    /// Changed at or after this time.
+    from: Option<i64>,
+    /// Changed at or before this time.
+    to: Option<i64>,
+    /// Only those that no run of ours has written.
+    untagged: bool,
+}
+
+impl Work<'_> {
+    fn run(&mut self) -> Result<(), Error> {
+        let config = Config::load(self.settings.config.as_deref().map(Path::new))?;
+        let control = self.target.control.as_deref().map(Path::new);
+        let maildir = Maildir::open(Path::new(&self.target.path), control)?;
+        let addressee = self.addressee(&config)?;
+        let folders = maildir.folders()?;
+        let now = seconds(SystemTime::now());
+        let back =
+            |age: Option<u64>| age.map(|age| now.saturating_sub(i64::try_from(age).unwrap_or(i64::MAX)));
+        let ages = Ages {
+            from: back(self.settings.newer_than),
+            to: back(self.settings.older_than),
+            untagged: false,
+        };
+        self.survey(&maildir, &folders, &ages)?;
+        match addressee {
+            Addressee::Clear(reason) => self.count(&maildir, &folders, &ages, reason),
+            Addressee::Sealed { recipients, .. } => {
+                let compression = match &self.settings.compression {
+                    Some(text) => text.parse().map_err(|what| Error::Usage {
+                        what,
+                        hint: "give auto, none, zlib or zlib:1 to zlib:9".into(),
+                    })?,
+                    None => config.message.compression,
+                };
+                let unpack = self.settings.unpack;
+                let sealer = Sealer { user: &self.target.user, recipients: &recipients, compression, unpack };
+                self.seal(&maildir, &folders, ages, &sealer)
+            }
+        }
+    }
+
+    /// To whom the mail is sealed: to the certificates that were given, or as at a delivery; but nobody's mail is sealed
+    /// whole to what nobody has shown to be able to read.
+    fn addressee(&self, config: &Config) -> Result<Addressee, Error> {
+        let (user, now) = (&*self.target.user, SystemTime::now());
+        if !self.settings.certs.is_empty() {
+            let certs: Result<Vec<Cert>, _> = self
+                .settings
+                .certs
+                .iter()
+                .map(|bytes| Cert::from_bytes(bytes).map_err(Error::OpenPgp))
+                .collect();
+            let certs = certs?;
+            let recipients = Recipients::choose(user, &certs, &[], config.keys.expired, now)?;
+            return Ok(Addressee::Sealed { recipients, certs });
+        }
+        let home = self.target.home.as_deref().map(Path::new);
+        let found = addressee::find(&config.keys, &Whose { user, home, key_files: &[] }, now)?;
+        if let Addressee::Sealed { certs, .. } = &found
+            && !self.settings.unconfirmed
+            && !self.settings.dry_run
+        {
+            let confirmed = Enrolled::of(&config.keys.sources)
+                .and_then(|enrolled| enrolled.file(&User::parse(user)?, home)?.is_confirmed(certs));
+            if !confirmed.unwrap_or(false) {
+                return Err(Error::Unconfirmed { user: user.into() });
+            }
+        }
+        Ok(found)
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Says how much there is to do.
+    fn survey(&self, maildir: &Maildir, folders: &[PathBuf], ages: &Ages) -> Result<(), Error> {
+        let (mut messages, mut bytes) = (0, 0);
+        for path in folders {
+            for item in self.items(&maildir.folder(path)?, ages)? {
+                messages += 1;
+                bytes += item.bytes;
+            }
+        }
+        (self.report)(Event::Survey { messages, bytes });
+        Ok(())
+    }
+
+    /// The messages of a folder that are wanted. A message that goes meanwhile is not among them.
+    fn items(&self, folder: &Folder, ages: &Ages) -> Result<Vec<Item>, Error> {
+        let mut items = Vec::new();
+        for message in folder.list()?.messages {
+            let stat = folder
+                .stat(&message)
+                .map_err(|source| Error::Mail { path: folder.path_of(&message), source })?;
+            let Some(stat) = stat else { continue };
+            let wanted = ages.from.is_none_or(|from| stat.st_ctime >= from)
+                && ages.to.is_none_or(|to| stat.st_ctime <= to)
+                && !(ages.untagged && Tag::in_name(&message.name).is_some());
+            if wanted {
+                items.push(Item { message, bytes: stat.st_size.unsigned_abs() });
+            }
+        }
+        Ok(items)
+    }
+
+    /// Counts the messages of a user without a certificate.
+    fn count(
+        &self,
+        maildir: &Maildir,
+        folders: &[PathBuf],
+        ages: &Ages,
+        reason: &'static str,
+    ) -> Result<(), Error> {
+        for path in folders {
+            let mut tally = Tally::default();
+            for item in self.items(&maildir.folder(path)?, ages)? {
+                tally.keep(reason, item.bytes);
+                (self.report)(Event::Step { messages: 1, bytes: item.bytes });
+            }
+            self.report_folder(path, tally);
+        }
+        (self.report)(Event::Maildir { target: self.number, elsewhere: 0, changed: false });
+        Ok(())
+    }
+
+    fn seal(
+        &self,
+        maildir: &Maildir,
+        folders: &[PathBuf],
+        mut ages: Ages,
+        sealer: &Sealer<'_>,
+    ) -> Result<(), Error> {
+        let pool = match self.settings.jobs {
+            1 => None,
+            jobs => Some(rayon::ThreadPoolBuilder::new().num_threads(jobs).build()),
+        };
+        let pool = pool.transpose().map_err(|error| Error::Read(std::io::Error::other(error)))?;
+        let links = Mutex::new(HashMap::new());
+        let mut changed = false;
+        let mut outcome = Ok(());
+        for pass in 0..PASSES {
+            let begin = seconds(SystemTime::now());
+            let mut moved = 0;
+            for path in folders {
+                if self.stopped() || outcome.is_err() {
+                    break;
+                }
+                let start = Instant::now();
+                let (mut tally, result) = self.folder(maildir, path, &ages, sealer, pool.as_ref(), &links);
+                tally.ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+                changed |= tally.sealed > 0 || tally.recovered > 0;
+                if pass + 1 < PASSES {
+                    moved += tally.forget("moved");
+                }
+                if pass == 0 || tally.messages > 0 {
+                    self.report_folder(path, tally);
+                }
+                outcome = outcome.and(result);
+            }
+            if moved == 0 || self.stopped() || outcome.is_err() {
+                break;
+            }
+            // What was moved has been changed since, wherever it is now.
+            ages = Ages { from: Some(begin.saturating_sub(1)), to: None, untagged: true };
+        }
+        let elsewhere = locked(&links).values().sum();
+        (self.report)(Event::Maildir { target: self.number, elsewhere, changed });
+        outcome
+    }
+
+    fn report_folder(&self, path: &Path, tally: Tally) {
+        let folder = path.to_string_lossy().into_owned();
+        (self.report)(Event::Folder { target: self.number, folder, tally });
+    }
+
+    /// Seals a folder. What was done before an error counts.
+    fn folder(
+        &self,
+        maildir: &Maildir,
+        path: &Path,
+        ages: &Ages,
+        sealer: &Sealer<'_>,
+        pool: Option<&rayon::ThreadPool>,
+        links: &Mutex<HashMap<u64, u64>>,
+    ) -> (Tally, Result<(), Error>) {
+        let when_gone = if ages.untagged { "gone" } else { "moved" };
+        let shared = Shared { tally: Mutex::default(), links, when_gone, fatal: Mutex::default() };
+        let result = (|| {
+            let folder = maildir.folder(path)?;
+            let _hold = if self.settings.dry_run {
+                None
+            } else {
+                let hold = folder.hold(|| {
+                    (self.report)(Event::Waiting { folder: folder.path().to_string_lossy().into_owned() });
+                })?;
+                let recovered = recover(&hold)?;
+                locked(&shared.tally).recovered = recovered.replaced + recovered.temporary;
+                Some(hold)
+            };
+            for odd in folder.list()?.odd {
+                self.stays_clear(
+                    &odd,
+                    "it is a link, FIFO, socket or device",
+                    "remove it, or put the message there",
+                );
+                locked(&shared.tally).keep("not-a-file", 0);
+            }
+            let items = self.items(&folder, ages)?;
+            let batches = batches(&items, self.settings.jobs);
+            let work = |batch: &&[Item]| self.batch(&folder, batch, sealer, &shared);
+            match pool {
+                Some(pool) => pool.install(|| batches.par_iter().with_max_len(1).for_each(work)),
+                None => batches.iter().for_each(work),
+            }
+            Ok(())
+        })();
+        let fatal = shared.fatal.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let tally = shared.tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+        (tally, result.and(fatal.map_or(Ok(()), Err)))
+    }
+
+    fn batch(&self, folder: &Folder, batch: &[Item], sealer: &Sealer<'_>, shared: &Shared<'_>) {
+        let mut ready: Vec<Box<Ready<'_>>> = Vec::new();
+        let mut of: Vec<(&Item, bool)> = Vec::new();
+        for item in batch {
+            if self.stopped() || locked(&shared.fatal).is_some() {
+                break;
+            }
+            let drafted = folder.draft(&item.message, |original, draft| {
+                if self.settings.dry_run {
+                    let mut out = Counted::new(std::io::sink());
+                    let verdict = sealer.seal(original.file(), &mut out)?;
+                    return Ok(Change::Keep((verdict, out.total())));
+                }
+                let verdict = sealer.seal(original.file(), &mut *draft)?;
+                draft.flush().map_err(Error::Write)?;
+                Ok(match verdict {
+                    Verdict::Sealed { .. } => Change::Replace((verdict, 0)),
+                    kept => Change::Keep((kept, 0)),
+                })
+            });
+            match drafted {
+                Ok(Drafted::Ready(draft, (verdict, _))) => {
+                    of.push((item, verdict == Verdict::Sealed { header_text: true }));
+                    ready.push(draft);
+                }
+                Ok(Drafted::Kept((verdict, bytes))) => {
+                    self.kept(folder, item, verdict, bytes, shared);
+                    self.step(item);
+                }
+                Ok(Drafted::Gone) => {
+                    locked(&shared.tally).keep(shared.when_gone, 0);
+                    self.step(item);
+                }
+                Err(error) => self.failed(folder, item, error, shared),
+            }
+        }
+        if ready.is_empty() {
+            return;
+        }
+        let uids = if self.settings.keep_uids { Uids::Keep } else { Uids::New };
+        let facts: Vec<_> =
+            ready.iter().map(|ready| (ready.original().stamp().inode, ready.size())).collect();
+        let results = folder.commit(ready, uids);
+        for (((item, header_text), (inode, size)), result) in of.into_iter().zip(facts).zip(results) {
+            match result {
+                Ok(Committed::Replaced { links }) => {
+                    match links {
+                        0 => locked(shared.links).remove(&inode),
+                        links => locked(shared.links).insert(inode, links),
+                    };
+                    let mut tally = locked(&shared.tally);
+                    tally.seal(item.bytes, size);
+                    tally.header_text += u64::from(header_text);
+                }
+                Ok(Committed::Gone) => locked(&shared.tally).keep("gone", 0),
+                Ok(Committed::Moved) => locked(&shared.tally).keep("moved", 0),
+                Ok(Committed::Changed) => {
+                    let path = folder.path_of(&item.message);
+                    self.stays_clear(&path, "it was changed meanwhile", "run it again");
+                    locked(&shared.tally).keep("changed", item.bytes);
+                }
+                Err(error) => {
+                    self.failed(folder, item, error, shared);
+                    continue;
+                }
+            }
+            self.step(item);
+        }
+    }
+
+    /// Counts a message that stays as it is; in a dry run, one that would be sealed.
+    fn kept(&self, folder: &Folder, item: &Item, verdict: Verdict, bytes: u64, shared: &Shared<'_>) {
+        let mut tally = locked(&shared.tally);
+        match verdict {
+            Verdict::Sealed { header_text } => {
+                tally.seal(item.bytes, bytes);
+                tally.header_text += u64::from(header_text);
+            }
+            Verdict::Encrypted(how) => tally.keep(how.name(), item.bytes),
+            Verdict::Empty => tally.keep("empty", item.bytes),
+            Verdict::Packed(packing) => {
+                tally.keep(packing.name(), item.bytes);
+                let (what, hint) = match packing {
+                    Packing::MailCrypt => (
+                        "it is encrypted by mail_crypt, to a key that the server has".into(),
+                        "take mail_crypt off it first: doveadm sync decrypts while it copies",
+                    ),
+                    other => (format!("it is compressed ({})", other.name()), "give --unpack"),
+                };
+                self.stays_clear(&folder.path_of(&item.message), &what, hint);
+            }
+        }
+    }
+
+    fn step(&self, item: &Item) {
+        (self.report)(Event::Step { messages: 1, bytes: item.bytes });
+    }
+
+    fn failed(&self, folder: &Folder, item: &Item, error: Error, shared: &Shared<'_>) {
+        locked(&shared.tally).fail(item.bytes);
+        if ends_all(&error) {
+            // Every further message would say the same.
+            locked(&shared.fatal).get_or_insert(error);
+            return;
+        }
+        let path = folder.path_of(&item.message);
+        let mut complaint = Complaint::of(&error);
+        if !matches!(error, Error::Mail { .. }) {
+            complaint.what = format!("{}: {}", path.display(), complaint.what);
+        }
+        (self.report)(Event::Problem(complaint));
+        self.step(item);
+    }
+
+    /// Names a message that the server can still read.
+    fn stays_clear(&self, path: &Path, what: &str, hint: &str) {
+        let what = format!("{}: stays readable: {what}", path.display());
+        (self.report)(Event::Problem(Complaint { what, hint: hint.into() }));
+    }
+}
+
+/// Whether no further message can be written either.
+fn ends_all(error: &Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let (Error::Mail { source, .. } | Error::Write(source)) = error else {
+        return matches!(error, Error::NoUsableKey { .. } | Error::Recovery(_));
+    };
+    matches!(source.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem)
+}
+
+/// Cuts the messages into batches, small enough that every job has some.
+fn batches(items: &[Item], jobs: usize) -> Vec<&[Item]> {
+    let most = items.len().div_ceil(jobs.max(1)).clamp(1, BATCH);
+    let mut batches = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (at, item) in items.iter().enumerate() {
+        if at > start && (at - start == most || bytes + item.bytes > BATCH_BYTES) {
+            batches.push(&items[start..at]);
+            (start, bytes) = (at, 0);
+        }
+        bytes += item.bytes;
+    }
+    if start < items.len() {
+        batches.push(&items[start..]);
+    }
+    batches
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn seconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::*;
+    use crate::maildir::folder::Place;
+    use crate::maildir::name::Name;
+
+    #[test]
+    fn batches_hold_all_and_not_too_much() {
+        let items: Vec<Item> = (0..100u64)
+            .map(|number| Item {
+                message: Message {
+                    place: Place::Cur,
+                    name: Name::parse(OsStr::new(&number.to_string())).unwrap(),
+                },
+                bytes: if number % 10 == 0 { BATCH_BYTES } else { 1 },
+            })
+            .collect();
+        for jobs in [1, 2, 7, 200] {
+            let batches = batches(&items, jobs);
+            assert_eq!(batches.iter().map(|batch| batch.len()).sum::<usize>(), 100);
+            assert!(batches.iter().all(|batch| !batch.is_empty() && batch.len() <= BATCH));
+            for batch in &batches {
+                let rest: u64 = batch.iter().skip(1).map(|item| item.bytes).sum();
+                assert!(rest <= BATCH_BYTES);
+            }
+        }
+        assert!(batches(&[], 2).is_empty());
+    }
+}

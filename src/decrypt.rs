@@ -1,0 +1,129 @@
+//! Edge: `mailseal decrypt` of one message: gives back the original.
+//!
+//! Nothing of it is given out before all of it is proven: a small one is held in memory meanwhile, a large one is
+//! decrypted twice. What comes through a pipe waits for that in a file without a name, encrypted as it came.
+
+use std::fs::File;
+use std::io::{self, Read, Seek as _, SeekFrom, Write};
+
+use crate::error::Error;
+use crate::opening::Opening;
+use crate::unseal::keys::Keys;
+use crate::unseal::original::Endings;
+use crate::unseal::{Look, Unsealed, failed, recognise, unseal};
+
+/// Longest original that is held in memory, in bytes.
+const HELD: usize = 4 * 1024 * 1024;
+
+/// Bytes that are copied at once.
+const PIECE: usize = 64 * 1024;
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The original came out, byte for byte as it was sealed.
+    Original,
+    /// It came out, but where its MIME fields stood among the others could not be restored.
+    Inexact,
+    /// It was not sealed by mailseal, and came out as it is.
+    Foreign,
+}
+
+/// Decrypts the message that `input` is, from where it stands on, to `out`. One that mailseal did not seal comes out as
+/// it is.
+///
+/// # Errors
+/// Those of [`unseal`], and [`Error::Write`]. Nothing has been written to `out` where the message is damaged, unless it
+/// was changed while it was read.
+pub fn decrypt(mut input: File, out: &mut impl Write, keys: &dyn Keys) -> Result<Outcome, Error> {
+    let is_file = input.metadata().map_err(Error::Read)?.is_file();
+    let start = if is_file { input.stream_position().map_err(Error::Read)? } else { 0 };
+    let opening = Opening::read(&mut input)?;
+    if let Look::Foreign(_) = recognise(&opening)? {
+        return pass(&opening, &mut input, out);
+    }
+    let mut file = if is_file { input } else { spool(&opening, &mut input)? };
+    drop(opening);
+
+    let mut held = Held::default();
+    file.seek(SeekFrom::Start(start)).map_err(Error::Read)?;
+    let outcome = decrypt_once(&file, &mut held, keys)?;
+    file.seek(SeekFrom::Start(start)).map_err(Error::Read)?;
+    match (outcome, held.whole()) {
+        (Outcome::Foreign, _) => copy(&mut file, out, Error::Read)?,
+        (_, Some(original)) => out.write_all(original).map_err(Error::Write)?,
+        (_, None) => drop(decrypt_once(&file, out, keys)?),
+    }
+    Ok(outcome)
+}
+
+/// Writes the original of `file` to `out` as it is decrypted; nothing is proven before this has returned. Nothing of a
+/// foreign message is written.
+fn decrypt_once(mut file: &File, out: &mut impl Write, keys: &dyn Keys) -> Result<Outcome, Error> {
+    let opening = Opening::read(&mut file)?;
+    match unseal(&opening, file, keys, Endings::Original)? {
+        Unsealed::Original(mut original) => {
+            drop(opening);
+            copy(&mut original, out, failed)?;
+            Ok(if original.exact { Outcome::Original } else { Outcome::Inexact })
+        }
+        Unsealed::Foreign(_) => Ok(Outcome::Foreign),
+    }
+}
+
+fn pass(opening: &Opening, rest: &mut File, out: &mut impl Write) -> Result<Outcome, Error> {
+    out.write_all(opening.bytes()).map_err(Error::Write)?;
+    copy(rest, out, Error::Read)?;
+    Ok(Outcome::Foreign)
+}
+
+/// A sealed message that comes through a pipe, as a file without a name.
+fn spool(opening: &Opening, rest: &mut File) -> Result<File, Error> {
+    let mut file = tempfile::tempfile().map_err(Error::Write)?;
+    file.write_all(opening.bytes()).map_err(Error::Write)?;
+    copy(rest, &mut file, Error::Read)?;
+    Ok(file)
+}
+
+/// Copies `from` to `to`; `read_error` says what its errors mean.
+fn copy(from: &mut impl Read, to: &mut impl Write, read_error: fn(io::Error) -> Error) -> Result<(), Error> {
+    let mut piece = vec![0; PIECE];
+    loop {
+        match from.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(count) => to.write_all(&piece[..count]).map_err(Error::Write)?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(read_error(error)),
+        }
+    }
+}
+
+/// Keeps what is written, if it is not too long.
+#[derive(Debug, Default)]
+struct Held {
+    bytes: Vec<u8>,
+    too_long: bool,
+}
+
+impl Held {
+    fn whole(&self) -> Option<&[u8]> {
+        (!self.too_long).then_some(&self.bytes)
+    }
+}
+
+impl Write for Held {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + data.len() > HELD {
+            self.too_long = true;
+            self.bytes = Vec::new();
+        }
+        if !self.too_long {
+            self.bytes.extend_from_slice(data);
+        }
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,252 @@
+//! Edge: Which folders a Maildir has: those of Maildir++ (`.a.b` beside `cur`), and of `LAYOUT=fs` (`a/b`).
+//!
+//! A folder is what holds `cur` and `new`. Symbolic links are not folders. What holds another mailbox format, or
+//! nothing of the kind, is refused by its name.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Gid, Uid};
+
+use super::dir::{Dir, Kind};
+use super::folder::Folder;
+use crate::error::Error;
+
+/// How deep folders may lie in each other.
+const DEPTH: usize = 64;
+
+/// A user's Maildir.
+#[derive(Debug)]
+pub struct Maildir {
+    path: PathBuf,
+    root: Dir,
+    /// Dovecot's control folder, where it is not the Maildir itself.
+    control: Option<Dir>,
+    owner: (Uid, Gid),
+}
+
+impl Maildir {
+    /// Opens the Maildir at `path`. Dovecot's lists and locks are in `control`, where they are not in the Maildir.
+    ///
+    /// # Errors
+    /// [`Error::NoMaildir`] where it is none, [`Error::Mail`] where it cannot be opened.
+    pub fn open(path: &Path, control: Option<&Path>) -> Result<Self, Error> {
+        let open = |path: &Path| Dir::open(path).map_err(|error| refused(path, error));
+        let root = open(path)?;
+        let stat = root.stat_self().map_err(|error| failed(path, error))?;
+        let maildir = Self {
+            path: path.into(),
+            root,
+            control: control.map(open).transpose()?,
+            owner: (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid)),
+        };
+        maildir.refuse_other_formats()?;
+        Ok(maildir)
+    }
+
+    /// Who owns the folder at `path`: before it is known to be a Maildir, and with nothing in it touched.
+    ///
+    /// # Errors
+    /// As [`Maildir::open`].
+    pub fn owner_of(path: &Path) -> Result<(Uid, Gid), Error> {
+        let dir = Dir::open(path).map_err(|error| refused(path, error))?;
+        let stat = dir.stat_self().map_err(|error| failed(path, error))?;
+        Ok((Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid)))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Who owns it.
+    #[must_use]
+    pub fn owner(&self) -> (Uid, Gid) {
+        self.owner
+    }
+
+    /// The folders' paths below the Maildir, in order; the Maildir itself, INBOX, is the empty path.
+    ///
+    /// # Errors
+    /// [`Error::NoMaildir`] where there is none, [`Error::Mail`] where a folder cannot be read.
+    pub fn folders(&self) -> Result<Vec<PathBuf>, Error> {
+        let mut found = Vec::new();
+        self.look_into(Path::new(""), 0, &mut found)?;
+        if found.is_empty() {
+            return Err(Error::NoMaildir {
+                path: self.path.clone(),
+                what: "this is no Maildir: no folder in it has `cur` and `new`".into(),
+                hint: "give the folder that mail_location names, without `maildir:`".into(),
+            });
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    fn look_into(&self, path: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Error> {
+        let shown = self.path.join(path);
+        let dir = match self.root.open_dir(path) {
+            Ok(dir) => dir,
+            // Removed meanwhile, or a link put in its place.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(failed(&shown, error)),
+        };
+        if dir.has("cur", Kind::Dir) && dir.has("new", Kind::Dir) {
+            found.push(path.into());
+        }
+        if depth == DEPTH {
+            return Err(failed(&shown, io::Error::other(format!("folders lie more than {DEPTH} deep"))));
+        }
+        for (name, kind) in dir.entries().map_err(|error| failed(&shown, error))? {
+            if kind == Kind::Dir && may_be_folder(&name, depth) {
+                self.look_into(&path.join(name), depth + 1, found)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a folder; `path` is one of [`Maildir::folders`].
+    ///
+    /// # Errors
+    /// [`Error::Mail`] also where it belongs to somebody else than the Maildir does.
+    pub fn folder(&self, path: &Path) -> Result<Folder, Error> {
+        let shown = self.path.join(path);
+        let dir = self.root.open_dir(path).map_err(|error| failed(&shown, error))?;
+        let owner = dir.stat_self().map_err(|error| failed(&shown, error))?.st_uid;
+        if owner != self.owner.0.as_raw() {
+            let what = format!("it belongs to user {owner}, the Maildir to user {}", self.owner.0);
+            return Err(failed(&shown, io::Error::new(io::ErrorKind::PermissionDenied, what)));
+        }
+        let control = match &self.control {
+            None => dir.open_dir(Path::new("")),
+            Some(control) => open_or_create(control, path),
+        };
+        let control = control.map_err(|error| failed(&shown, error))?;
+        Folder::open(shown, path.into(), dir, control, self.owner)
+    }
+
+    fn refuse_other_formats(&self) -> Result<(), Error> {
+        let inside = |path: &str| self.root.open_dir(Path::new(path));
+        let mdbox = inside("storage").is_ok_and(|storage| {
+            storage.has("dovecot.map.index", Kind::File) || storage.has("dovecot.map.index.log", Kind::File)
+        });
+        let format = if mdbox {
+            "mdbox"
+        } else if inside("mailboxes").is_ok_and(|mailboxes| holds_dbox(&mailboxes, 0)) {
+            "sdbox"
+        } else {
+            return Ok(());
+        };
+        Err(Error::NoMaildir {
+            path: self.path.clone(),
+            what: format!("this is no Maildir but Dovecot's {format} format"),
+            hint: "only Maildirs are worked on; doveadm sync converts a mailbox".into(),
+        })
+    }
+}
+
+/// Whether a folder is found that holds messages of dbox.
+fn holds_dbox(dir: &Dir, depth: usize) -> bool {
+    let Ok(entries) = dir.entries() else { return false };
+    entries.iter().any(|(name, kind)| {
+        *kind == Kind::Dir
+            && (name == "dbox-Mails"
+                || depth < DEPTH
+                    && dir.open_dir(Path::new(name)).is_ok_and(|dir| holds_dbox(&dir, depth + 1)))
+    })
+}
+
+/// Whether a folder of this name may hold messages or folders: not where messages are themselves, and a leading dot
+/// only directly in the Maildir, as Maildir++ has it.
+fn may_be_folder(name: &OsStr, depth: usize) -> bool {
+    let hidden = name.as_encoded_bytes().starts_with(b".");
+    !(["cur", "new", "tmp"].iter().any(|own| name == *own) || hidden && depth > 0)
+}
+
+/// The control folder of the folder at `path`, made where Dovecot has not been there yet.
+fn open_or_create(control: &Dir, path: &Path) -> io::Result<Dir> {
+    let mut dir = control.open_dir(Path::new(""))?;
+    for name in path {
+        match dir.create_dir(name, 0o700) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => dir = dir.open_dir(Path::new(name))?,
+        }
+    }
+    Ok(dir)
+}
+
+fn refused(path: &Path, error: io::Error) -> Error {
+    let (what, hint) = match error.raw_os_error() {
+        Some(nix::libc::ENOENT) => ("there is no such folder".into(), "look for a mistyped path"),
+        Some(nix::libc::ENOTDIR) => {
+            ("this is no Maildir but a file".into(), "give the folder that holds `cur` and `new`")
+        }
+        Some(nix::libc::ELOOP) => (
+            "a symbolic link is in the way that does not belong to root".into(),
+            "give the path without links",
+        ),
+        _ => return failed(path, error),
+    };
+    Error::NoMaildir { path: path.into(), what, hint: hint.into() }
+}
+
+fn failed(path: &Path, source: io::Error) -> Error {
+    Error::Mail { path: path.into(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::create_dir_all;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn folders(make: &[&str]) -> Result<Vec<PathBuf>, Error> {
+        let dir = tempfile::tempdir().unwrap();
+        for path in make {
+            match path.split_once(" -> ") {
+                Some((link, target)) => symlink(target, dir.path().join(link)).unwrap(),
+                None => create_dir_all(dir.path().join(path)).unwrap(),
+            }
+        }
+        Maildir::open(dir.path(), None)?.folders()
+    }
+
+    fn found(make: &[&str]) -> Vec<String> {
+        folders(make).unwrap().iter().map(|path| path.display().to_string()).collect()
+    }
+
+    #[test]
+    fn folders_of_both_layouts_are_found() {
+        assert_eq!(
+            found(&["cur", "new", "tmp", ".a/cur", ".a/new", ".a.b/cur", ".a.b/new", ".not/cur", ".git"]),
+            ["", ".a", ".a.b"]
+        );
+        assert_eq!(found(&["a/b/cur", "a/b/new", "c/cur", "c/new", "c/.x/cur", "c/.x/new"]), ["a/b", "c"]);
+        assert_eq!(found(&["cur/x/cur", "cur/x/new", "new", ".l -> /", "cur/l -> /"]), [""]);
+    }
+
+    #[test]
+    fn what_is_no_maildir_is_refused_by_name() {
+        for (make, expected) in [
+            (&["x/y"][..], "no Maildir"),
+            (&["cur"], "no Maildir"),
+            (&["mailboxes/INBOX/dbox-Mails"], "sdbox"),
+            (&["mailboxes/a/b/dbox-Mails"], "sdbox"),
+        ] {
+            let error = folders(make).unwrap_err();
+            assert!(matches!(error, Error::NoMaildir { .. }), "{error}");
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        create_dir_all(dir.path().join("storage")).unwrap();
+        std::fs::write(dir.path().join("storage/dovecot.map.index.log"), "").unwrap();
+        assert!(Maildir::open(dir.path(), None).unwrap_err().to_string().contains("mdbox"));
+        let file = dir.path().join("storage/dovecot.map.index.log");
+        for path in [&file, &dir.path().join("missing")] {
+            assert!(matches!(Maildir::open(path, None), Err(Error::NoMaildir { .. })), "{}", path.display());
+        }
+    }
+}

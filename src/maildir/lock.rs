@@ -1,0 +1,237 @@
+//! Edge: Dovecot's lock on a folder: the file `dovecot-uidlist.lock`, taken and honoured as Dovecot does it.
+//!
+//! It holds back STORE, EXPUNGE, APPEND, SELECT and deliveries while messages get other names. A lock is stale when its
+//! process is on this host and ended, or when neither it nor `dovecot-uidlist` has changed for two minutes
+//! (Dovecot's `file-dotlock.c` and `maildir-uidlist.c`).
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::sys::stat::{FileStat, fstat};
+use nix::unistd::Pid;
+
+use super::dir::{Dir, Stamp};
+
+/// Dovecot's list of the UIDs of a folder.
+pub const UIDLIST: &str = "dovecot-uidlist";
+
+const LOCK: &str = "dovecot-uidlist.lock";
+
+/// As `MAILDIR_UIDLIST_LOCK_STALE_TIMEOUT`.
+const STALE: Duration = Duration::from_secs(120);
+
+/// The process of a lock that is younger is taken to be alive.
+const YOUNG: Duration = Duration::from_secs(2);
+
+/// How long a lock is waited for: longer than one can be stale without being seen to be.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Time between two looks.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The lock, until it is dropped.
+#[derive(Debug)]
+pub struct Lock<'a> {
+    control: &'a Dir,
+    inode: u64,
+}
+
+impl<'a> Lock<'a> {
+    /// Waits for the lock of the folder whose control folder this is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TimedOut`] when it could not be had within three minutes, and those of the file system.
+    pub fn take(control: &'a Dir) -> io::Result<Self> {
+        let begin = Instant::now();
+        let mut watch = Watch::default();
+        loop {
+            match control.create(OsStr::new(LOCK), 0o666) {
+                Ok(file) => return Self::sign(control, file),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+            if watch.is_stale(control)? {
+                match control.unlink(OsStr::new(LOCK)) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                    // Whoever found it stale at the same time must not remove the next one.
+                    _ => std::thread::sleep(PAUSE * 3),
+                }
+                continue;
+            }
+            if begin.elapsed() > PATIENCE {
+                return Err(io::Error::new(
+                    ErrorKind::TimedOut,
+                    format!("{LOCK} is held by another process"),
+                ));
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    fn sign(control: &'a Dir, mut file: File) -> io::Result<Self> {
+        let lock = Self { control, inode: Stamp::of(&fstat(&file)?).inode };
+        write!(file, "{}:{}", std::process::id(), host())?;
+        Ok(lock)
+    }
+}
+
+impl Drop for Lock<'_> {
+    fn drop(&mut self) {
+        // Another's, if ours was taken to be stale.
+        if self.control.stat(OsStr::new(LOCK)).is_ok_and(|stat| Stamp::of(&stat).inode == self.inode) {
+            // A lock that cannot be removed is found stale: our process will have ended.
+            let _ = self.control.unlink(OsStr::new(LOCK));
+        }
+    }
+}
+
+/// What was seen of another's lock.
+#[derive(Default)]
+struct Watch {
+    seen: Option<(Stamp, i64)>,
+    list: Option<(Stamp, i64)>,
+    last_change: Option<SystemTime>,
+}
+
+impl Watch {
+    /// Whether the lock that is there now may be removed.
+    fn is_stale(&mut self, control: &Dir) -> io::Result<bool> {
+        let now = SystemTime::now();
+        let (file, stat) = match control.open_file(OsStr::new(LOCK)) {
+            Ok(opened) => opened,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        note(&mut self.seen, &mut self.last_change, &stat, now);
+        if since(Some(time(stat.st_mtime)), now) <= YOUNG {
+            return Ok(false);
+        }
+        let mut text = String::new();
+        // What cannot be read names no process.
+        let _ = file.take(512).read_to_string(&mut text);
+        if let Some(pid) = local_process(&text) {
+            let ended = pid == Pid::this() || kill(pid, None) == Err(Errno::ESRCH);
+            let same =
+                control.stat(OsStr::new(LOCK)).is_ok_and(|again| Stamp::of(&again) == Stamp::of(&stat));
+            return Ok(ended && same);
+        }
+        if since(self.last_change, now) > STALE
+            && let Ok(list) = control.stat(OsStr::new(UIDLIST))
+        {
+            note(&mut self.list, &mut self.last_change, &list, now);
+        }
+        Ok(since(self.last_change, now) > STALE)
+    }
+}
+
+/// Notes that a file is not as it was: at its own time of change when it is seen first, now otherwise.
+fn note(
+    seen: &mut Option<(Stamp, i64)>,
+    last_change: &mut Option<SystemTime>,
+    stat: &FileStat,
+    now: SystemTime,
+) {
+    let state = (Stamp::of(stat), stat.st_ctime);
+    if *seen == Some(state) {
+        return;
+    }
+    let own = if time(stat.st_mtime) <= now { stat.st_mtime.max(stat.st_ctime) } else { stat.st_ctime };
+    let changed = if seen.is_none() { time(own) } else { now };
+    *last_change = (*last_change).max(Some(changed));
+    *seen = Some(state);
+}
+
+fn time(seconds: i64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.try_into().unwrap_or(0))
+}
+
+fn since(then: Option<SystemTime>, now: SystemTime) -> Duration {
+    then.and_then(|then| now.duration_since(then).ok()).unwrap_or_default()
+}
+
+/// The process on this host that a lock names.
+fn local_process(text: &str) -> Option<Pid> {
+    let (pid, of) = text.trim_end_matches('\n').split_once(':')?;
+    let pid: i32 = pid.parse().ok().filter(|pid| *pid > 0)?;
+    (of == host()).then(|| Pid::from_raw(pid))
+}
+
+fn host() -> String {
+    nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// No process: above what Linux gives.
+    const NOBODY: u32 = 2_000_000_000;
+
+    fn aged(path: &std::path::Path, text: &str) {
+        fs::write(path, text).unwrap();
+        let old = SystemTime::now() - Duration::from_secs(60);
+        File::options().write(true).open(path).unwrap().set_modified(old).unwrap();
+    }
+
+    #[test]
+    fn the_lock_is_dovecots_and_goes_with_its_holder() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path().join(LOCK);
+        let control = Dir::open(temporary.path()).unwrap();
+        let lock = Lock::take(&control).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}:{}", std::process::id(), host()));
+        drop(lock);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn the_lock_of_a_process_that_ended_is_removed_at_once() {
+        let temporary = tempfile::tempdir().unwrap();
+        let control = Dir::open(temporary.path()).unwrap();
+        aged(&temporary.path().join(LOCK), &format!("{NOBODY}:{}", host()));
+        let begin = Instant::now();
+        Lock::take(&control).unwrap();
+        assert!(begin.elapsed() < YOUNG);
+    }
+
+    #[test]
+    fn anothers_lock_is_honoured() {
+        let temporary = tempfile::tempdir().unwrap();
+        let control = Dir::open(temporary.path()).unwrap();
+        let path = temporary.path().join(LOCK);
+        // Init is alive; of a process on another host nothing is known, and of a young lock nothing is asked.
+        for text in [format!("1:{}", host()), "1:elsewhere.example".into(), "nonsense".into()] {
+            aged(&path, &text);
+            assert!(!Watch::default().is_stale(&control).unwrap(), "{text}");
+        }
+        fs::write(&path, format!("{NOBODY}:{}", host())).unwrap();
+        assert!(!Watch::default().is_stale(&control).unwrap());
+    }
+
+    #[test]
+    fn without_a_process_two_minutes_without_change_make_it_stale() {
+        let now = SystemTime::now();
+        let at = |seconds| now - Duration::from_secs(seconds);
+        assert!(since(Some(at(121)), now) > STALE);
+        assert!(since(Some(at(119)), now) <= STALE);
+    }
+
+    #[test]
+    fn a_lock_that_was_lost_is_not_removed() {
+        let temporary = tempfile::tempdir().unwrap();
+        let control = Dir::open(temporary.path()).unwrap();
+        let path = temporary.path().join(LOCK);
+        let lock = Lock::take(&control).unwrap();
+        let other = temporary.path().join("other");
+        fs::write(&other, "1:elsewhere").unwrap();
+        fs::rename(&other, &path).unwrap();
+        drop(lock);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "1:elsewhere");
+    }
+}

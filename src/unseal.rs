@@ -1,0 +1,258 @@
+//! The way back: a sealed message becomes the original again, as a stream.
+//!
+//! ```text
+//! outer header, armor ─ armor ─ packet ─ seipd1 or seipd2 ─ content (inflate, literal) ─ lines ─┐
+//!            └──────────────────── original: both headers and the record ──────────────── the message
+//! ```
+//!
+//! Each layer demands that the one below ends where it does itself. So who has read the end of the message, and no
+//! error, knows that it is whole and unchanged: the integrity check of the encrypted packet, the armor and the MIME
+//! structure round it. **Before the end nothing is proven**: whoever reads must not give anything away until then.
+//!
+//! Memory is bounded whatever the message holds. Secret keys are [`keys`]' business, files [`crate::decrypt`]'s.
+
+pub mod agent;
+mod armor;
+mod content;
+pub mod keys;
+pub mod original;
+mod packet;
+mod seipd1;
+mod seipd2;
+
+use std::io::{self, Cursor, Read};
+
+use sequoia_openpgp::packet::PKESK;
+use sequoia_openpgp::parse::Parse as _;
+use sequoia_openpgp::types::SymmetricAlgorithm;
+
+use self::armor::Armor;
+use self::content::Content;
+use self::keys::{Key, Keys};
+use self::original::Endings;
+use self::packet::{Body, Length, Tag};
+use crate::classify::mime::ContentType;
+use crate::classify::{Encrypted, classify, packets};
+use crate::envelope::BOUNDARY_PREFIX;
+use crate::error::Error;
+use crate::head::Head;
+use crate::lines::{FromCrlf, LineEnding};
+use crate::opening::Opening;
+use crate::restore::Record;
+
+/// A layer of the stream.
+pub(crate) type Stream<'a> = Box<dyn Read + Send + Sync + 'a>;
+
+/// What a message turned out to be.
+pub enum Unsealed<'a> {
+    /// Sealed by mailseal: the original.
+    Original(Original<'a>),
+    /// Not by mailseal: in clear, or encrypted by its sender. It is to stay as it is.
+    Foreign(Foreign),
+}
+
+/// A message that mailseal did not seal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Foreign {
+    /// It is not encrypted.
+    Clear,
+    /// Its sender encrypted it.
+    Encrypted,
+}
+
+/// The original message: a reader. It is proven only when all of it has been read without an error.
+pub struct Original<'a> {
+    stream: Stream<'a>,
+    /// Whether it is the message that was sealed, byte for byte. Otherwise the places of the MIME fields among the
+    /// others, or how MIME-Version was written, could not be restored.
+    pub exact: bool,
+}
+
+impl Read for Original<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(buffer)
+    }
+}
+
+/// What a message looks like without a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// PGP/MIME: it may be ours.
+    Sealed {
+        /// What separates its parts.
+        boundary: String,
+    },
+    /// It is not.
+    Foreign(Foreign),
+}
+
+/// What the message that begins with `opening` looks like.
+///
+/// # Errors
+/// [`Error::Damaged`] when it says that it is encrypted, and is not in accord with that.
+pub fn recognise(opening: &Opening) -> Result<Look, Error> {
+    let head = opening.head();
+    match classify(head, opening.body(), opening.is_whole()) {
+        Some(Encrypted::PgpMime) => Ok(Look::Sealed {
+            boundary: boundary(head).ok_or_else(|| damaged("its boundary cannot be read"))?,
+        }),
+        Some(_) => Ok(Look::Foreign(Foreign::Encrypted)),
+        None if claims_encryption(head) => {
+            Err(damaged("its parts are not those of an encrypted message, or cut off"))
+        }
+        None => Ok(Look::Foreign(Foreign::Clear)),
+    }
+}
+
+/// Opens the message that begins with `opening` and goes on in `rest`, with the secret keys of `keys`.
+///
+/// # Errors
+/// [`Error::Damaged`] when the message says that it is encrypted and cannot be opened or is not whole;
+/// [`Error::NoSecretKey`] when it looks like ours and is sealed to other keys; [`Error::Read`] when `rest` fails; those
+/// of `keys`.
+pub fn unseal<'a, R: Read + Send + Sync + 'a>(
+    opening: &Opening,
+    rest: R,
+    keys: &dyn Keys,
+    endings: Endings,
+) -> Result<Unsealed<'a>, Error> {
+    let boundary = match recognise(opening)? {
+        Look::Sealed { boundary } => boundary,
+        Look::Foreign(foreign) => return Ok(Unsealed::Foreign(foreign)),
+    };
+    let ours = boundary.starts_with(BOUNDARY_PREFIX);
+    // What mailseal does not write may be a sender's, or ours and damaged; the boundary is as good a guess as any.
+    let unknown = |what| if ours { Err(damaged(what)) } else { Ok(Unsealed::Foreign(Foreign::Encrypted)) };
+    let stored = Cursor::new(opening.body().to_vec()).chain(rest);
+    let Some(armor) = Armor::begin(stored, &boundary).map_err(failed)? else {
+        return unknown("there is no armor in it");
+    };
+    let Some(sealed) = Sealed::read(armor).map_err(failed)? else {
+        return unknown("its packets are not those that mailseal writes");
+    };
+    let Some(key) = keys.session_key(&sealed.session_keys)? else {
+        let error = Error::NoSecretKey { recipients: sealed.recipients() };
+        return if ours { Err(error) } else { Ok(Unsealed::Foreign(Foreign::Encrypted)) };
+    };
+    let Some(plain) = sealed.decrypt(&key)? else {
+        return unknown("it is encrypted in a way that mailseal does not use");
+    };
+    let (record, data) = match content::open(plain).map_err(failed)? {
+        Content::Literal { name, data } => match Record::parse(&name) {
+            Some(record) => (record, data),
+            None => return foreign(data.into_inner()),
+        },
+        Content::Other(rest) => return foreign(rest),
+    };
+    let outer = opening.head();
+    let ending = original::ending(outer, &record, endings);
+    let mut entity: Stream<'a> = Box::new(data);
+    if ending == LineEnding::Lf {
+        entity = Box::new(FromCrlf::new(entity));
+    }
+    let beginning = Opening::read(&mut entity).map_err(|error| match error {
+        Error::Read(error) => failed(error),
+        error => damaged(&error.to_string()),
+    })?;
+    let header = original::header(outer, beginning.head(), &record, ending);
+    let body = Cursor::new(beginning.body().to_vec()).chain(entity);
+    let stream = Cursor::new(header.bytes).chain(body);
+    Ok(Unsealed::Original(Original { stream: Box::new(stream), exact: header.exact }))
+}
+
+/// The encrypted packet behind its session key packets.
+struct Sealed<R> {
+    session_keys: Vec<PKESK>,
+    body: Body<R>,
+}
+
+impl<'a, R: Read + Send + Sync + 'a> Sealed<R> {
+    /// Reads up to the encrypted packet; `None` where there is something that mailseal does not write.
+    fn read(mut message: R) -> io::Result<Option<Self>> {
+        let mut session_keys = Vec::new();
+        loop {
+            let Some((tag, length)) = packet::read_header(&mut message)? else { return Ok(None) };
+            match (tag, length) {
+                (Tag::SESSION_KEY, Length::Definite(length))
+                    if length <= packets::LONGEST_SESSION_KEY as u64 =>
+                {
+                    let mut body = vec![0; length as usize];
+                    message.read_exact(&mut body)?;
+                    // A key of a version or algorithm that is not known cannot be ours.
+                    session_keys.extend(PKESK::from_bytes(&body).ok());
+                }
+                (Tag::SEIPD, length) => {
+                    return Ok(Some(Self { session_keys, body: Body::new(message, length) }));
+                }
+                _ => return Ok(None),
+            }
+        }
+    }
+
+    /// The key ids, for a complaint.
+    fn recipients(&self) -> String {
+        let ids = self.session_keys.iter().map(|packet| match packet.recipient() {
+            Some(recipient) => recipient.to_string(),
+            None => "an unnamed key".into(),
+        });
+        ids.collect::<Vec<_>>().join(", ")
+    }
+
+    /// The packets inside; `None` where they are encrypted in a way that mailseal does not use.
+    fn decrypt(mut self, key: &Key) -> Result<Option<Stream<'a>>, Error> {
+        let mut version = [0];
+        self.body.read_exact(&mut version).map_err(failed)?;
+        Ok(match (version, key.cipher) {
+            ([1], Some(SymmetricAlgorithm::AES256)) => {
+                Some(Box::new(seipd1::Seipd1::new(self.body, &key.key).map_err(failed)?))
+            }
+            ([2], None) => Some(Box::new(seipd2::open(self.body, &key.key).map_err(failed)?)),
+            _ => None,
+        })
+    }
+}
+
+/// A message that its sender encrypted: whole, or it is damaged.
+fn foreign<'a>(mut rest: impl Read) -> Result<Unsealed<'a>, Error> {
+    io::copy(&mut rest, &mut io::sink()).map_err(failed)?;
+    Ok(Unsealed::Foreign(Foreign::Encrypted))
+}
+
+fn boundary(head: Head<'_>) -> Option<String> {
+    ContentType::parse(head.only("Content-Type")?)?.attribute("boundary").map(str::to_owned)
+}
+
+/// Whether a message that is proven by nothing says that it is encrypted, or was ours: it is damaged then, not clear.
+fn claims_encryption(head: Head<'_>) -> bool {
+    head.items().filter_map(|item| item.value_of("Content-Type")).any(|value| {
+        let value = value.to_ascii_lowercase();
+        let holds = |text: &str| memchr::memmem::find(&value, text.as_bytes()).is_some();
+        holds("multipart/encrypted") || holds(BOUNDARY_PREFIX)
+    })
+}
+
+/// What a layer's error means: only the operating system's are not the message's.
+pub(crate) fn failed(error: io::Error) -> Error {
+    if error.raw_os_error().is_some() { Error::Read(error) } else { damaged(&error.to_string()) }
+}
+
+fn damaged(what: &str) -> Error {
+    Error::Damaged { what: what.into() }
+}
+
+/// The error of a layer that finds the message changed or cut off.
+pub(crate) fn broken(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+/// The end of a layer: nothing may come after it.
+pub(crate) fn demand_end(reader: &mut impl Read, what: &'static str) -> io::Result<()> {
+    loop {
+        match reader.read(&mut [0]) {
+            Ok(0) => return Ok(()),
+            Ok(_) => return Err(broken(what)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What is inside the encrypted packet: the literal data, compressed or not.
+
+use std::io::{self, BufRead as _, BufReader, Read};
+
+use zlib_rs::{Inflate, InflateFlush, Status};
+
+use super::packet::{Body, Tag, read_header};
+use super::{Stream, broken, demand_end};
+
+/// Octets that are decompressed at once.
+const PIECE: usize = 32 * 1024;
+
+/// zlib looks 32 KiB back.
+const WINDOW_BITS: u8 = 15;
+
+/// What was found.
+pub enum Content<'a> {
+    /// One literal data packet, as mailseal writes.
+    Literal {
+        /// Its file name.
+        name: Vec<u8>,
+        /// Its data.
+        data: Body<Stream<'a>>,
+    },
+    /// Something else; the rest of the stream.
+    Other(Stream<'a>),
+}
+
+/// Reads the beginning of the packets in `plain`.
+///
+/// # Errors
+/// Those of `plain`, and what is no packet.
+pub fn open(mut plain: Stream<'_>) -> io::Result<Content<'_>> {
+    match read_header(&mut plain)? {
+        Some((Tag::COMPRESSED, length)) => {
+            let mut body = Body::new(plain, length);
+            let mut algorithm = [0];
+            body.read_exact(&mut algorithm)?;
+            // RFC 9580, section 9.4.
+            let mut inside: Stream<'_> = match algorithm {
+                [0] => Box::new(body),
+                [1] => Box::new(Inflater::new(body, false)),
+                [2] => Box::new(Inflater::new(body, true)),
+                _ => return Ok(Content::Other(body.into_inner())),
+            };
+            match read_header(&mut inside)? {
+                Some((Tag::LITERAL, length)) => literal(Body::new(inside, length)),
+                _ => Ok(Content::Other(inside)),
+            }
+        }
+        Some((Tag::LITERAL, length)) => literal(Body::new(plain, length)),
+        _ => Ok(Content::Other(plain)),
+    }
+}
+
+fn literal(mut body: Body<Stream<'_>>) -> io::Result<Content<'_>> {
+    let mut start = [0; 2];
+    body.read_exact(&mut start)?;
+    let mut name = vec![0; start[1].into()];
+    body.read_exact(&mut name)?;
+    let mut date = [0; 4];
+    body.read_exact(&mut date)?;
+    Ok(Content::Literal { name, data: body })
+}
+
+/// Decompresses what is read, and demands that the compressed data is whole.
+struct Inflater<R> {
+    inner: BufReader<R>,
+    inflate: Inflate,
+    ended: bool,
+}
+
+impl<R: Read> Inflater<R> {
+    /// `zlib` says whether there is a header and a checksum (RFC 1950) round it.
+    fn new(inner: R, zlib: bool) -> Self {
+        let inner = BufReader::with_capacity(PIECE, inner);
+        Self { inner, inflate: Inflate::new(zlib, WINDOW_BITS), ended: false }
+    }
+}
+
+impl<R: Read> Read for Inflater<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        while !self.ended {
+            let input = self.inner.fill_buf()?;
+            let at_end = input.is_empty();
+            let (before_in, before_out) = (self.inflate.total_in(), self.inflate.total_out());
+            let status = self
+                .inflate
+                .decompress(input, buffer, InflateFlush::NoFlush)
+                .map_err(|_| broken("the compressed data is broken"))?;
+            // Both are at most as long as the slices.
+            let taken = (self.inflate.total_in() - before_in) as usize;
+            let given = (self.inflate.total_out() - before_out) as usize;
+            self.inner.consume(taken);
+            self.ended = status == Status::StreamEnd;
+            if given > 0 {
+                return Ok(given);
+            }
+            if at_end && !self.ended {
+                return Err(broken("the compressed data is cut off"));
+            }
+        }
+        demand_end(&mut self.inner, "something follows the compressed data")?;
+        Ok(0)
+    }
+}
