@@ -34,7 +34,7 @@ use crate::seal::seal;
 const PIECE: usize = 64 * 1024;
 
 /// How long a failed delivery waits for the rest of the message; with the deadline, well below Dovecot's timeout.
-const DRAIN: Duration = Duration::from_secs(2);
+pub const DRAIN: Duration = Duration::from_secs(2);
 
 /// What the command line says about a delivery.
 #[derive(Clone, Debug)]

@@ -7,6 +7,7 @@
 //! # Bird's eye
 //!
 //! ```text
+//! doctor    what of an installation could let a delivery end in clear           [edge]
 //! deliver   filter, then a local delivery agent                                 [edge]
 //! filter    one delivery: options, deadline, log line                           [edge]
 //!  ├─ addressee   to whom a user's mail is sealed, or that it is not
@@ -50,6 +51,7 @@ pub mod date;
 pub mod deadline;
 pub mod decrypt;
 pub mod deliver;
+pub mod doctor;
 pub mod enrol;
 pub mod envelope;
 pub mod error;

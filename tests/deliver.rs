@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod dovecot;
+#[expect(dead_code, reason = "other tests use more of it")]
 #[path = "support/filter.rs"]
 mod filter;
 

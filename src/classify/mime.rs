@@ -72,7 +72,7 @@ impl ContentType {
 }
 
 /// Whether every reader takes the value of a field for the same: no comments, quotes only round whole attribute
-/// values, and no control characters but those that fold lines.
+/// values, and no control characters but those that fold lines between them.
 fn is_unambiguous(value: &[u8]) -> bool {
     let (mut quoted, mut previous) = (false, b' ');
     let mut rest = value;
@@ -83,8 +83,8 @@ fn is_unambiguous(value: &[u8]) -> bool {
             b'"' if quoted => matches!(next, b';' | b' ' | b'\t' | b'\r' | b'\n'),
             b'"' => previous == b'=',
             b'(' | b')' | b'\\' => quoted,
-            b'\r' => next == b'\n',
-            b'\n' => matches!(next, b' ' | b'\t'),
+            b'\r' => !quoted && next == b'\n',
+            b'\n' => !quoted && matches!(next, b' ' | b'\t'),
             _ => byte == b'\t' || !byte.is_ascii_control(),
         };
         if !clear {
@@ -257,6 +257,7 @@ mod tests {
         for value in [
             "multipart/mixed; boundary=\"a\rb\"",
             "multipart/mixed; boundary=\"a\nb\"",
+            "multipart/mixed; boundary=\"a\r\n b\"",
             "multipart/mixed; boundary=\"a\u{1}\"",
             "multipart/mixed; boundary=\"a",
             "multipart/mixed; boundary=\"a\"b",

@@ -3,6 +3,7 @@
 
 mod decrypt;
 mod deliver;
+mod doctor;
 mod keys;
 mod report;
 
@@ -31,6 +32,8 @@ enum Command {
     /// The certificates of users
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Check the installation: what could let a delivery end in clear or be lost, and what mends it; exit status 1 then
+    Doctor(doctor::Arguments),
     /// Give back the original of sealed messages, byte for byte
     Decrypt(decrypt::Arguments),
     /// Say from the mail log how long sealing takes, what failed, and whose mail waits; exit status 1 when a user's mail
@@ -70,6 +73,7 @@ fn run(arguments: Arguments) -> Result<i32, Error> {
     let config = || Config::load(arguments.config.as_deref());
     let status = match arguments.command {
         Command::Keys(command) => keys::run(&command, &config()?, &mut out)?,
+        Command::Doctor(command) => doctor::run(command, arguments.config, &mut out)?,
         Command::Decrypt(arguments) => decrypt::run(&arguments, &mut out)?,
         Command::Report(arguments) => report::run(arguments, &mut out)?,
         Command::Deliver(command) => return Ok(deliver::run(command, arguments.config)),
