@@ -161,9 +161,11 @@ impl Protection<'_> {
     #[must_use]
     pub fn record(&self) -> Record {
         let line_ending = self.opening.line_ending();
-        // A line that only the outside has got an ending there, if it had none; and the proof holds it in memory.
-        let exact = only_outside(self.head)
-            .all(|line| line.ends_with(b"\n") && line.len() <= limits::PROTECTED_FIELD);
+        // A line that only the outside has got an ending there, if it had none. More than fit into a record, and what
+        // is too long for the proof, is not held in memory.
+        let exact = only_outside(self.head).take(limits::LITERAL_NAME + 1).enumerate().all(|(n, line)| {
+            n < limits::LITERAL_NAME && line.ends_with(b"\n") && line.len() <= limits::PROTECTED_FIELD
+        });
         Record::protected(line_ending, exact.then(|| self.insertions(line_ending)))
     }
 

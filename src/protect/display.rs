@@ -48,13 +48,19 @@ impl Display {
         if !text || marked || is_attachment(head) || memmem::find(body, b"-----BEGIN PGP ").is_some() {
             return None;
         }
-        let lines: Option<Vec<String>> = hidden.map(|item| decoded(&item)).collect();
-        let lines: Vec<String> = lines?
-            .into_iter()
-            .filter(|text| !text.is_empty())
-            .map(|text| format!("Subject: {text}"))
-            .collect();
-        if lines.is_empty() || lines.iter().map(String::len).sum::<usize>() > limits::LEGACY_DISPLAY {
+        let mut lines = Vec::new();
+        let mut length = 0;
+        for item in hidden {
+            let text = decoded(&item)?;
+            if !text.is_empty() {
+                length += text.len();
+                lines.push(format!("Subject: {text}"));
+            }
+            if length > limits::LEGACY_DISPLAY {
+                return None;
+            }
+        }
+        if lines.is_empty() {
             return None;
         }
         let charset = content_type.and_then(|it| it.attribute("charset")).unwrap_or("us-ascii");

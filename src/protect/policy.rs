@@ -49,7 +49,7 @@ impl Policy {
             return instead(item, HIDDEN_SUBJECT.into());
         }
         if ["Comments", "Keywords", "Thread-Topic", "X-Spam-Report"].into_iter().any(is)
-            || tells_of_the_body(&name.to_ascii_lowercase())
+            || tells_of_the_body(name)
         {
             return Outside::Nothing;
         }
@@ -68,12 +68,16 @@ impl Policy {
     }
 }
 
-/// Whether fields called so (in lower case) hold hashes of the clear body, or a Subject.
+/// Whether fields called so hold hashes of the clear body, or a Subject.
 fn tells_of_the_body(name: &[u8]) -> bool {
-    name.ends_with(b"dkim-signature")
-        || name == b"domainkey-signature"
-        || name.starts_with(b"arc-")
-        || name.starts_with(b"x-") && name.ends_with(b"-subject")
+    let begins = |with: &[u8]| name.get(..with.len()).is_some_and(|part| part.eq_ignore_ascii_case(with));
+    let ends = |with: &[u8]| {
+        name.len().checked_sub(with.len()).is_some_and(|at| name[at..].eq_ignore_ascii_case(with))
+    };
+    ends(b"dkim-signature")
+        || name.eq_ignore_ascii_case(b"domainkey-signature")
+        || begins(b"arc-")
+        || begins(b"x-") && ends(b"-subject")
 }
 
 fn instead(item: &Item<'_>, shown: Cow<'static, str>) -> Outside {
