@@ -1,4 +1,4 @@
-//! An IMAP client that only reads: folders, and whole messages by `BODY.PEEK[]`.
+//! An IMAP client: folders, whole messages by `BODY.PEEK[]`, and any command.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,10 +9,22 @@ pub struct Imap {
     stream: BufReader<TcpStream>,
 }
 
-/// One untagged answer: its text, and the literals that came inside it.
-struct Answer {
-    text: String,
-    literals: Vec<Vec<u8>>,
+/// One untagged answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its text, without the literals.
+    pub text: String,
+    /// The literals that came inside it.
+    pub literals: Vec<Vec<u8>>,
+}
+
+impl Answer {
+    /// The number behind a word in the text, as in `UID 5`.
+    pub fn number(&self, word: &str) -> Option<u32> {
+        let mut words = self.text.split([' ', '(', ')']);
+        words.find(|it| *it == word)?;
+        words.next()?.parse().ok()
+    }
 }
 
 impl Imap {
@@ -42,7 +54,16 @@ impl Imap {
         fetched.map(|answer| answer.literals.into_iter().next().unwrap_or_default()).collect()
     }
 
-    fn command(&mut self, command: &str) -> io::Result<Vec<Answer>> {
+    /// Stores a message.
+    pub fn append(&mut self, folder: &str, mail: &[u8]) -> io::Result<()> {
+        let mail = super::lmtp::with_crlf(mail);
+        let command = format!("APPEND \"{folder}\" (\\Seen) {{{}+}}\r\n", mail.len());
+        let literal = String::from_utf8(mail).expect("test mails are text");
+        self.command(&(command + &literal)).map(drop)
+    }
+
+    /// Sends a command and gives the untagged answers; an error when it is refused.
+    pub fn command(&mut self, command: &str) -> io::Result<Vec<Answer>> {
         self.stream.get_mut().write_all(format!("a {command}\r\n").as_bytes())?;
         let mut untagged = Vec::new();
         loop {
