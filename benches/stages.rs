@@ -244,7 +244,7 @@ mod sealing {
             let session = recipients.session("user").unwrap();
             let mut rest = mail.bytes();
             let opening = Opening::read(&mut rest).unwrap();
-            seal(&opening, &mut rest, io::sink(), &session, compression).unwrap();
+            seal(&opening, &mut rest, io::sink(), &session, compression, None).unwrap();
         });
     }
 }
@@ -264,7 +264,7 @@ mod ciphertext {
         let (data, recipients) = (Mail::Large.bytes(), recipients(4));
         bencher.counter(BytesCount::new(data.len())).bench(|| {
             let session = recipients.session("user").unwrap();
-            encrypt(io::sink(), "\n", &session, Compression::None, b"", |out| {
+            encrypt(io::sink(), "\n", &session, Compression::None, b"", false, |out| {
                 data.chunks(1 << 16).for_each(|piece| out.write_all(piece).unwrap());
                 Ok(())
             })

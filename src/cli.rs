@@ -1,5 +1,7 @@
 //! What the command lines of the programs have in common: names, exit statuses for usage errors, complaints.
 
+pub mod sealing;
+
 use std::io::Write as _;
 
 use clap::Parser;

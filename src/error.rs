@@ -68,6 +68,14 @@ pub enum Error {
     /// The message could not be passed on unchanged.
     #[error("cannot pass the message on: {0}")]
     Pass(#[source] io::Error),
+    /// The program that a sealed message goes to could not be run to its end.
+    #[error("{} {what}", program.display())]
+    Command {
+        /// The program.
+        program: PathBuf,
+        /// What happened.
+        what: String,
+    },
     /// The deadline has passed.
     #[error("not done within {seconds} seconds")]
     Deadline {
@@ -192,6 +200,12 @@ pub enum Error {
         /// The user.
         user: String,
     },
+    /// A part of the sandbox is missing, and was required.
+    #[error("the sandbox cannot be built: {what}")]
+    Sandbox {
+        /// What is missing.
+        what: String,
+    },
     /// Sequoia failed.
     #[error("OpenPGP: {0:#}")]
     OpenPgp(#[source] sequoia_openpgp::anyhow::Error),
@@ -205,13 +219,18 @@ impl Error {
             Self::Usage { .. } | Self::NoMaildir { .. } => Exit::Usage,
             Self::Enrol { .. } | Self::NoSecretKey { .. } => Exit::Negative,
             Self::Empty | Self::HeaderTooLong | Self::Damaged { .. } => Exit::Message,
-            Self::Config { .. } | Self::Root | Self::Recovery(_) | Self::Address { .. } => Exit::Config,
+            Self::Config { .. }
+            | Self::Root
+            | Self::Recovery(_)
+            | Self::Address { .. }
+            | Self::Sandbox { .. } => Exit::Config,
             Self::Privileges { .. }
             | Self::User { .. }
             | Self::Home { .. }
             | Self::Read(_)
             | Self::Write(_)
             | Self::Pass(_)
+            | Self::Command { .. }
             | Self::Deadline { .. }
             | Self::KeyStore { .. }
             | Self::Ambiguous { .. }
@@ -242,6 +261,7 @@ impl Error {
             Self::Read(_) => "read",
             Self::Write(_) => "write",
             Self::Pass(_) => "pass",
+            Self::Command { .. } => "command",
             Self::Deadline { .. } => "deadline",
             Self::KeyStore { .. } => "key-store",
             Self::Enrol { .. } => "enrol",
@@ -250,6 +270,7 @@ impl Error {
             Self::Missing { .. } => "key-required",
             Self::NoUsableKey { .. } => "no-usable-key",
             Self::Recovery(_) => "recovery",
+            Self::Sandbox { .. } => "sandbox",
             Self::Damaged { .. } => "damaged",
             Self::NoSecretKey { .. } => "no-secret-key",
             Self::SecretKey { .. } => "secret-key",
@@ -283,6 +304,7 @@ impl Error {
             Self::Write(_) | Self::Pass(_) => {
                 "look for a full disk (mail_temp_dir) or a reader that ended; deliver it again".into()
             }
+            Self::Command { .. } => "give a program that is there and may be run, or see its own log".into(),
             Self::Deadline { .. } => {
                 "find out what is slow, or raise --deadline and sieve_filter_exec_timeout together".into()
             }
@@ -296,6 +318,9 @@ impl Error {
             }
             Self::Recovery(_) => {
                 "replace the certificate that `recovery` names, or remove it from there".into()
+            }
+            Self::Sandbox { .. } => {
+                "use a kernel with Landlock and seccomp, or leave --sandbox require away".into()
             }
             Self::Damaged { .. } => "leave it as it is, and look for a whole copy of it, in a backup".into(),
             Self::NoSecretKey { .. } => "name the secret key of one of them".into(),

@@ -1,6 +1,7 @@
 //! One delivery: a message from a reader to a writer, sealed or unchanged, with its deadline and its log line.
 //!
-//! This is what `mailseal-filter` does; the program itself only reads its command line.
+//! This is what `mailseal-filter` does, and `mailseal deliver` before it runs the LDA; the programs themselves only read
+//! their command lines.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -24,14 +25,16 @@ use crate::log::{LogLine, Outcome, Target};
 use crate::opening::Opening;
 use crate::openpgp::compress::Compression;
 use crate::process;
+use crate::protect::{self, Policy};
 use crate::recipients::{Session, Warning};
+use crate::sandbox::Sandbox;
 use crate::seal::seal;
 
 /// Bytes that are written at once.
 const PIECE: usize = 64 * 1024;
 
 /// How long a failed delivery waits for the rest of the message; with the deadline, well below Dovecot's timeout.
-const DRAIN: Duration = Duration::from_secs(2);
+pub const DRAIN: Duration = Duration::from_secs(2);
 
 /// What the command line says about a delivery.
 #[derive(Clone, Debug)]
@@ -46,6 +49,8 @@ pub struct Options {
     pub config: Option<PathBuf>,
     /// What an unchanged message gives.
     pub unchanged: Unchanged,
+    /// Which header fields are hidden inside, if not as configured.
+    pub protect_headers: Option<Policy>,
     /// How the message is compressed, if not as configured.
     pub compression: Option<Compression>,
     /// Pass everything through.
@@ -56,6 +61,8 @@ pub struct Options {
     pub deadline: Option<Duration>,
     /// Where the log line goes, if not as configured.
     pub log: Option<Target>,
+    /// What keeps the process from everything but the message, once the certificates are read.
+    pub sandbox: Sandbox,
 }
 
 /// What a message gives that needs no change.
@@ -68,14 +75,16 @@ pub enum Unchanged {
     Fail,
 }
 
-/// Delivers one message from `input` to `output`, logs it, and says what went wrong on standard error.
+/// Delivers one message from `input` to `output`, logs it, and says what went wrong on standard error, as `program`.
+///
+/// Past the deadline it ends the process, with [`Exit::Temporary`].
 #[must_use]
-pub fn run(options: &Options, input: File, output: File) -> Exit {
+pub fn run(program: &'static str, options: &Options, input: File, output: File) -> Exit {
     let start = Instant::now();
     let user = user_name(options);
     let config = Config::load(options.config.as_deref());
     let default_target = config.as_ref().map_or(Target::Syslog, |config| config.log.to.clone());
-    let report = Report::new(options.log.as_ref().unwrap_or(&default_target), &user, start);
+    let report = Report::new(program, options.log.as_ref().unwrap_or(&default_target), &user, start);
 
     let config = match config {
         Ok(config) => config,
@@ -121,6 +130,7 @@ impl Delivery<'_> {
             return Err(Error::Root);
         }
         if self.options.off {
+            self.options.sandbox.enter()?;
             return self.pass_unread(output, "off");
         }
         let key_start = Instant::now();
@@ -128,6 +138,7 @@ impl Delivery<'_> {
         let whose = Whose { user: self.user, home: home.as_deref(), key_files: &self.options.key_files };
         let addressee = addressee::find(&self.config.keys, &whose, SystemTime::now())?;
         self.report.line().key_time = key_start.elapsed();
+        self.options.sandbox.enter()?;
         let recipients = match addressee {
             Addressee::Sealed { recipients, .. } => recipients,
             Addressee::Clear(reason) => return self.pass_unread(output, reason),
@@ -147,17 +158,20 @@ impl Delivery<'_> {
 
     fn seal(&mut self, opening: &Opening, session: &Session, output: File) -> Result<Outcome, Error> {
         let compression = self.options.compression.unwrap_or(self.config.message.compression);
+        let policy = self.options.protect_headers.unwrap_or(self.config.message.protect_headers);
+        let plan = protect::plan(policy, opening);
         {
             let mut line = self.report.line();
             line.warnings.clone_from(&session.warnings);
             if opening.head().items().any(|item| item.kind == Kind::Malformed) {
                 line.warnings.push(Warning::HeaderText);
             }
+            line.warnings.extend(plan.warning);
             line.key_ids.clone_from(&session.key_ids);
             line.format = Some(session.format);
         }
         let mut output = BufWriter::with_capacity(PIECE, Counted::new(output));
-        seal(opening, &mut self.input, &mut output, session, compression)?;
+        seal(opening, &mut self.input, &mut output, session, compression, plan.protection)?;
         let output = output.into_inner().map_err(|error| Error::Write(error.into_error()))?;
         self.report.line().bytes_out = output.total();
         close(output.into_inner())?;
@@ -204,16 +218,17 @@ impl Delivery<'_> {
 /// The log line of this delivery and the place it goes to; the deadline may have to write it.
 #[derive(Clone)]
 struct Report {
+    program: &'static str,
     sink: Arc<Mutex<Sink>>,
     line: Arc<Mutex<LogLine>>,
     start: Instant,
 }
 
 impl Report {
-    fn new(target: &Target, user: &str, start: Instant) -> Self {
+    fn new(program: &'static str, target: &Target, user: &str, start: Instant) -> Self {
         let line = LogLine { user: user.into(), ..LogLine::default() };
-        let sink = Sink::open(target, cli::FILTER);
-        Self { sink: Arc::new(Mutex::new(sink)), line: Arc::new(Mutex::new(line)), start }
+        let sink = Sink::open(target, program);
+        Self { program, sink: Arc::new(Mutex::new(sink)), line: Arc::new(Mutex::new(line)), start }
     }
 
     /// The line, to add what is known now.
@@ -233,7 +248,7 @@ impl Report {
         {
             let mut line = self.line();
             line.reason = Some(error.reason());
-            cli::complain(cli::FILTER, Some(&line.user), error);
+            cli::complain(self.program, Some(&line.user), error);
         }
         self.write(Outcome::Deferred);
         error.exit()

@@ -7,6 +7,8 @@
 //! # Bird's eye
 //!
 //! ```text
+//! doctor    what of an installation could let a delivery end in clear           [edge]
+//! deliver   filter, then a local delivery agent                                 [edge]
 //! filter    one delivery: options, deadline, log line                           [edge]
 //!  ├─ addressee   to whom a user's mail is sealed, or that it is not
 //!  │   ├─ keystore    where certificates are found: keystore/{source,safe_file} [edge]
@@ -16,6 +18,7 @@
 //!  │   ├─ head    header block, fields, line ends
 //!  │   └─ lines   LF, CRLF or both
 //!  ├─ classify    encrypted already? classify/{mime,armor,packets,cms}
+//!  ├─ protect     which header fields the outside shows: protect/{policy,root,display,undo}
 //!  └─ seal        opening + rest -> sealed message
 //!      ├─ envelope    the outer header, the entity's header, the MIME structure
 //!      │   └─ restore what is needed to undo it, inside the ciphertext
@@ -48,6 +51,8 @@ pub mod counted;
 pub mod date;
 pub mod deadline;
 pub mod decrypt;
+pub mod deliver;
+pub mod doctor;
 pub mod enrol;
 pub mod envelope;
 pub mod error;
@@ -67,10 +72,12 @@ pub mod maildir;
 pub mod opening;
 pub mod openpgp;
 pub mod process;
+pub mod protect;
 pub mod recipients;
 pub mod report;
 pub mod reseal;
 pub mod restore;
+pub mod sandbox;
 pub mod seal;
 pub mod sweep;
 pub mod table;

@@ -1,7 +1,7 @@
 //! Every limit of the program in one place, with what happens beyond it.
 
 /// Longest header block, in bytes. A message whose header is longer cannot be sealed: exit 65.
-pub const HEADER: usize = 4 * 1024 * 1024;
+pub const HEADER: usize = 3 * 1024 * 1024;
 
 /// How many bytes of the body are looked at before the first byte is written: to tell which line ending the
 /// message has, and whether it is encrypted already. What lies beyond is taken to be like the beginning.
@@ -50,6 +50,13 @@ pub const USER_NAME: usize = 200;
 
 /// Longest file name in an OpenPGP literal data packet (RFC 9580, section 5.9: one octet of length).
 pub const LITERAL_NAME: usize = 255;
+
+/// Longest field that header protection reads for its meaning (a Subject to display, addresses to shorten), in bytes. The
+/// Subject of a longer one is hidden, but not displayed in the body; its addresses stay as they are.
+pub const PROTECTED_FIELD: usize = 64 * 1024;
+
+/// Longest text of a legacy display element, in bytes; beyond, there is none.
+pub const LEGACY_DISPLAY: usize = 2048;
 
 /// Longest value in a log line, in bytes.
 pub const LOG_VALUE: usize = 256;

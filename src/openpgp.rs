@@ -7,6 +7,8 @@
 //!             └ literal data, with the restore record as its name
 //! ```
 //!
+//! Of a long message, armor, encryption and what is inside work at the same time ([`relay`]).
+//!
 //! Session keys, public-key encryption and random octets are sequoia's. Nothing here reads OpenPGP; the tests do, with
 //! sequoia, gpg and a third implementation.
 
@@ -14,6 +16,7 @@ mod armor;
 pub mod compress;
 mod framing;
 mod literal;
+mod relay;
 mod seipd1;
 
 use std::io::{self, Write};
@@ -24,6 +27,7 @@ use sequoia_openpgp::types::{AEADAlgorithm, CompressionAlgorithm};
 
 use self::armor::Armor;
 use self::compress::{Compression, Compressor};
+use self::relay::stage;
 use self::seipd1::Seipd1;
 use crate::error::Error;
 use crate::recipients::{CIPHER, Format, Session};
@@ -31,7 +35,7 @@ use crate::recipients::{CIPHER, Format, Session};
 /// Writes an armored message for `session` to `out` and gives `out` back.
 ///
 /// `write_data` writes the data, which is called `name` (at most 255 bytes) in the literal packet. The lines of the
-/// armor end with `ending`.
+/// armor end with `ending`. Of a `long` message these work at the same time: compressing, encrypting, armoring.
 ///
 /// # Errors
 /// [`Error::Write`] when `out` fails, [`Error::OpenPgp`] when sequoia does, and those of `write_data`.
@@ -41,6 +45,7 @@ pub fn encrypt<W: Write + Send + Sync>(
     session: &Session,
     compression: Compression,
     name: &[u8],
+    long: bool,
     write_data: impl FnOnce(&mut dyn Write) -> Result<(), Error>,
 ) -> Result<W, Error> {
     let checksum = session.format == Format::Seipd1;
@@ -50,21 +55,22 @@ pub fn encrypt<W: Write + Send + Sync>(
     }
     let algorithm = compression.algorithm(&session.compression);
     let data = Data { algorithm, compression, name };
-    match session.format {
+    // Handing over what is only read costs more than it gains.
+    let busy = long && algorithm != CompressionAlgorithm::Uncompressed;
+    let armor = stage(armor, long, |out| match session.format {
         Format::Seipd1 => {
-            let mut seipd = Seipd1::new(&mut armor, &session.key).map_err(Error::Write)?;
-            data.write(&mut seipd, write_data)?;
-            seipd.finish().map_err(Error::Write)?;
+            let seipd = Seipd1::new(out, &session.key).map_err(Error::Write)?;
+            let seipd = stage(seipd, busy, |out| data.write(out, write_data))?;
+            seipd.finish().map(drop).map_err(Error::Write)
         }
         Format::Seipd2 => {
-            let mut seipd =
-                Encryptor::with_session_key(Message::new(&mut armor), CIPHER, session.key.clone())
-                    .and_then(|encryptor| encryptor.aead_algo(AEADAlgorithm::default()).build())
-                    .map_err(sequoia_error)?;
-            data.write(&mut seipd, write_data)?;
-            seipd.finalize().map_err(sequoia_error)?;
+            let seipd = Encryptor::with_session_key(Message::new(out), CIPHER, session.key.clone())
+                .and_then(|encryptor| encryptor.aead_algo(AEADAlgorithm::default()).build())
+                .map_err(sequoia_error)?;
+            let seipd = stage(seipd, busy, |out| data.write(out, write_data))?;
+            seipd.finalize().map_err(sequoia_error)
         }
-    }
+    })?;
     armor.finish().map_err(Error::Write)
 }
 

@@ -1,5 +1,6 @@
 //! Edge: What a process does before anything else: it gives up root's rights, and what could leak a message.
 
+use std::fs::File;
 use std::io::IsTerminal as _;
 use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -141,13 +142,27 @@ pub fn drain_stdin(limit: Duration) {
     }
 }
 
-/// Whether standard output was open when the process began. Rust opens `/dev/null` in its place where it was not, and
-/// a message written there is lost.
-#[must_use]
-pub fn stdout_was_open() -> bool {
-    STDOUT_WAS_OPEN.load(Ordering::Relaxed)
+/// Standard input, without a buffer round it.
+///
+/// # Errors
+/// [`Error::Read`] when it is not open.
+pub fn stdin() -> Result<File, Error> {
+    std::io::stdin().as_fd().try_clone_to_owned().map(File::from).map_err(Error::Read)
 }
 
+/// Standard output, without a buffer round it.
+///
+/// # Errors
+/// [`Error::Write`] when it was not open when the process began.
+pub fn stdout() -> Result<File, Error> {
+    if !STDOUT_WAS_OPEN.load(Ordering::Relaxed) {
+        return Err(Error::Write(nix::Error::EBADF.into()));
+    }
+    std::io::stdout().as_fd().try_clone_to_owned().map(File::from).map_err(Error::Write)
+}
+
+/// Whether standard output was open when the process began. Rust opens `/dev/null` in its place where it was not, and
+/// a message written there is lost.
 static STDOUT_WAS_OPEN: AtomicBool = AtomicBool::new(false);
 
 #[ctor::ctor(unsafe)]

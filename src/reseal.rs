@@ -13,6 +13,7 @@ use crate::maildir::commit::Uids;
 use crate::maildir::draft::{Change, Draft, Original};
 use crate::opening::Opening;
 use crate::openpgp::compress::Compression;
+use crate::protect::{self, Policy};
 use crate::recipients::Recipients;
 use crate::seal::seal;
 use crate::sweep::{Sweep, Verdict};
@@ -25,6 +26,8 @@ use crate::unseal::{Foreign, Inspected, Unsealed, failed, inspect, unseal};
 pub struct Seal {
     /// The new keys.
     pub recipients: Recipients,
+    /// Which header fields are hidden inside.
+    pub protect_headers: Policy,
     /// How messages are compressed.
     pub compression: Compression,
 }
@@ -79,7 +82,8 @@ fn reseal(
     };
     let beginning = Opening::read(&mut plain).map_err(read_failed)?;
     // It reads to the end: what is not proven there is an error, and the draft is thrown away.
-    seal(&beginning, &mut plain, &mut *draft, &session, new.compression).map_err(read_failed)?;
+    let protection = protect::plan(new.protect_headers, &beginning).protection;
+    seal(&beginning, &mut plain, &mut *draft, &session, new.compression, protection).map_err(read_failed)?;
     draft.flush().map_err(Error::Write)?;
     Ok(Change::Replace(Verdict::Done { exact: plain.exact }))
 }

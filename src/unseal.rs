@@ -39,7 +39,8 @@ use crate::error::Error;
 use crate::head::Head;
 use crate::lines::{FromCrlf, LineEnding};
 use crate::opening::Opening;
-use crate::restore::Record;
+use crate::protect::Undone;
+use crate::restore::{Insertions, Record};
 
 /// A layer of the stream.
 pub(crate) type Stream<'a> = Box<dyn Read + Send + Sync + 'a>;
@@ -194,6 +195,10 @@ pub fn unseal<'a, R: Read + Send + Sync + 'a>(
     };
     let outer = opening.head();
     let ending = original::ending(outer, &record, endings);
+    if let Some(insertions) = &record.insertions {
+        let lines = original::only_outside(outer, &record);
+        return Ok(Unsealed::Original(protected(data, insertions, lines, ending)));
+    }
     let mut entity: Stream<'a> = Box::new(data);
     if ending == LineEnding::Lf {
         entity = Box::new(FromCrlf::new(entity));
@@ -206,6 +211,26 @@ pub fn unseal<'a, R: Read + Send + Sync + 'a>(
     let body = Cursor::new(beginning.body().to_vec()).chain(entity);
     let stream = Cursor::new(header.bytes).chain(body);
     Ok(Unsealed::Original(Original { stream: Box::new(stream), exact: header.exact }))
+}
+
+/// The original of an entity whose header was protected. Of the outer header it takes only the lines that are nowhere
+/// else: what was added outside since is no part of the message that was sealed.
+fn protected<'a>(
+    entity: impl Read + Send + Sync + 'a,
+    insertions: &Insertions,
+    mut lines: Vec<Vec<u8>>,
+    ending: LineEnding,
+) -> Original<'a> {
+    let mut insertions = insertions.clone();
+    let exact = lines.len() == insertions.outside.len();
+    lines.truncate(insertions.outside.len());
+    insertions.outside.truncate(lines.len());
+    let original = Undone::new(entity, insertions, lines);
+    let stream: Stream<'a> = match ending {
+        LineEnding::Lf => Box::new(FromCrlf::new(original)),
+        LineEnding::Crlf | LineEnding::Mixed => Box::new(original),
+    };
+    Original { stream, exact }
 }
 
 /// The encrypted packet behind its session key packets.

@@ -5,6 +5,7 @@
 mod dovecot;
 
 use dovecot::entity::{assert_sealed, is_sealed};
+use dovecot::flavour::Flavour;
 use dovecot::gpg::{ALICE_KEY, BOB_KEY, Home};
 use dovecot::server::{ABORTED, Server, Setup, start};
 use dovecot::site::{ALICE, BOB, HELD_OPEN, Program, key_file};
@@ -19,11 +20,27 @@ fn large() -> String {
     format!("Subject: large\n\n{}", "canary-5c1d7e and the rest of a line of common length.\n".repeat(20_000))
 }
 
-fn sealing_server() -> Option<Server> {
-    let server = start()?;
+fn sealing_server(flavour: Flavour) -> Option<Server> {
+    let server = start(flavour)?;
     server.enrol(ALICE, &ALICE_KEY.certificate);
     server.enrol(BOB, &BOB_KEY.certificate);
     Some(server)
+}
+
+dovecot::on_each_dovecot! {
+    a_filter_that_fails_defers_the_mail,
+    a_filter_that_ends_before_its_input_does_stores_nothing,
+    a_filter_that_gives_up_still_reads_the_whole_mail,
+    a_certificate_that_cannot_be_used_defers_the_mail,
+    a_configuration_that_cannot_be_used_defers_the_mail,
+    a_filter_out_of_memory_defers_the_mail,
+    a_filter_past_its_deadline_defers_the_mail,
+    a_filter_that_hangs_past_dovecots_timeout_stores_nothing,
+    a_program_that_says_nothing_stores_nothing,
+    a_slow_filter_for_one_recipient_does_not_hold_up_the_other,
+    a_script_that_is_missing_is_beyond_any_script,
+    one_users_failure_does_not_hold_up_the_other,
+    a_trap_that_is_not_set_up_as_documented_still_defers_the_mail,
 }
 
 /// The MTA's next try succeeds: the mail that was deferred is there, sealed.
@@ -38,9 +55,8 @@ fn assert_delivered(server: &Server, mail: &str) {
     assert!(server.files_with(CANARY).is_empty());
 }
 
-#[test]
-fn a_filter_that_fails_defers_the_mail() {
-    let Some(server) = sealing_server() else { return };
+fn a_filter_that_fails_defers_the_mail(flavour: Flavour) {
+    let Some(server) = sealing_server(flavour) else { return };
     let mails = [MAIL.to_owned(), large()];
     for (what, program) in [
         ("exit 1", Program::Script("cat >/dev/null; exit 1")),
@@ -58,9 +74,8 @@ fn a_filter_that_fails_defers_the_mail() {
     mails.iter().for_each(|mail| assert_delivered(&server, mail));
 }
 
-#[test]
-fn a_filter_that_ends_before_its_input_does_stores_nothing() {
-    let Some(server) = sealing_server() else { return };
+fn a_filter_that_ends_before_its_input_does_stores_nothing(flavour: Flavour) {
+    let Some(server) = sealing_server(flavour) else { return };
     for (what, script) in [
         ("exit 75 at once", "exit 75"),
         ("killed at once", "kill -KILL $$"),
@@ -76,9 +91,8 @@ fn a_filter_that_ends_before_its_input_does_stores_nothing() {
 /// A filter that gives up must read on all the same: Dovecot 2.3 panics when it cannot write the rest while
 /// the program still runs, and after panics it holds back LMTP for everybody. The wrapper runs on for a
 /// moment, so that it is not left to chance.
-#[test]
-fn a_filter_that_gives_up_still_reads_the_whole_mail() {
-    let Some(server) = sealing_server() else { return };
+fn a_filter_that_gives_up_still_reads_the_whole_mail(flavour: Flavour) {
+    let Some(server) = sealing_server(flavour) else { return };
     let run_on =
         |options: &str| format!("\"$FILTER\" \"$@\" {options}\nstatus=$?\nexec <&-\nsleep 0.1\nexit $status");
     let header = "X-Field: of a header that is longer than four mebibytes\n".repeat(90_000);
@@ -92,9 +106,8 @@ fn a_filter_that_gives_up_still_reads_the_whole_mail() {
     server.assert_deferred("usage", large().as_bytes(), CANARY);
 }
 
-#[test]
-fn a_certificate_that_cannot_be_used_defers_the_mail() {
-    let Some(server) = sealing_server() else { return };
+fn a_certificate_that_cannot_be_used_defers_the_mail(flavour: Flavour) {
+    let Some(server) = sealing_server(flavour) else { return };
     let file = key_file(ALICE);
     let path = server.path(&file);
     let rows: [(&str, &dyn Fn()); 7] = [
@@ -126,9 +139,8 @@ fn a_certificate_that_cannot_be_used_defers_the_mail() {
     assert_delivered(&server, MAIL);
 }
 
-#[test]
-fn a_configuration_that_cannot_be_used_defers_the_mail() {
-    let Some(server) = sealing_server() else { return };
+fn a_configuration_that_cannot_be_used_defers_the_mail(flavour: Flavour) {
+    let Some(server) = sealing_server(flavour) else { return };
     server.configure("no-such-setting = 1", "");
     server.assert_deferred("an unknown setting", MAIL.as_bytes(), CANARY);
     server.configure("", "");
@@ -141,9 +153,8 @@ fn a_configuration_that_cannot_be_used_defers_the_mail() {
 }
 
 /// Wherever the memory ends, while it starts or amid the message: sealed or deferred.
-#[test]
-fn a_filter_out_of_memory_defers_the_mail() {
-    let Some(server) = sealing_server() else { return };
+fn a_filter_out_of_memory_defers_the_mail(flavour: Flavour) {
+    let Some(server) = sealing_server(flavour) else { return };
     let mail = large();
     let (mut deferred, mut stored) = (0, 0);
     for kibibytes in
@@ -167,9 +178,8 @@ fn a_filter_out_of_memory_defers_the_mail() {
 }
 
 /// What is slow stands outside the filter here, and it is told less time than Dovecot allows.
-#[test]
-fn a_filter_past_its_deadline_defers_the_mail() {
-    let Some(server) = sealing_server() else { return };
+fn a_filter_past_its_deadline_defers_the_mail(flavour: Flavour) {
+    let Some(server) = sealing_server(flavour) else { return };
     server.install(Program::Script(HELD_OPEN));
     server.configure("", "deadline = 1");
     let begin = Instant::now();
@@ -181,9 +191,8 @@ fn a_filter_past_its_deadline_defers_the_mail() {
 
 /// Past Dovecot's own timeout it breaks the connection, or dovecot-lda aborts. The deadline exists to be
 /// earlier, but this, too, stores and loses nothing.
-#[test]
-fn a_filter_that_hangs_past_dovecots_timeout_stores_nothing() {
-    let Some(setup) = Setup::with("mailseal.sieve") else { return };
+fn a_filter_that_hangs_past_dovecots_timeout_stores_nothing(flavour: Flavour) {
+    let Some(setup) = Setup::with(flavour, "mailseal.sieve") else { return };
     let server = setup.filter_timeout(1).start();
     server.enrol(ALICE, &ALICE_KEY.certificate);
     server.install(Program::Script("exec sleep 30"));
@@ -194,9 +203,8 @@ fn a_filter_that_hangs_past_dovecots_timeout_stores_nothing() {
     assert_delivered(&server, MAIL);
 }
 
-#[test]
-fn one_users_failure_does_not_hold_up_the_other() {
-    let Some(server) = sealing_server() else { return };
+fn one_users_failure_does_not_hold_up_the_other(flavour: Flavour) {
+    let Some(server) = sealing_server(flavour) else { return };
     server.enrol(BOB, b"not a certificate");
     for recipients in [[ALICE, BOB], [BOB, ALICE]] {
         let replies = server.deliver(&recipients, MAIL.as_bytes()).unwrap();
@@ -212,9 +220,8 @@ fn one_users_failure_does_not_hold_up_the_other() {
 }
 
 /// The trap holds as long as the mail user cannot write where it is.
-#[test]
-fn a_trap_that_is_not_set_up_as_documented_still_defers_the_mail() {
-    let Some(server) = sealing_server() else { return };
+fn a_trap_that_is_not_set_up_as_documented_still_defers_the_mail(flavour: Flavour) {
+    let Some(server) = sealing_server(flavour) else { return };
     server.install(Program::Script("cat >/dev/null; exit 75"));
     server.mode("failclosed", 0o700);
     server.assert_deferred("a closed folder", MAIL.as_bytes(), CANARY);
@@ -223,4 +230,43 @@ fn a_trap_that_is_not_set_up_as_documented_still_defers_the_mail() {
     server.assert_deferred("an empty folder", MAIL.as_bytes(), CANARY);
     fs::remove_dir(server.path("failclosed")).unwrap();
     server.assert_deferred("no folder", MAIL.as_bytes(), CANARY);
+}
+
+/// Not ours then, but a program that ends with 0 and has written nothing: Dovecot alone would store an empty message.
+fn a_program_that_says_nothing_stores_nothing(flavour: Flavour) {
+    let Some(server) = sealing_server(flavour) else { return };
+    server.install(Program::Script("cat >/dev/null"));
+    server.assert_deferred("all read", MAIL.as_bytes(), CANARY);
+    server.assert_deferred("all read, large", large().as_bytes(), CANARY);
+    server.install(Program::Script("exit 0"));
+    server.assert_deferred_or_broken_off("nothing read", MAIL.as_bytes(), CANARY);
+    server.assert_deferred_or_broken_off("nothing read, large", large().as_bytes(), CANARY);
+    server.install(Program::Filter);
+    assert_delivered(&server, MAIL);
+}
+
+fn a_slow_filter_for_one_recipient_does_not_hold_up_the_other(flavour: Flavour) {
+    let Some(server) = sealing_server(flavour) else { return };
+    server.configure("", "deadline = 1");
+    let slow_for_bob = format!("case $4 in bob*) ;; *) exec \"$FILTER\" \"$@\" ;; esac\n{HELD_OPEN}");
+    server.install(Program::Script(&slow_for_bob));
+    for recipients in [[ALICE, BOB], [BOB, ALICE]] {
+        let replies = server.deliver(&recipients, large().as_bytes()).unwrap();
+        for (user, reply) in recipients.iter().zip(&replies) {
+            assert_eq!(reply.code, if *user == BOB { 451 } else { 250 }, "{user}: {replies:?}");
+        }
+    }
+    assert_eq!((server.inbox(ALICE).len(), server.inbox(BOB).len()), (2, 0));
+    assert!(server.inbox(ALICE).iter().all(|stored| is_sealed(stored)));
+    assert!(server.files_with(CANARY).is_empty());
+}
+
+/// What `mailseal doctor` finds, and `mailseal deliver` does not need: Dovecot delivers in clear.
+fn a_script_that_is_missing_is_beyond_any_script(flavour: Flavour) {
+    let Some(server) = sealing_server(flavour) else { return };
+    for script in ["sieve/mailseal.sieve", "sieve/mailseal.svbin"] {
+        fs::remove_file(server.path(script)).unwrap();
+    }
+    server.store(ALICE, MAIL.as_bytes());
+    assert!(!is_sealed(&server.only_message(ALICE)));
 }

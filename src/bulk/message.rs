@@ -14,6 +14,7 @@ use crate::head::Kind;
 use crate::lines::{Endings, LineEnding};
 use crate::opening::Opening;
 use crate::openpgp::compress::Compression;
+use crate::protect::{self, Policy};
 use crate::recipients::Recipients;
 use crate::seal::seal;
 
@@ -29,6 +30,8 @@ pub struct Sealer<'a> {
     pub user: &'a str,
     /// To whom.
     pub recipients: &'a Recipients,
+    /// Which header fields are hidden inside.
+    pub protect_headers: Policy,
     /// How they are compressed before they are encrypted.
     pub compression: Compression,
     /// Whether packed messages are unpacked.
@@ -39,16 +42,22 @@ pub struct Sealer<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Its sealed form was written.
-    Sealed {
-        /// The header has lines that are no fields; they stay readable.
-        header_text: bool,
-    },
+    Sealed(Readable),
     /// It is encrypted to somebody, and stays as it is.
     Encrypted(Encrypted),
     /// There is not one byte in it.
     Empty,
     /// It is packed, and stays as it is.
     Packed(Packing),
+}
+
+/// What stays readable of the header of a sealed message, against the rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Readable {
+    /// Lines that are no fields.
+    pub text: bool,
+    /// The fields that should have been hidden.
+    pub fields: bool,
 }
 
 impl Sealer<'_> {
@@ -71,10 +80,12 @@ impl Sealer<'_> {
             return Ok(Verdict::Encrypted(encrypted));
         }
         let session = self.recipients.session(self.user)?;
-        let header_text = opening.head().items().any(|item| item.kind == Kind::Malformed);
+        let plan = protect::plan(self.protect_headers, &opening);
+        let text = opening.head().items().any(|item| item.kind == Kind::Malformed);
+        let readable = Readable { text, fields: plan.warning.is_some() };
         let mut rest = source.open_at(opening.bytes().len() as u64).map_err(Error::Read)?;
-        seal(&opening, &mut rest, out, &session, self.compression)?;
-        Ok(Verdict::Sealed { header_text })
+        seal(&opening, &mut rest, out, &session, self.compression, plan.protection)?;
+        Ok(Verdict::Sealed(readable))
     }
 }
 

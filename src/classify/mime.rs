@@ -26,8 +26,12 @@ impl ContentType {
         if value.len() > limits::MIME_FIELD {
             return None;
         }
-        // Comments are read differently by different readers, and a value without its line ending not at all.
-        let value = [value.trim_ascii(), b"\n"].concat();
+        let value = value.trim_ascii();
+        if !is_unambiguous(value) {
+            return None;
+        }
+        // Without its line ending, mail-parser does not read it at all.
+        let value = [value, b"\n"].concat();
         let HeaderValue::ContentType(parsed) = MessageStream::new(&value).parse_content_type() else {
             return None;
         };
@@ -51,10 +55,48 @@ impl ContentType {
         self.full.eq_ignore_ascii_case(full)
     }
 
+    /// Whether it is the same type as `other`, without regard to case.
+    pub fn is_same_type(&self, other: &Self) -> bool {
+        self.is(&other.full)
+    }
+
+    /// Every attribute in order: its name in lower case, and its value.
+    pub fn attributes(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.attributes.iter().map(|(name, value)| (&**name, &**value))
+    }
+
     /// The value of the attribute called `name` (in lower case).
     pub fn attribute(&self, name: &str) -> Option<&str> {
         self.attributes.iter().find(|(other, _)| other == name).map(|(_, value)| &**value)
     }
+}
+
+/// Whether every reader takes the value of a field for the same: no comments, quotes only round whole attribute
+/// values, and no control characters but those that fold lines between them.
+fn is_unambiguous(value: &[u8]) -> bool {
+    let (mut quoted, mut previous) = (false, b' ');
+    let mut rest = value;
+    while let Some((&byte, after)) = rest.split_first() {
+        let next = after.first().copied().unwrap_or(b'\n');
+        let clear = match byte {
+            b'\\' if quoted => matches!(next, b' '..=b'~'),
+            b'"' if quoted => matches!(next, b';' | b' ' | b'\t' | b'\r' | b'\n'),
+            b'"' => previous == b'=',
+            b'(' | b')' | b'\\' => quoted,
+            b'\r' => !quoted && next == b'\n',
+            b'\n' => !quoted && matches!(next, b' ' | b'\t'),
+            _ => byte == b'\t' || !byte.is_ascii_control(),
+        };
+        if !clear {
+            return false;
+        }
+        quoted ^= byte == b'"';
+        if !byte.is_ascii_whitespace() {
+            previous = byte;
+        }
+        rest = if byte == b'\\' { &after[1..] } else { after };
+    }
+    !quoted
 }
 
 /// Content-Transfer-Encoding (RFC 2045, section 6).
@@ -66,6 +108,25 @@ pub enum Encoding {
     Base64,
     /// quoted-printable.
     QuotedPrintable,
+}
+
+impl Encoding {
+    /// The encoding of the body behind `head`; `None` where it is given twice or cannot be understood.
+    pub fn of(head: Head<'_>) -> Option<Self> {
+        if head.count("Content-Transfer-Encoding") == 0 {
+            return Some(Self::Identity);
+        }
+        let value = head.only("Content-Transfer-Encoding")?;
+        if value.len() > limits::MIME_FIELD {
+            return None;
+        }
+        Some(match &*value.trim_ascii().to_ascii_lowercase() {
+            b"7bit" | b"8bit" | b"binary" => Self::Identity,
+            b"base64" => Self::Base64,
+            b"quoted-printable" => Self::QuotedPrintable,
+            _ => return None,
+        })
+    }
 }
 
 /// The message or one part of it.
@@ -86,10 +147,7 @@ impl<'a> Part<'a> {
             0 => None,
             _ => Some(ContentType::parse(head.only("Content-Type")?)?),
         };
-        let encoding = match head.count("Content-Transfer-Encoding") {
-            0 => Encoding::Identity,
-            _ => encoding(head.only("Content-Transfer-Encoding")?)?,
-        };
+        let encoding = Encoding::of(head)?;
         Some(Self { head, content_type, encoding, body, whole })
     }
 
@@ -161,18 +219,6 @@ impl<'a> Part<'a> {
     }
 }
 
-fn encoding(value: &[u8]) -> Option<Encoding> {
-    if value.len() > limits::MIME_FIELD {
-        return None;
-    }
-    Some(match &*value.trim_ascii().to_ascii_lowercase() {
-        b"7bit" | b"8bit" | b"binary" => Encoding::Identity,
-        b"base64" => Encoding::Base64,
-        b"quoted-printable" => Encoding::QuotedPrintable,
-        _ => return None,
-    })
-}
-
 /// Decodes base64 in which nothing stands but its alphabet, blanks and padding at its end. Of a text that is not
 /// `whole`, what does not fill four characters is left off.
 pub fn decode_base64(text: &[u8], whole: bool) -> Option<Vec<u8>> {
@@ -207,6 +253,21 @@ mod tests {
         );
         assert_eq!(attribute("multipart/mixed; boundary=a; BOUNDARY=b", "boundary"), None);
         assert!(ContentType::parse(b"Application/PKCS7-Mime").unwrap().is("application/pkcs7-mime"));
+        assert_eq!(attribute("a/b; name=\"a \\\" (b)\"; x=y", "name").as_deref(), Some("a \" (b)"));
+        for value in [
+            "multipart/mixed; boundary=\"a\rb\"",
+            "multipart/mixed; boundary=\"a\nb\"",
+            "multipart/mixed; boundary=\"a\r\n b\"",
+            "multipart/mixed; boundary=\"a\u{1}\"",
+            "multipart/mixed; boundary=\"a",
+            "multipart/mixed; boundary=\"a\"b",
+            "multipart/mixed; boundary=a\"b\"",
+            "multipart/mixed; boundary=\"a\\",
+            "multipart/mixed (comment); boundary=a",
+            "multipart/mixed; boundary=a\\b",
+        ] {
+            assert!(ContentType::parse(value.as_bytes()).is_none(), "{value:?}");
+        }
     }
 
     #[test]

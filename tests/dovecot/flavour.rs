@@ -1,35 +1,174 @@
 //! What differs between Dovecot versions: where the programs are and how the settings are written.
 
 use super::site::{DELIVERY_GROUP, DELIVERY_USER, PASSWORD, Site};
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// Where the LDA is, on both.
+pub const DOVECOT_LDA: &str = "/usr/lib/dovecot/dovecot-lda";
 
 /// A Dovecot version as the tests see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flavour {
     /// Debian 12's, installed on this machine.
     V2_3,
+    /// Debian 13's, in a root of its own that `tests/dovecot/root-2.4` makes.
+    V2_4,
 }
 
+/// Takes what is to run into Debian 13's root: the tests' folders, `/proc` and `/dev` are mounted there, in a mount
+/// namespace that ends with the program. `$1` is the root, `$2` the folder for temporary files, `$3` user and group, the
+/// rest is run.
+const ENTER: &str = r#"
+root=$1 tmp=$2 user=$3
+shift 3
+mkdir -p "$root$tmp"
+mount --rbind "$tmp" "$root$tmp"
+mount -t proc proc "$root/proc"
+mount --rbind /dev "$root/dev"
+exec setpriv --pdeathsig TERM chroot --userspec "$user" "$root" "$@"
+"#;
+
 impl Flavour {
-    /// A command that runs one of Dovecot's programs (`dovecot`, `dovecot-lda`, `sievec`, `sieve-test`).
+    /// A command that runs one of Dovecot's programs (`dovecot`, `dovecot-lda`, `sievec`, `sieve-test`, `doveconf`,
+    /// `doveadm`), or any other by its path, as root.
     pub fn command(self, program: &str) -> Command {
-        let path = match (self, program) {
-            (Self::V2_3, "dovecot") => "/usr/sbin/dovecot",
-            (Self::V2_3, "dovecot-lda") => "/usr/lib/dovecot/dovecot-lda",
-            (Self::V2_3, "sievec") => "/usr/bin/sievec",
-            (Self::V2_3, "sieve-test") => "/usr/bin/sieve-test",
-            (_, other) => panic!("no place known for {other}"),
+        self.command_as(0, 0, program)
+    }
+
+    /// The same as the mail user, as an MTA runs an LDA.
+    pub fn mail_user_command(self, program: &str) -> Command {
+        self.command_as(DELIVERY_USER, DELIVERY_GROUP, program)
+    }
+
+    fn command_as(self, user: u32, group: u32, program: &str) -> Command {
+        let path = match program {
+            "dovecot" => "/usr/sbin/dovecot",
+            "dovecot-lda" => DOVECOT_LDA,
+            "sievec" => "/usr/bin/sievec",
+            "sieve-test" => "/usr/bin/sieve-test",
+            "doveconf" => "/usr/bin/doveconf",
+            "doveadm" => "/usr/bin/doveadm",
+            path => path,
         };
         // When the thread that runs the test dies without dropping the server, Dovecot goes with it.
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "TERM", path]).current_dir("/");
+        let mut command = match self {
+            Self::V2_3 => {
+                let mut setpriv = Command::new("setpriv");
+                setpriv.args(["--pdeathsig", "TERM", "--clear-groups"]);
+                setpriv.arg(format!("--reuid={user}")).arg(format!("--regid={group}"));
+                setpriv
+            }
+            Self::V2_4 => {
+                let mut unshare = Command::new("unshare");
+                unshare.args(["--mount", "--propagation", "private", "sh", "-euc", ENTER, "enter"]);
+                unshare.args([self.root(), std::env::temp_dir()]).arg(format!("+{user}:+{group}"));
+                unshare
+            }
+        };
+        command.arg(path).current_dir("/");
         command
+    }
+
+    /// The folder that is `/` for this Dovecot.
+    pub fn root(self) -> PathBuf {
+        match self {
+            Self::V2_3 => "/".into(),
+            Self::V2_4 => std::env::var_os("MAILSEAL_DOVECOT_24")
+                .map_or_else(|| "/var/cache/mailseal/dovecot-2.4".into(), PathBuf::from),
+        }
+    }
+
+    /// A file of this Dovecot's system as it is seen from outside.
+    pub fn installed(self, file: &str) -> PathBuf {
+        self.root().join(Path::new(file).strip_prefix("/").unwrap())
+    }
+
+    /// The option of `sieve-test` that stores into a Maildir; 2.4 has none for it, but takes any setting.
+    pub fn sieve_test_storage(self, maildir: &Path) -> Vec<String> {
+        let maildir = maildir.display();
+        match self {
+            Self::V2_3 => vec!["-l".into(), format!("maildir:{maildir}")],
+            Self::V2_4 => vec!["-o".into(), format!("mail_path={maildir}")],
+        }
+    }
+
+    /// How the version begins that `dovecot --version` says.
+    pub fn version(self) -> &'static str {
+        match self {
+            Self::V2_3 => "2.3.",
+            Self::V2_4 => "2.4.",
+        }
     }
 
     /// The shipped snippet, in `sieve/`.
     pub fn snippet(self) -> &'static str {
         match self {
             Self::V2_3 => "dovecot-2.3.conf",
+            Self::V2_4 => "dovecot-2.4.conf",
+        }
+    }
+
+    /// The shipped snippet for the Sent folder.
+    pub fn imapsieve_snippet(self) -> &'static str {
+        match self {
+            Self::V2_3 => "dovecot-imap-2.3.conf",
+            Self::V2_4 => "dovecot-imap-2.4.conf",
+        }
+    }
+
+    /// The plugin that reads access lists. It has to stand before our snippet.
+    pub fn acl_plugin(self) -> &'static str {
+        match self {
+            Self::V2_3 => "mail_plugins = $mail_plugins acl\nplugin {\n  acl = vfile\n}\n",
+            Self::V2_4 => "mail_plugins {\n  acl = yes\n}\nacl_driver = vfile\n",
+        }
+    }
+
+    /// A public namespace `Public.` and a shared one `Shared/USER/`, whose folders access lists open.
+    pub fn shared_namespaces(self, site: &Site) -> String {
+        let dir = site.dir().display();
+        match self {
+            Self::V2_3 => format!(
+                "\
+namespace public {{
+  type = public
+  prefix = Public.
+  separator = .
+  location = maildir:{dir}/home/public
+  subscriptions = no
+}}
+namespace shared {{
+  type = shared
+  prefix = Shared/%%u/
+  separator = /
+  list = no
+  location = maildir:%%h/Maildir
+  subscriptions = no
+}}
+"
+            ),
+            Self::V2_4 => format!(
+                "\
+namespace public {{
+  type = public
+  prefix = Public.
+  separator = .
+  mail_driver = maildir
+  mail_path = {dir}/home/public
+  subscriptions = no
+}}
+namespace shared {{
+  type = shared
+  prefix = Shared/$user/
+  separator = /
+  list = no
+  mail_driver = maildir
+  mail_path = %{{owner_home}}/Maildir
+  subscriptions = no
+}}
+"
+            ),
         }
     }
 
@@ -37,30 +176,74 @@ impl Flavour {
     pub fn server_settings(self, site: &Site) -> String {
         let Site { address, lmtp_port, imap_port, .. } = site;
         let dir = site.dir().display();
-        match self {
+        let versions = match self {
             Self::V2_3 => format!(
                 "\
-base_dir = {dir}/run
-state_dir = {dir}/state
-log_path = {dir}/dovecot.log
-mail_temp_dir = {dir}/tmp
 protocols = imap lmtp
-listen = {address}
-ssl = no
 disable_plaintext_auth = no
-login_trusted_networks = 127.0.0.0/8
-first_valid_uid = {DELIVERY_USER}
 mail_location = maildir:~/Maildir
-namespace inbox {{
-  inbox = yes
-}}
 passdb {{
   driver = passwd-file
   args = {dir}/users
 }}
 userdb {{
-  driver = static
-  args = uid={DELIVERY_USER} gid={DELIVERY_GROUP} home={dir}/home/%u
+  driver = passwd-file
+  args = {dir}/users
+  default_fields = uid={DELIVERY_USER} gid={DELIVERY_GROUP} home={dir}/home/%u
+}}
+plugin {{
+  sieve = file:~/sieve;active=~/.dovecot.sieve
+}}
+!include {dir}/first.conf
+!include {dir}/mailseal.conf
+"
+            ),
+            Self::V2_4 => format!(
+                "\
+protocols {{
+  imap = yes
+  lmtp = yes
+}}
+auth_allow_cleartext = yes
+mail_driver = maildir
+mail_path = ~/Maildir
+passdb passwd-file {{
+  passwd_file_path = {dir}/users
+}}
+userdb passwd-file {{
+  passwd_file_path = {dir}/users
+  fields {{
+    uid = {DELIVERY_USER}
+    gid = {DELIVERY_GROUP}
+    home = {dir}/home/%{{user}}
+  }}
+}}
+!include {dir}/first.conf
+!include {dir}/mailseal.conf
+sieve_script personal {{
+  driver = file
+  path = ~/sieve
+  active_path = ~/.dovecot.sieve
+}}
+"
+            ),
+        };
+        let head = match self {
+            Self::V2_3 => "",
+            Self::V2_4 => "dovecot_config_version = 2.4.1\ndovecot_storage_version = 2.4.1\n",
+        };
+        format!(
+            "\
+{head}base_dir = {dir}/run
+state_dir = {dir}/state
+log_path = {dir}/dovecot.log
+mail_temp_dir = {dir}/tmp
+listen = {address}
+ssl = no
+login_trusted_networks = 127.0.0.0/8
+first_valid_uid = {DELIVERY_USER}
+namespace inbox {{
+  inbox = yes
 }}
 service imap-login {{
   inet_listener imap {{
@@ -72,36 +255,97 @@ service imap-login {{
 }}
 service lmtp {{
   inet_listener lmtp {{
-    address = {address}
+    {listen} = {address}
     port = {lmtp_port}
   }}
 }}
-plugin {{
-  sieve = file:~/sieve;active=~/.dovecot.sieve
-}}
-!include {dir}/mailseal.conf
-!include {dir}/extra.conf
-"
+{versions}!include {dir}/extra.conf
+",
+            listen = match self {
+                Self::V2_3 => "address",
+                Self::V2_4 => "listen",
+            }
+        )
+    }
+
+    /// A line of the user database, with mailseal's settings of the user's own, as `key=FILE`.
+    pub fn user(self, user: &str, settings: &[&str]) -> String {
+        let prefix = match self {
+            Self::V2_3 => "userdb_sieve_env_mailseal_",
+            Self::V2_4 => "userdb_sieve_environment/mailseal_",
+        };
+        let settings: Vec<String> = settings.iter().map(|setting| format!("{prefix}{setting}")).collect();
+        format!("{user}:{{PLAIN}}{PASSWORD}::::::{}\n", settings.join(" "))
+    }
+
+    /// Settings that run other global scripts before and after `ours`: what stands before our snippet, and what after it.
+    pub fn script_order(self, first: &[String], ours: &str, after: &[String]) -> (String, String) {
+        match self {
+            Self::V2_3 => {
+                let all =
+                    first.iter().map(String::as_str).chain([ours]).chain(after.iter().map(String::as_str));
+                let numbered = all.enumerate().map(|(index, path)| match index {
+                    0 => format!("  sieve_before = {path}\n"),
+                    _ => format!("  sieve_before{} = {path}\n", index + 1),
+                });
+                (String::new(), format!("plugin {{\n{}}}\n", numbered.collect::<String>()))
+            }
+            Self::V2_4 => {
+                let blocks = |name: &str, scripts: &[String]| -> String {
+                    let numbered = scripts.iter().enumerate();
+                    numbered
+                        .map(|(index, path)| {
+                            format!("sieve_script {name}{index} {{\n  type = before\n  path = {path}\n}}\n")
+                        })
+                        .collect()
+                };
+                (blocks("first", first), blocks("after", after))
+            }
+        }
+    }
+
+    /// Runs `path` in the place of our script.
+    pub fn script_in_place_of_ours(self, path: &Path) -> String {
+        let path = path.display();
+        match self {
+            Self::V2_3 => format!("plugin {{\n  sieve_before = {path}\n}}\n"),
+            Self::V2_4 => format!("sieve_script mailseal {{\n  path = {path}\n}}\n"),
+        }
+    }
+
+    /// Settings of the Sieve plugin, `name = value`.
+    pub fn sieve_settings(self, settings: &str) -> String {
+        match self {
+            Self::V2_3 => format!("plugin {{\n{settings}\n}}\n"),
+            Self::V2_4 => format!("{settings}\n"),
+        }
+    }
+
+    /// Runs `script` on what is copied into `folder` over IMAP.
+    pub fn imapsieve_rule(self, folder: &str, script: &Path) -> String {
+        let script = script.display();
+        match self {
+            Self::V2_3 => format!(
+                "plugin {{\n  imapsieve_mailbox2_name = {folder}\n  imapsieve_mailbox2_causes = COPY\n  \
+                 imapsieve_mailbox2_before = file:{script}\n}}\n"
+            ),
+            Self::V2_4 => format!(
+                "namespace inbox {{\n  mailbox {folder} {{\n    sieve_script rule {{\n      type = before\n      \
+                 cause = copy\n      path = {script}\n    }}\n  }}\n}}\n"
             ),
         }
     }
 
-    /// A line of the user database.
-    pub fn user(self, user: &str) -> String {
-        format!("{user}:{{PLAIN}}{PASSWORD}::::::\n")
-    }
-
-    /// Settings that run other global scripts before and after ours.
-    pub fn script_order(self, scripts: &[String]) -> String {
-        let numbered = scripts.iter().enumerate().map(|(index, path)| match index {
-            0 => format!("  sieve_before = {path}\n"),
-            _ => format!("  sieve_before{} = {path}\n", index + 1),
-        });
-        format!("plugin {{\n{}}}\n", numbered.collect::<String>())
+    /// Adds a plugin to those of IMAP.
+    pub fn imap_plugin(self, name: &str) -> String {
+        match self {
+            Self::V2_3 => format!("protocol imap {{\n  mail_plugins = imap_sieve {name}\n}}\n"),
+            Self::V2_4 => format!("protocol imap {{\n  mail_plugins {{\n    {name} = yes\n  }}\n}}\n"),
+        }
     }
 
     /// A shorter limit on how long the filter may run.
     pub fn filter_timeout(self, seconds: u32) -> String {
-        format!("plugin {{\n  sieve_filter_exec_timeout = {seconds}s\n}}\n")
+        self.sieve_settings(&format!("sieve_filter_exec_timeout = {seconds}s"))
     }
 }

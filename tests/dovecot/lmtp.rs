@@ -1,4 +1,4 @@
-//! An LMTP client: one transaction, one answer a recipient.
+//! An LMTP client: one transaction, one answer a recipient; and SMTP, which answers once.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -21,23 +21,42 @@ pub struct Reply {
 impl Lmtp {
     /// Connects and greets.
     pub fn connect(server: SocketAddr) -> io::Result<Self> {
+        Self::greet(server, "LHLO")
+    }
+
+    /// Connects to an SMTP server and greets.
+    pub fn connect_smtp(server: SocketAddr) -> io::Result<Self> {
+        Self::greet(server, "EHLO")
+    }
+
+    fn greet(server: SocketAddr, greeting: &str) -> io::Result<Self> {
         let stream = TcpStream::connect(server)?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         let mut lmtp = Self { stream: BufReader::new(stream) };
         lmtp.expect(220)?;
-        lmtp.command("LHLO client.example.net", 250)?;
+        lmtp.command(&format!("{greeting} client.example.net"), 250)?;
         Ok(lmtp)
     }
 
     /// Sends `mail`, with CRLF for its line endings, to `recipients`; what came back for each of them.
     pub fn deliver(&mut self, sender: &str, recipients: &[&str], mail: &[u8]) -> io::Result<Vec<Reply>> {
+        self.transaction(sender, recipients, mail)?;
+        recipients.iter().map(|_| self.reply()).collect()
+    }
+
+    /// The same to an SMTP server, which takes all or nothing.
+    pub fn send(&mut self, sender: &str, recipients: &[&str], mail: &[u8]) -> io::Result<()> {
+        self.transaction(sender, recipients, mail)?;
+        self.expect(250)
+    }
+
+    fn transaction(&mut self, sender: &str, recipients: &[&str], mail: &[u8]) -> io::Result<()> {
         self.command(&format!("MAIL FROM:<{sender}>"), 250)?;
         for recipient in recipients {
             self.command(&format!("RCPT TO:<{recipient}>"), 250)?;
         }
         self.command("DATA", 354)?;
-        self.stream.get_mut().write_all(&dot_stuffed(mail))?;
-        recipients.iter().map(|_| self.reply()).collect()
+        self.stream.get_mut().write_all(&dot_stuffed(mail))
     }
 
     fn command(&mut self, line: &str, code: u16) -> io::Result<()> {

@@ -3,11 +3,26 @@
 //! part of it.
 #![allow(dead_code)]
 
+/// Makes a test for each Dovecot version of each function named, which takes the [`flavour::Flavour`].
+macro_rules! on_each_dovecot {
+    ($($(#[$attribute:meta])* $test:ident),+ $(,)?) => {
+        mod on_dovecot_2_3 {
+            $(#[test] $(#[$attribute])* fn $test() { super::$test(crate::dovecot::flavour::Flavour::V2_3); })+
+        }
+        mod on_dovecot_2_4 {
+            $(#[test] $(#[$attribute])* fn $test() { super::$test(crate::dovecot::flavour::Flavour::V2_4); })+
+        }
+    };
+}
+pub(crate) use on_each_dovecot;
+
 pub mod entity;
 pub mod flavour;
 pub mod gpg;
 pub mod imap;
 pub mod lmtp;
+pub mod postfix;
 pub mod requirement;
 pub mod server;
 pub mod site;
+pub mod userdb;

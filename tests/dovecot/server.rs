@@ -1,5 +1,6 @@
 //! A running Dovecot: start, deliver, look into mailboxes, stop.
 
+use super::flavour::Flavour;
 use super::imap::Imap;
 use super::lmtp::{Lmtp, Reply};
 use super::requirement;
@@ -24,14 +25,28 @@ pub struct Setup {
     site: Site,
     scripts_first: Vec<(&'static str, &'static str)>,
     scripts_after: Vec<(&'static str, &'static str)>,
+    first: String,
     extra: String,
 }
 
 impl Setup {
-    /// With the shipped `script`; `None` where no Dovecot can be run.
-    pub fn with(script: &'static str) -> Option<Self> {
-        let site = Site::new(requirement::dovecot()?, script);
-        Some(Self { site, scripts_first: vec![], scripts_after: vec![], extra: String::new() })
+    /// With the shipped `script`; `None` where this Dovecot cannot be run.
+    pub fn with(flavour: Flavour, script: &'static str) -> Option<Self> {
+        let site = requirement::can_run(flavour).then(|| Site::new(flavour, script))?;
+        Some(Self {
+            site,
+            scripts_first: vec![],
+            scripts_after: vec![],
+            first: String::new(),
+            extra: String::new(),
+        })
+    }
+
+    /// A Dovecot that has the Sieve plugin and none of our scripts.
+    pub fn without_our_script(mut self) -> Self {
+        self.site.write("sieve/empty.sieve", b"", 0o644);
+        self.extra += &self.site.flavour.script_in_place_of_ours(&self.site.path("sieve/empty.sieve"));
+        self
     }
 
     /// Another global script that runs before ours.
@@ -46,6 +61,29 @@ impl Setup {
         self
     }
 
+    /// With the shipped settings for the Sent folder.
+    pub fn imapsieve(mut self) -> Self {
+        self.extra += &self.site.shipped(self.site.flavour.imapsieve_snippet());
+        self
+    }
+
+    /// Further settings, after all others.
+    pub fn settings(mut self, settings: &str) -> Self {
+        self.extra += settings;
+        self
+    }
+
+    /// Further settings, before ours.
+    pub fn settings_first(mut self, settings: &str) -> Self {
+        self.first += settings;
+        self
+    }
+
+    /// The folder, to put into it what the settings name.
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+
     /// A shorter limit on how long the filter may run.
     pub fn filter_timeout(mut self, seconds: u32) -> Self {
         self.extra += &self.site.flavour.filter_timeout(seconds);
@@ -54,29 +92,35 @@ impl Setup {
 
     /// Starts Dovecot and waits until it answers.
     pub fn start(self) -> Server {
-        let Self { site, scripts_first, scripts_after, mut extra } = self;
+        let Self { site, scripts_first, scripts_after, mut first, mut extra } = self;
         for (name, text) in scripts_first.iter().chain(&scripts_after) {
             site.write(&format!("sieve/{name}"), text.as_bytes(), 0o644);
         }
         if !scripts_first.is_empty() || !scripts_after.is_empty() {
-            let names = scripts_first.iter().map(|(name, _)| *name);
-            let names = names.chain(["mailseal.sieve"]).chain(scripts_after.iter().map(|(name, _)| *name));
-            let paths: Vec<String> =
-                names.clone().map(|name| site.path("sieve").join(name).display().to_string()).collect();
-            extra += &site.flavour.script_order(&paths);
+            let path = |name: &str| site.path("sieve").join(name).display().to_string();
+            let paths = |scripts: &[(&str, &str)]| -> Vec<String> {
+                scripts.iter().map(|(name, _)| path(name)).collect()
+            };
+            let (before, after) = site.flavour.script_order(
+                &paths(&scripts_first),
+                &path("mailseal.sieve"),
+                &paths(&scripts_after),
+            );
+            first += &before;
+            extra += &after;
         }
+        site.write("first.conf", first.as_bytes(), 0o644);
         site.write("extra.conf", extra.as_bytes(), 0o644);
-        site.compile("sieve/mailseal.sieve");
-        for (name, _) in scripts_first.iter().chain(&scripts_after) {
-            site.compile(&format!("sieve/{name}"));
+        for entry in std::fs::read_dir(site.path("sieve")).unwrap() {
+            site.compile(&format!("sieve/{}", entry.unwrap().file_name().display()));
         }
         Server::start(site)
     }
 }
 
-/// Dovecot with the fail-closed script, or `None` where none can be run.
-pub fn start() -> Option<Server> {
-    Some(Setup::with("mailseal.sieve")?.start())
+/// Dovecot with the fail-closed script, or `None` where it cannot be run.
+pub fn start(flavour: Flavour) -> Option<Server> {
+    Some(Setup::with(flavour, "mailseal.sieve")?.start())
 }
 
 /// A running Dovecot; dropped, it is stopped and its folder removed.

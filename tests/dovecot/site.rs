@@ -7,12 +7,13 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 use tempfile::TempDir;
 
-/// The mail user: numbers without a name, so that the machine needs no new account.
-pub const DELIVERY_USER: u32 = 5000;
+/// The mail user: Debian's `mail`, so that the machine needs no new account and Postfix has a name.
+pub const DELIVERY_USER: u32 = 8;
 /// The mail user's group.
-pub const DELIVERY_GROUP: u32 = 5000;
+pub const DELIVERY_GROUP: u32 = 8;
 /// Everybody's password.
 pub const PASSWORD: &str = "secret";
 /// The users of every site.
@@ -86,12 +87,14 @@ impl Site {
         }
         // dovecot-lda writes to the log as the mail user.
         site.write("dovecot.log", b"", 0o666);
-        site.write("users", USERS.map(|user| flavour.user(user)).concat().as_bytes(), 0o644);
+        site.write("users", USERS.map(|user| flavour.user(user, &[])).concat().as_bytes(), 0o644);
         site.write("failclosed/.defer", b"", 0o444);
         site.write("mailseal.conf", site.shipped(flavour.snippet()).as_bytes(), 0o644);
+        site.write("first.conf", b"", 0o644);
         site.write("extra.conf", b"", 0o644);
         site.write("dovecot.conf", flavour.server_settings(&site).as_bytes(), 0o644);
         site.write("sieve/mailseal.sieve", site.shipped(script).as_bytes(), 0o644);
+        site.write("sieve/mailseal-imap.sieve", site.shipped("mailseal-imap.sieve").as_bytes(), 0o644);
         site.configure("", "");
         fs::copy(env!("CARGO_BIN_EXE_mailseal-filter"), site.path("libexec/mailseal-filter")).unwrap();
         site.mode("libexec/mailseal-filter", 0o755);
@@ -119,6 +122,17 @@ impl Site {
         self.write("mailseal.toml", text.as_bytes(), 0o644);
     }
 
+    /// Adds users, or gives those there are settings of their own in the user database, as `key=FILE`.
+    pub fn set_users(&self, users: &[(&str, &[&str])]) {
+        let file = fs::read_to_string(self.path("users")).unwrap();
+        let named = |line: &&str| users.iter().any(|(user, _)| line.starts_with(&format!("{user}:")));
+        let mut file: String = file.split_inclusive('\n').filter(|line| !named(line)).collect();
+        file.extend(users.iter().map(|(user, settings)| self.flavour.user(user, settings)));
+        self.write("users", file.as_bytes(), 0o644);
+        // Dovecot looks at the file once a second.
+        std::thread::sleep(Duration::from_millis(1100));
+    }
+
     /// Puts a certificate where `mailseal keys add` would.
     pub fn enrol(&self, user: &str, certificate: &[u8]) {
         self.write(&key_file(user), certificate, 0o644);
@@ -133,7 +147,8 @@ impl Site {
             Program::Filter => fs::hard_link(filter, &place).unwrap(),
             Program::Script(script) => {
                 let paths = format!("FILTER={}\nSITE={}", filter.display(), self.dir().display());
-                let script = format!("#!/bin/sh\n{paths}\n{script}\n");
+                // Without -p, a shell that Dovecot 2.4 starts with root as its real user becomes root.
+                let script = format!("#!/bin/sh -p\n{paths}\n{script}\n");
                 self.write("bin/mailseal-filter", script.as_bytes(), 0o755);
             }
             Program::NotExecutable => {
@@ -150,14 +165,15 @@ impl Site {
         self.mode(name, mode);
     }
 
-    /// Writes a file in a user's home, as the mail user's own.
+    /// Writes a file in a user's home, as the mail user's own, and the folders that lead to it.
     pub fn write_home(&self, user: &str, name: &str, content: &[u8]) {
         let home = self.home(user);
-        fs::create_dir_all(&home).unwrap();
-        chown(&home, Some(DELIVERY_USER), Some(DELIVERY_GROUP)).unwrap();
         let file = home.join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(&file, content).unwrap();
-        chown(&file, Some(DELIVERY_USER), Some(DELIVERY_GROUP)).unwrap();
+        for path in file.ancestors().take_while(|path| path.starts_with(&home)) {
+            chown(path, Some(DELIVERY_USER), Some(DELIVERY_GROUP)).unwrap();
+        }
     }
 
     /// Changes the rights of a file or folder.
@@ -200,12 +216,14 @@ impl Site {
     }
 
     /// A file of `sieve/` with this site's paths in the place of the installed ones.
-    fn shipped(&self, name: &str) -> String {
+    pub fn shipped(&self, name: &str) -> String {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("sieve").join(name);
         let mut text = fs::read_to_string(file).unwrap();
         let dir = self.dir().display();
         let places: &[(&str, &str)] = if name.ends_with(".sieve") {
             &[("/etc/mailseal.toml", "mailseal.toml")]
+        } else if name.contains("imap") {
+            &[("/etc/dovecot/sieve/", "sieve/")]
         } else {
             &[
                 ("/etc/dovecot/sieve/", "sieve/"),
@@ -234,7 +252,8 @@ fn own_address() -> Ipv4Addr {
     Ipv4Addr::new(127, 10 + server, high, low.clamp(1, 254))
 }
 
-fn free_port(address: Ipv4Addr) -> u16 {
+/// A port of the address that nobody listens on.
+pub fn free_port(address: Ipv4Addr) -> u16 {
     TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port()
 }
 

@@ -1,0 +1,26 @@
+//! `mailseal deliver`: its command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::Args;
+use mailseal::cli::sealing::SealingArguments;
+use mailseal::deliver;
+use mailseal::filter::Unchanged;
+use mailseal::sandbox::Sandbox;
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    sealing: SealingArguments,
+    /// The agent and its arguments, as: dovecot-lda -d alice
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+/// Runs it, and gives the exit status of the agent.
+pub fn run(arguments: Arguments, config: Option<PathBuf>) -> i32 {
+    // It has a program to run afterwards.
+    let options = arguments.sealing.options(config, Unchanged::Copy, Sandbox::Off);
+    deliver::run(&options, &arguments.command)
+}

@@ -1,0 +1,126 @@
+//! `mailseal keys`: its command line.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use clap::{Args, Subcommand};
+use mailseal::config::Config;
+use mailseal::date;
+use mailseal::error::Error;
+use mailseal::exit::Exit;
+use mailseal::keys::{Existing, Keys, read_inputs};
+
+/// The argument without which a file is required.
+const WKD: &str = if cfg!(feature = "network") { "wkd" } else { "help" };
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Enrol certificates: check them, try them, and put them where deliveries find them
+    Add(AddArguments),
+    /// List the enrolled certificates
+    List {
+        /// For scripts
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a user's certificates, wherever they are found
+    Show {
+        #[command(flatten)]
+        user: UserArguments,
+        /// For scripts
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove a user's enrolled certificates, or one of them
+    Remove {
+        #[command(flatten)]
+        user: UserArguments,
+        /// The fingerprint of the one, or at least the last 8 digits of it
+        fingerprint: Option<String>,
+    },
+    /// Say which enrolled certificates are unfit or expire soon; exit status 1 when there are any
+    Check {
+        /// How soon, as 30d or 4w
+        #[arg(long, value_name = "TIME", default_value = "30d", value_parser = date::parse_span)]
+        within: Duration,
+        /// For scripts
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a sealed test message to standard output, to be delivered to the user
+    Test {
+        #[command(flatten)]
+        user: UserArguments,
+    },
+    /// Record the code that the user has read in the test message
+    Confirm {
+        #[command(flatten)]
+        user: UserArguments,
+        /// The code
+        code: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct UserArguments {
+    /// The delivery user, as Dovecot knows it
+    user: String,
+    /// The user's home, where a key source asks for it
+    #[arg(long, value_name = "DIR")]
+    home: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct AddArguments {
+    #[command(flatten)]
+    user: UserArguments,
+    /// Certificates, armored or binary; - is standard input
+    #[arg(required_unless_present = WKD, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Fetch the certificate that the address's domain publishes (Web Key Directory)
+    #[cfg(feature = "network")]
+    #[arg(long, value_name = "ADDRESS")]
+    wkd: Vec<String>,
+    /// Keep the certificates that the user has already
+    #[arg(long, conflicts_with = "replace")]
+    also: bool,
+    /// Put the new ones in the place of those the user has
+    #[arg(long)]
+    replace: bool,
+}
+
+/// Runs it.
+pub fn run(command: &Command, config: &Config, out: &mut (impl Write + Send + Sync)) -> Result<Exit, Error> {
+    let now = SystemTime::now();
+    let of = |user: &UserArguments| Keys::new(config, user.home.clone(), now);
+    let of_all = || Keys::new(config, None, now);
+    match command {
+        Command::Add(add) => {
+            let existing = match (add.also, add.replace) {
+                (true, _) => Existing::Keep,
+                (_, true) => Existing::Replace,
+                _ => Existing::Refuse,
+            };
+            of(&add.user).add(&add.user.user, &inputs(add)?, existing, out)
+        }
+        Command::List { json } => of_all().list(*json, out),
+        Command::Show { user, json } => of(user).show(&user.user, *json, out),
+        Command::Remove { user, fingerprint } => of(user).remove(&user.user, fingerprint.as_deref(), out),
+        Command::Check { within, json } => of_all().check(*within, *json, out),
+        Command::Test { user } => of(user).test(&user.user, out),
+        Command::Confirm { user, code } => of(user).confirm(&user.user, code, out),
+    }
+}
+
+/// What is to be enrolled: the files, and what is fetched.
+fn inputs(add: &AddArguments) -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
+    #[cfg_attr(not(feature = "network"), expect(unused_mut, reason = "nothing is fetched"))]
+    let mut inputs = read_inputs(&add.files)?;
+    #[cfg(feature = "network")]
+    for address in &add.wkd {
+        let (url, bytes) = mailseal::fetch::fetch(address)?;
+        inputs.push((url.into(), bytes));
+    }
+    Ok(inputs)
+}

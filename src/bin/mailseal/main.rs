@@ -1,0 +1,95 @@
+//! `mailseal`: the admin's program. It reads the command line, in a module for each command; what they do is in the
+//! library.
+
+mod arguments;
+mod audit;
+mod decrypt;
+mod deliver;
+mod doctor;
+mod keys;
+mod report;
+mod reseal;
+
+use std::io::{BufWriter, Write as _};
+use std::path::PathBuf;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use mailseal::cli;
+use mailseal::config::Config;
+use mailseal::error::Error;
+use mailseal::exit::Exit;
+
+/// Looks after a mail server that cannot read the mail it stores.
+#[derive(Debug, Parser)]
+#[command(name = cli::ADMIN, version)]
+struct Arguments {
+    /// The configuration [default: /etc/mailseal.toml, which need not exist]
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The certificates of users
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Check the installation: what could let a delivery end in clear or be lost, and what mends it; exit status 1 then
+    Doctor(doctor::Arguments),
+    /// Give back the original of sealed messages, byte for byte
+    Decrypt(decrypt::Arguments),
+    /// Seal messages that are sealed to an old key to a new one; they are in clear nowhere meanwhile
+    Reseal(reseal::Arguments),
+    /// Say which messages are in clear, and which are sealed to which keys; exit status 1 when one is in clear
+    Audit(audit::Arguments),
+    /// Say from the mail log how long sealing takes, what failed, and whose mail waits; exit status 1 when a user's mail
+    /// has been deferred for more than an hour
+    Report(report::Arguments),
+    /// Check the installation: what could let a delivery end in clear or be lost, and what mends it; exit status 1 then
+    Doctor(doctor::Arguments),
+    /// Seal a message before Dovecot: standard input, sealed, becomes that of a local delivery agent
+    ///
+    /// Ends with the status of the agent, and with 75 on any failure of its own: the MTA keeps the mail. One recipient at a
+    /// time.
+    Deliver(deliver::Arguments),
+}
+
+fn main() {
+    let arguments: Arguments = match cli::parse() {
+        Ok(arguments) => arguments,
+        Err(Exit::Usage) if is_deliver() => Exit::Temporary.leave(),
+        Err(status) => status.leave(),
+    };
+    match run(arguments) {
+        Ok(status) => std::process::exit(status),
+        Err(error) => {
+            cli::complain(cli::ADMIN, None, &error);
+            error.exit().leave()
+        }
+    }
+}
+
+/// Whether the command line, wrong as it is, is that of a delivery.
+fn is_deliver() -> bool {
+    let matches = Arguments::command().ignore_errors(true).try_get_matches();
+    matches.is_ok_and(|matches| matches.subcommand_name() == Some("deliver"))
+}
+
+/// The exit status: one of ours, or that of the program that `deliver` runs.
+fn run(arguments: Arguments) -> Result<i32, Error> {
+    let mut out = BufWriter::new(std::io::stdout());
+    let config = || Config::load(arguments.config.as_deref());
+    let status = match arguments.command {
+        Command::Keys(command) => keys::run(&command, &config()?, &mut out)?,
+        Command::Doctor(command) => doctor::run(command, arguments.config, &mut out)?,
+        Command::Decrypt(arguments) => decrypt::run(&arguments, &mut out)?,
+        Command::Reseal(arguments) => reseal::run(&arguments, &config()?, &mut out)?,
+        Command::Audit(command) => audit::run(command, &config()?, &mut out)?,
+        Command::Report(arguments) => report::run(arguments, &mut out)?,
+        Command::Doctor(command) => doctor::run(command, arguments.config, &mut out)?,
+        Command::Deliver(command) => return Ok(deliver::run(command, arguments.config)),
+    };
+    out.flush().map_err(Error::Write)?;
+    Ok(status as i32)
+}

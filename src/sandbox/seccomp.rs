@@ -1,0 +1,105 @@
+//! Edge: seccomp (seccomp(2)): a short list of system calls; every other one fails with `EPERM`.
+
+use std::collections::BTreeMap;
+
+use nix::libc;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch, apply_filter_all_threads,
+};
+
+/// Calls that are allowed whatever their arguments: on descriptors that are open, on the process's own memory and
+/// threads, and what reads clocks and random octets.
+///
+/// `statx` and its kin take paths as well, which a filter cannot see: they tell of a file that it is there, never what is
+/// in it.
+const ALLOWED: &[libc::c_long] = &[
+    libc::SYS_read,
+    libc::SYS_readv,
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_splice,
+    libc::SYS_sendfile,
+    libc::SYS_copy_file_range,
+    libc::SYS_lseek,
+    libc::SYS_fstat,
+    libc::SYS_statx,
+    libc::SYS_newfstatat,
+    libc::SYS_fcntl,
+    libc::SYS_ppoll,
+    libc::SYS_close,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_brk,
+    libc::SYS_futex,
+    libc::SYS_set_robust_list,
+    libc::SYS_rseq,
+    libc::SYS_sigaltstack,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sched_yield,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_gettid,
+    libc::SYS_getpid,
+    libc::SYS_getrandom,
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_nanosleep,
+    libc::SYS_restart_syscall,
+    // Refused by the other filter.
+    libc::SYS_clone3,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_poll,
+];
+
+/// Installs the filter for all threads of the process.
+///
+/// # Errors
+/// What is missing, as a sentence.
+pub fn restrict() -> Result<(), String> {
+    let failed = |error: seccompiler::Error| format!("seccomp: {error}");
+    let arch: TargetArch = std::env::consts::ARCH
+        .try_into()
+        .map_err(|_| String::from("seccomp: no filter for this processor"))?;
+    // The longer one last: it forbids more filters.
+    for filter in [without_clone3(arch), allow_list(arch)] {
+        let filter = filter.map_err(|error| failed(error.into()))?;
+        apply_filter_all_threads(&filter).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn allow_list(arch: TargetArch) -> Result<BpfProgram, seccompiler::BackendError> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
+    // Threads, but no processes.
+    rules.insert(libc::SYS_clone, vec![only_with(0, libc::CLONE_THREAD as u64, libc::CLONE_THREAD as u64)?]);
+    // Memory, but none that can be run.
+    for call in [libc::SYS_mmap, libc::SYS_mprotect] {
+        rules.insert(call, vec![only_with(2, libc::PROT_EXEC as u64, 0)?]);
+    }
+    // Whether a descriptor is a terminal.
+    rules.insert(libc::SYS_ioctl, vec![only_with(1, u64::from(u32::MAX), libc::TCGETS)?]);
+    let refuse = SeccompAction::Errno(libc::EPERM as u32);
+    SeccompFilter::new(rules, refuse, SeccompAction::Allow, arch)?.try_into()
+}
+
+/// `clone3` keeps its flags where no filter sees them. Where it does not exist, libc takes `clone`.
+///
+/// A filter of its own, because it has another answer.
+fn without_clone3(arch: TargetArch) -> Result<BpfProgram, seccompiler::BackendError> {
+    let rules = [(libc::SYS_clone3, Vec::new())].into_iter().collect();
+    let missing = SeccompAction::Errno(libc::ENOSYS as u32);
+    SeccompFilter::new(rules, SeccompAction::Allow, missing, arch)?.try_into()
+}
+
+/// The argument at `index`, counted from 0, has in the bits of `mask` this `value`.
+fn only_with(index: u8, mask: u64, value: u64) -> Result<SeccompRule, seccompiler::BackendError> {
+    let condition =
+        SeccompCondition::new(index, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(mask), value)?;
+    SeccompRule::new(vec![condition])
+}
