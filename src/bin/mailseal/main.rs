@@ -46,8 +46,6 @@ enum Command {
     /// Say from the mail log how long sealing takes, what failed, and whose mail waits; exit status 1 when a user's mail
     /// has been deferred for more than an hour
     Report(report::Arguments),
-    /// Check the installation: what could let a delivery end in clear or be lost, and what mends it; exit status 1 then
-    Doctor(doctor::Arguments),
     /// Seal a message before Dovecot: standard input, sealed, becomes that of a local delivery agent
     ///
     /// Ends with the status of the agent, and with 75 on any failure of its own: the MTA keeps the mail. One recipient at a
@@ -87,7 +85,6 @@ fn run(arguments: Arguments) -> Result<i32, Error> {
         Command::Reseal(arguments) => reseal::run(&arguments, &config()?, &mut out)?,
         Command::Audit(command) => audit::run(command, &config()?, &mut out)?,
         Command::Report(arguments) => report::run(arguments, &mut out)?,
-        Command::Doctor(command) => doctor::run(command, arguments.config, &mut out)?,
         Command::Deliver(command) => return Ok(deliver::run(command, arguments.config)),
     };
     out.flush().map_err(Error::Write)?;
