@@ -23,6 +23,10 @@
 //!      ├─ envelope    the outer header, the entity's header, the MIME structure
 //!      │   └─ restore what is needed to undo it, inside the ciphertext
 //!      └─ openpgp     the ciphertext: openpgp/{armor,framing,seipd1,literal,compress}
+//! unseal    the way back, without a file: unseal/{armor,packet,seipd1,seipd2,content,original}; unseal/{keys,agent} [edge]
+//! decrypt   one message, or Maildirs;  reseal  to a new key;  sweep  every message of a Maildir   [edge]
+//! audit     what is stored in clear, and what to which keys                      [edge]
+//! report    timings and failures from the mail log, in constant memory           [edge]
 //! bulk      mailboxes that exist: Maildirs, users, jobs, what a person sees      [edge]
 //! maildir   messages that are stored: replaced in place, never lost              [edge]
 //! user, config, log, limits, escape, error, exit, cli; process, deadline, log/sink   [edge]
@@ -33,6 +37,7 @@
 //! - Only exit status 0 means "store this": everything before is discarded by whoever reads. So output may be streamed.
 //! - Plaintext goes out only where nobody asked for a certificate's protection: the user has none, or the message is
 //!   proven to be encrypted. Every doubt is an error.
+//! - What is opened is given out, or takes a place, only when all of it was proven.
 //! - Bytes of a message are copied, never rendered again. mail-parser reads what must be understood of MIME.
 //! - Memory is bounded by [`limits`], whatever the size of the message.
 //! - Modules not marked as edges touch no file, environment or clock; they take `impl Read` and `impl Write`.

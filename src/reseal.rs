@@ -5,6 +5,7 @@
 
 use std::io::Write;
 
+use crate::decrypt::Stored;
 use crate::decrypt::maildir::Summary;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -57,10 +58,8 @@ fn reseal(
     keys: &dyn Keys,
     new: &Seal,
 ) -> Result<Change<Verdict>, Error> {
-    let mut file = original.file();
-    let opening = match Opening::read(&mut file) {
-        Err(Error::Empty) => return Ok(Change::Keep(Verdict::Clear)),
-        other => other?,
+    let Some((opening, rest)) = Stored::open(original.file())? else {
+        return Ok(Change::Keep(Verdict::Clear));
     };
     let session = new.recipients.session(USER)?;
     match inspect(&opening, std::io::empty()) {
@@ -72,7 +71,7 @@ fn reseal(
         }
         _ => {}
     }
-    let mut plain = match unseal(&opening, file, keys, Endings::Stored)? {
+    let mut plain = match unseal(&opening, rest, keys, Endings::Stored)? {
         Unsealed::Original(plain) => plain,
         Unsealed::Foreign(Foreign::Clear) => return Ok(Change::Keep(Verdict::Clear)),
         Unsealed::Foreign(Foreign::Encrypted) => return Ok(Change::Keep(Verdict::Encrypted)),

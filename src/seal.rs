@@ -58,18 +58,23 @@ fn write_entity(
     for piece in [before, display, behind] {
         data.write_all(piece).map_err(Error::Write)?;
     }
-    if opening.is_whole() { Ok(()) } else { copy(rest, data) }
+    if opening.is_whole() { Ok(()) } else { copy(rest, data, Error::Read) }
 }
 
-/// Copies `from` to `to` to its end, and tells the errors of the one from those of the other.
-fn copy(from: &mut impl Read, to: &mut (impl Write + ?Sized)) -> Result<(), Error> {
+/// Copies `from` to `to` to its end, and tells the errors of the one, which `read_error` explains, from those of the
+/// other.
+pub(crate) fn copy(
+    from: &mut impl Read,
+    to: &mut (impl Write + ?Sized),
+    read_error: fn(io::Error) -> Error,
+) -> Result<(), Error> {
     let mut piece = vec![0; PIECE];
     loop {
         match from.read(&mut piece) {
             Ok(0) => return Ok(()),
             Ok(count) => to.write_all(&piece[..count]).map_err(Error::Write)?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Error::Read(error)),
+            Err(error) => return Err(read_error(error)),
         }
     }
 }

@@ -109,7 +109,7 @@ pub fn recognise(opening: &Opening) -> Result<Look, Error> {
 /// What a message shows without a key.
 pub enum Inspected<R> {
     /// An encrypted message.
-    Sealed(Envelope<R>),
+    Sealed(Box<Envelope<R>>),
     /// In clear, or encrypted in a way that mailseal does not use.
     Foreign(Foreign),
 }
@@ -153,7 +153,7 @@ pub fn inspect<R: Read>(opening: &Opening, rest: R) -> Result<Inspected<R>, Erro
         return unknown(ours, "there is no armor in it").map(Inspected::Foreign);
     };
     match Sealed::read(armor).map_err(failed)? {
-        Some(sealed) => Ok(Inspected::Sealed(Envelope { sealed, ours })),
+        Some(sealed) => Ok(Inspected::Sealed(Envelope { sealed, ours }.into())),
         None => unknown(ours, "its packets are not those that mailseal writes").map(Inspected::Foreign),
     }
 }
@@ -176,7 +176,7 @@ pub fn unseal<'a, R: Read + Send + Sync + 'a>(
     endings: Endings,
 ) -> Result<Unsealed<'a>, Error> {
     let (sealed, ours) = match inspect(opening, rest)? {
-        Inspected::Sealed(Envelope { sealed, ours }) => (sealed, ours),
+        Inspected::Sealed(envelope) => (envelope.sealed, envelope.ours),
         Inspected::Foreign(foreign) => return Ok(Unsealed::Foreign(foreign)),
     };
     let Some(key) = keys.session_key(&sealed.session_keys)? else {

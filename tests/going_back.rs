@@ -7,6 +7,7 @@ mod support;
 use std::{
     collections::BTreeMap,
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant, SystemTime},
@@ -158,6 +159,47 @@ fn a_message_gets_the_line_endings_of_its_store() {
     assert_eq!((run.status, &*run.stderr), (Some(0), ""));
     let expected = [("cur/dovecot,", mail.to_vec()), ("cur/crlf,", crlf)];
     assert_same(&maildir.messages(), &expected.map(|(name, bytes)| (name.to_owned(), bytes)).into());
+}
+
+/// Dovecot's zlib plugin packs what it stores; what is opened is stored plain, which Dovecot reads as well.
+#[test]
+fn packed_messages_are_opened_too() {
+    let gzip = |bytes: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let mail = b"Subject: x\n\nhello\n";
+    let stored = [
+        ("cur/sealed:2,S", gzip(&sealed("curve25519", mail))),
+        ("cur/clear:2,S", gzip(mail)),
+        ("cur/foreign:2,S", gzip(&foreign())),
+    ];
+    let maildir = Maildir::new();
+    for (name, bytes) in &stored {
+        maildir.store(name, bytes);
+    }
+    let path = maildir.path();
+    let run = mailseal(&["audit", "--json", "--user", "nobody", path.to_str().unwrap()]);
+    let json: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    let inbox = &json["maildirs"][0]["folders"][0];
+    assert_eq!([&inbox["clear"], &inbox["sealed"], &inbox["encrypted"]], [1, 1, 1], "{json:#}");
+    let new = key("rsa3072");
+    let run = mailseal(&[
+        "reseal",
+        "--secret-key",
+        &secret("curve25519"),
+        "--key",
+        new.to_str().unwrap(),
+        path.to_str().unwrap(),
+    ]);
+    assert_eq!((run.status, &*run.stderr), (Some(0), ""));
+    let run = mailseal(&["decrypt", "--secret-key", &secret("rsa3072"), path.to_str().unwrap()]);
+    assert_eq!((run.status, &*run.stderr), (Some(0), ""));
+    let expected = stored.map(|(name, bytes)| {
+        (name.replace(":2", ""), if name.contains("sealed") { mail.to_vec() } else { bytes })
+    });
+    assert_same(&maildir.messages(), &expected.into());
 }
 
 #[test]

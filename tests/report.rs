@@ -102,7 +102,8 @@ fn a_user_who_waits_for_more_than_an_hour_is_an_alarm() {
     let sealed = |id: &str| line("dave", "sealed", "-", 100, 1.0, id);
     let other = line("erin", "sealed", "-", 100, 1.0, "<e>");
     let hour = 3600;
-    let cases: [(&str, Vec<(u64, String)>, i32); 9] = [
+    type Case = (&'static str, Vec<(u64, String)>, i32);
+    let cases: [Case; 9] = [
         ("twice within the hour", vec![(0, deferred("-")), (hour, deferred("-"))], 0),
         ("twice, more than an hour apart", vec![(0, deferred("-")), (hour + 1, deferred("-"))], 1),
         ("once, and others' mail goes on", vec![(0, deferred("<1>")), (2 * hour, other.clone())], 1),
@@ -335,7 +336,8 @@ fn generated(lines: u64) -> Vec<u8> {
         let random = state >> 33;
         let user = format!("user{}@example.org", random % 5000);
         let size = 1000 << (random % 16);
-        let (outcome, reason) = if random % 50 == 0 { ("unchanged", "no-key") } else { ("sealed", "-") };
+        let (outcome, reason) =
+            if random.is_multiple_of(50) { ("unchanged", "no-key") } else { ("sealed", "-") };
         let line = line(&user, outcome, reason, size, 1.0 + size as f64 / 5e5, &format!("<{n}@example.org>"));
         log.extend_from_slice(at(n * 20 * 86_400 / lines, &line).as_bytes());
     }

@@ -18,15 +18,15 @@ use nix::sys::stat::{FileStat, futimens};
 use nix::sys::time::TimeSpec;
 use rayon::prelude::*;
 
-use super::copy;
+use super::Stored;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::maildir::commit::Uids;
 use crate::maildir::dir::{Dir, Kind};
-use crate::maildir::draft::{Change, Draft, Original};
+use crate::maildir::draft::{Change, Draft, Original, bare_line_feeds};
 use crate::maildir::folder::{Folder, Message, Place};
 use crate::maildir::name::Sizes;
-use crate::opening::Opening;
+use crate::seal::copy;
 use crate::sweep::{Sweep, Tally, Verdict};
 use crate::table::Table;
 use crate::unseal::keys::Keys;
@@ -100,12 +100,9 @@ pub fn into(
 }
 
 /// Writes the original of the message in `file` to `out`; nothing of a foreign one.
-fn decrypt_to(mut file: &File, out: &mut impl Write, keys: &dyn Keys) -> Result<Verdict, Error> {
-    let opening = match Opening::read(&mut file) {
-        Err(Error::Empty) => return Ok(Verdict::Clear),
-        other => other?,
-    };
-    match unseal(&opening, file, keys, Endings::Stored)? {
+fn decrypt_to(file: &File, out: &mut impl Write, keys: &dyn Keys) -> Result<Verdict, Error> {
+    let Some((opening, rest)) = Stored::open(file)? else { return Ok(Verdict::Clear) };
+    match unseal(&opening, rest, keys, Endings::Stored)? {
         Unsealed::Original(mut original) => {
             copy(&mut original, out, failed)?;
             Ok(Verdict::Done { exact: original.exact })
@@ -212,12 +209,15 @@ impl Copy {
         let temporary = Temporary::create(&self.tmp).map_err(|error| self.failed(error))?;
         let mut out = Measured::new(temporary.file.try_clone().map_err(|error| self.failed(error))?);
         let verdict = decrypt_to(&file, &mut out, keys)?;
-        if !matches!(verdict, Verdict::Done { .. }) {
+        let done = matches!(verdict, Verdict::Done { .. });
+        if !done {
             (&file).rewind().map_err(Error::Read)?;
             copy(&mut &file, &mut out, Error::Read)?;
         }
         let sizes = out.finish().map_err(|error| self.failed(error))?;
-        let name = message.name.renewed(message.name.unique(), sizes);
+        // What is copied keeps its name: the sizes in that of a packed message are not the file's.
+        let name =
+            if done { message.name.renewed(message.name.unique(), sizes) } else { message.name.clone() };
         match temporary.place(&stat, self.dir(message.place), name.as_os_str()) {
             Ok(()) => Ok(Some(verdict)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
@@ -300,10 +300,7 @@ impl Measured {
 impl Write for Measured {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         let count = self.out.write(data)?;
-        for at in memchr::memchr_iter(b'\n', &data[..count]) {
-            let before = at.checked_sub(1).map_or(self.last, |at| data[at]);
-            self.bare += u64::from(before != b'\r');
-        }
+        self.bare += bare_line_feeds(&data[..count], self.last);
         self.bytes += count as u64;
         self.last = data[..count].last().copied().unwrap_or(self.last);
         Ok(count)

@@ -4,7 +4,8 @@
 use std::fmt::Write as _;
 
 use super::figures::{Figures, Percentiles, Point};
-use super::text::{bytes, number, span};
+use super::text::{number, span};
+use crate::bulk::tally::size;
 
 /// Size of the trend's charts, in SVG units.
 const WIDTH: f64 = 900.0;
@@ -74,8 +75,8 @@ fn push_head(figures: &Figures, page: &mut String) {
                 bulk.sealed,
                 bulk.unchanged,
                 bulk.failed,
-                bytes(bulk.bytes_in),
-                bytes(bulk.bytes_out)
+                size(bulk.bytes_in),
+                size(bulk.bytes_out)
             ),
         );
     }
@@ -280,7 +281,7 @@ fn push_slowest(figures: &Figures, page: &mut String) {
         vec![
             number(slow.ms),
             number(slow.key_ms),
-            bytes(slow.bytes),
+            size(slow.bytes),
             slow.outcome.to_owned(),
             slow.user.clone(),
             slow.time.clone().unwrap_or_default(),
