@@ -1,7 +1,9 @@
-//! Edge: `mailseal decrypt` of one message: gives back the original.
+//! Edge: `mailseal decrypt` of one message: gives back the original. Maildirs are [`maildir`]'s.
 //!
 //! Nothing of it is given out before all of it is proven: a small one is held in memory meanwhile, a large one is
 //! decrypted twice. What comes through a pipe waits for that in a file without a name, encrypted as it came.
+
+pub mod maildir;
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom, Write};

@@ -41,6 +41,7 @@
 
 pub mod addressee;
 pub mod atomic;
+pub mod audit;
 pub mod bulk;
 pub mod cert;
 pub mod classify;
@@ -74,9 +75,11 @@ pub mod process;
 pub mod protect;
 pub mod recipients;
 pub mod report;
+pub mod reseal;
 pub mod restore;
 pub mod sandbox;
 pub mod seal;
+pub mod sweep;
 pub mod table;
 pub mod unseal;
 pub mod user;
