@@ -35,7 +35,7 @@ fn started(setup: Setup) -> Option<Server> {
         let mut imap = server.imap(user);
         ["Sent", "Drafts", "Archive"].iter().for_each(|folder| {
             // With `auto`, Dovecot has made it already.
-            let _ = imap.run(&format!("CREATE {folder}"));
+            let _ = imap.command(&format!("CREATE {folder}"));
         });
     }
     Some(server)
@@ -67,9 +67,9 @@ fn what_is_copied_or_moved_into_sent_is_sealed(flavour: Flavour) {
     let reader = Home::with(&[&ALICE_KEY]);
     let mut imap = server.imap(ALICE);
     imap.append("Archive", "\\Flagged $Label1", MAIL.as_bytes()).unwrap();
-    imap.run("SELECT Archive").unwrap();
-    imap.run("UID COPY 1:* Sent").unwrap();
-    imap.run("UID MOVE 1:* Sent").unwrap();
+    imap.command("SELECT Archive").unwrap();
+    imap.command("UID COPY 1:* Sent").unwrap();
+    imap.command("UID MOVE 1:* Sent").unwrap();
     let stored = server.imap(ALICE).fetch("Sent");
     assert_eq!(stored.len(), 2);
     for message in stored {
@@ -113,7 +113,7 @@ fn shared_and_public_folders_are_left_alone(flavour: Flavour) {
     };
     server.enrol(BOB, &BOB_KEY.certificate);
     let everything = b"anyone lrwstipekxa\n";
-    server.imap(BOB).run("CREATE Sent").unwrap();
+    server.imap(BOB).command("CREATE Sent").unwrap();
     server.write_home(BOB, "Maildir/.Sent/dovecot-acl", everything);
     server.write_home("public", ".Sent/dovecot-acl", everything);
     for folder in ["Public.Sent", "Shared/bob@example.org/Sent"] {
@@ -121,8 +121,8 @@ fn shared_and_public_folders_are_left_alone(flavour: Flavour) {
         let uid =
             imap.append(folder, "", MAIL.as_bytes()).unwrap_or_else(|error| panic!("{folder}: {error}"));
         imap.append("Archive", "", MAIL.as_bytes()).unwrap();
-        imap.run("SELECT Archive").unwrap();
-        imap.run(&format!("UID MOVE 1:* {folder}")).unwrap();
+        imap.command("SELECT Archive").unwrap();
+        imap.command(&format!("UID MOVE 1:* {folder}")).unwrap();
         let stored = server.imap(ALICE).fetch(folder);
         assert_eq!(stored.iter().map(|message| message.uid).collect::<Vec<_>>(), [uid, uid + 1], "{folder}");
         stored.iter().for_each(|message| assert_unchanged(&message.body, MAIL.as_bytes()));

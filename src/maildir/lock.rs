@@ -14,7 +14,7 @@ use nix::sys::signal::kill;
 use nix::sys::stat::{FileStat, fstat};
 use nix::unistd::Pid;
 
-use super::dir::{Dir, Stamp};
+use super::dir::{Dir, Kind, Stamp};
 
 /// Dovecot's list of the UIDs of a folder.
 pub const UIDLIST: &str = "dovecot-uidlist";
@@ -23,9 +23,6 @@ const LOCK: &str = "dovecot-uidlist.lock";
 
 /// As `MAILDIR_UIDLIST_LOCK_STALE_TIMEOUT`.
 const STALE: Duration = Duration::from_secs(120);
-
-/// The process of a lock that is younger is taken to be alive.
-const YOUNG: Duration = Duration::from_secs(2);
 
 /// How long a lock is waited for: longer than one can be stale without being seen to be.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -72,9 +69,18 @@ impl<'a> Lock<'a> {
         }
     }
 
+    /// Removes the lock of a process that was killed; another's is waited for.
+    ///
+    /// # Errors
+    /// As [`Lock::take`].
+    pub fn clear(control: &'a Dir) -> io::Result<()> {
+        if control.has(LOCK, Kind::File) { Self::take(control).map(drop) } else { Ok(()) }
+    }
+
     fn sign(control: &'a Dir, mut file: File) -> io::Result<Self> {
         let lock = Self { control, inode: Stamp::of(&fstat(&file)?).inode };
-        write!(file, "{}:{}", std::process::id(), host())?;
+        // At once: half a number is another process.
+        file.write_all(format!("{}:{}", std::process::id(), host()).as_bytes())?;
         Ok(lock)
     }
 }
@@ -107,9 +113,6 @@ impl Watch {
             Err(error) => return Err(error),
         };
         note(&mut self.seen, &mut self.last_change, &stat, now);
-        if since(Some(time(stat.st_mtime)), now) <= YOUNG {
-            return Ok(false);
-        }
         let mut text = String::new();
         // What cannot be read names no process.
         let _ = file.take(512).read_to_string(&mut text);
@@ -197,7 +200,7 @@ mod tests {
         aged(&temporary.path().join(LOCK), &format!("{NOBODY}:{}", host()));
         let begin = Instant::now();
         Lock::take(&control).unwrap();
-        assert!(begin.elapsed() < YOUNG);
+        assert!(begin.elapsed() < STALE);
     }
 
     #[test]
@@ -205,13 +208,11 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let control = Dir::open(temporary.path()).unwrap();
         let path = temporary.path().join(LOCK);
-        // Init is alive; of a process on another host nothing is known, and of a young lock nothing is asked.
+        // Init is alive; of a process on another host nothing is known.
         for text in [format!("1:{}", host()), "1:elsewhere.example".into(), "nonsense".into()] {
             aged(&path, &text);
             assert!(!Watch::default().is_stale(&control).unwrap(), "{text}");
         }
-        fs::write(&path, format!("{NOBODY}:{}", host())).unwrap();
-        assert!(!Watch::default().is_stale(&control).unwrap());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Edge: What a killed run left behind, and is put in order before the next one begins.
 //!
-//! A file in `tmp/` is removed. Of an old message and the one that was made from it the new one stays, with the flags of
+//! A file in `tmp/` and a lock are removed. Of an old message and the one that was made from it the new one stays, with the flags of
 //! both; that they belong together is proven by the new one's [tag](super::tag). `\Deleted` is kept only where both
 //! have it: who saw a message twice may have deleted one of them.
 
@@ -39,6 +39,7 @@ pub struct Recovered {
 pub fn recover(hold: &Hold<'_>) -> Result<Recovered, Error> {
     let folder = hold.folder;
     let temporary = sweep(folder, hold.alone).map_err(|error| folder.failed(error))?;
+    Lock::clear(&folder.control).map_err(|error| folder.failed(error))?;
     let twins = find_twins(folder)?;
     let mut recovered = Recovered { temporary, replaced: 0 };
     if !twins.is_empty() {

@@ -21,10 +21,22 @@ pub struct Message {
     pub body: Vec<u8>,
 }
 
-/// One untagged answer: its text, and the literals that came inside it.
-struct Answer {
-    text: String,
-    literals: Vec<Vec<u8>>,
+/// One untagged answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its text, without the literals.
+    pub text: String,
+    /// The literals that came inside it.
+    pub literals: Vec<Vec<u8>>,
+}
+
+impl Answer {
+    /// The number behind a word in the text, as in `UID 5`.
+    pub fn number(&self, word: &str) -> Option<u32> {
+        let mut words = self.text.split([' ', '(', ')']);
+        words.find(|it| *it == word)?;
+        words.next()?.parse().ok()
+    }
 }
 
 impl Imap {
@@ -89,12 +101,8 @@ impl Imap {
         uid.ok_or_else(|| io::Error::other(result))
     }
 
-    /// Any command; fails where the server says no.
-    pub fn run(&mut self, command: &str) -> io::Result<()> {
-        self.command(command).map(drop)
-    }
-
-    fn command(&mut self, command: &str) -> io::Result<Vec<Answer>> {
+    /// Sends a command and gives the untagged answers; an error when it is refused.
+    pub fn command(&mut self, command: &str) -> io::Result<Vec<Answer>> {
         self.stream.get_mut().write_all(format!("a {command}\r\n").as_bytes())?;
         Ok(self.until_tagged(command)?.0)
     }

@@ -1,14 +1,14 @@
-//! `mailseal doctor`
+//! `mailseal doctor`: its command line.
 
 use std::io::Write;
 use std::path::PathBuf;
 
+use clap::Args;
 use mailseal::doctor::{self, Options};
 use mailseal::error::Error;
 use mailseal::exit::Exit;
 
-/// The command line.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Args)]
 pub struct Arguments {
     /// Send a message for this user through the script and the filter (may be repeated)
     #[arg(long = "user", value_name = "NAME", allow_hyphen_values = true)]
@@ -18,7 +18,7 @@ pub struct Arguments {
     dovecot_config: Option<PathBuf>,
 }
 
-/// Runs it, with mailseal's own configuration if one was named.
+/// Runs it.
 pub fn run(arguments: Arguments, config: Option<PathBuf>, out: &mut impl Write) -> Result<Exit, Error> {
     let Arguments { users, dovecot_config } = arguments;
     doctor::run(&Options { config, dovecot_config, users }, out)
