@@ -19,16 +19,17 @@ dovecot::on_each_dovecot! {
     sealed_mail_and_mail_without_a_certificate_keep_their_uid,
     drafts_and_other_folders_are_left_alone,
     shared_and_public_folders_are_left_alone,
+    a_spam_filter_learns_from_clear_mail_only,
     what_cannot_be_sealed_stays_in_clear_and_is_not_lost,
     settings_of_a_users_own_count_for_sent_mail_of_dovecot_2_3_only,
 }
 
 fn server(flavour: Flavour) -> Option<Server> {
-    started(Setup::with(flavour, "mailseal.sieve")?)
+    started(Setup::with(flavour, "mailseal.sieve")?.imapsieve())
 }
 
 fn started(setup: Setup) -> Option<Server> {
-    let server = setup.imapsieve().start();
+    let server = setup.start();
     server.enrol(ALICE, &ALICE_KEY.certificate);
     for user in [ALICE, CAROL] {
         let mut imap = server.imap(user);
@@ -106,7 +107,8 @@ fn drafts_and_other_folders_are_left_alone(flavour: Flavour) {
 fn shared_and_public_folders_are_left_alone(flavour: Flavour) {
     let Some(setup) = Setup::with(flavour, "mailseal.sieve") else { return };
     let namespaces = flavour.shared_namespaces(setup.site());
-    let Some(server) = started(setup.settings_first(flavour.acl_plugin()).settings(&namespaces)) else {
+    let Some(server) = started(setup.settings_first(flavour.acl_plugin()).settings(&namespaces).imapsieve())
+    else {
         return;
     };
     server.enrol(BOB, &BOB_KEY.certificate);
@@ -125,6 +127,25 @@ fn shared_and_public_folders_are_left_alone(flavour: Flavour) {
         assert_eq!(stored.iter().map(|message| message.uid).collect::<Vec<_>>(), [uid, uid + 1], "{folder}");
         stored.iter().for_each(|message| assert_unchanged(&message.body, MAIL.as_bytes()));
     }
+}
+
+fn a_spam_filter_learns_from_clear_mail_only(flavour: Flavour) {
+    let Some(setup) = Setup::with(flavour, "mailseal.sieve") else { return };
+    let learned = setup.site().path("tmp/learned");
+    let note = format!("{{ echo \"$1\"; grep Subject; }} >>{}", learned.display());
+    let Some(server) = started(setup.imapsieve().learning(&note)) else { return };
+    let mut imap = server.imap(ALICE);
+    let _ = imap.run("CREATE Junk");
+    server.store(ALICE, MAIL.replace("sent", "sealed").as_bytes());
+    imap.append("INBOX", "", MAIL.replace("sent", "clear").as_bytes()).unwrap();
+    imap.run("SELECT INBOX").unwrap();
+    imap.run("UID MOVE 1:* Junk").unwrap();
+    let learned = || std::fs::read_to_string(&learned).unwrap_or_default().replace('\r', "");
+    assert_eq!(learned(), "spam\nSubject: clear\n");
+    imap.run("SELECT Junk").unwrap();
+    imap.run("UID MOVE 1:* INBOX").unwrap();
+    assert_eq!(learned(), "spam\nSubject: clear\nham\nSubject: clear\n");
+    assert_eq!(server.inbox(ALICE).len(), 2);
 }
 
 /// Dovecot saves first and asks afterwards: it fails open, which README says.

@@ -117,6 +117,14 @@ impl Flavour {
         }
     }
 
+    /// The shipped snippet for a spam filter that learns.
+    pub fn learn_snippet(self) -> &'static str {
+        match self {
+            Self::V2_3 => "dovecot-learn-2.3.conf",
+            Self::V2_4 => "dovecot-learn-2.4.conf",
+        }
+    }
+
     /// The plugin that reads access lists. It has to stand before our snippet.
     pub fn acl_plugin(self) -> &'static str {
         match self {

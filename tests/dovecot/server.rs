@@ -67,6 +67,16 @@ impl Setup {
         self
     }
 
+    /// With the shipped settings for a spam filter, whose `learn` is this shell script.
+    pub fn learning(mut self, program: &str) -> Self {
+        let site = &self.site;
+        site.write("sieve/mailseal-learn.sieve", site.shipped("mailseal-learn.sieve").as_bytes(), 0o644);
+        std::fs::create_dir(site.path("learn")).unwrap();
+        site.write("learn/learn", format!("#!/bin/sh\n{program}\n").as_bytes(), 0o755);
+        self.extra += &self.site.shipped(self.site.flavour.learn_snippet());
+        self
+    }
+
     /// Further settings, after all others.
     pub fn settings(mut self, settings: &str) -> Self {
         self.extra += settings;

@@ -220,7 +220,11 @@ impl Site {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("sieve").join(name);
         let mut text = fs::read_to_string(file).unwrap();
         let dir = self.dir().display();
-        let places: &[(&str, &str)] = if name.ends_with(".sieve") {
+        let places: &[(&str, &str)] = if name == "mailseal-learn.sieve" {
+            &[]
+        } else if name.contains("learn") {
+            &[("/etc/dovecot/sieve/", "sieve/"), ("/usr/local/lib/dovecot-learn", "learn")]
+        } else if name.ends_with(".sieve") {
             &[("/etc/mailseal.toml", "mailseal.toml")]
         } else if name.contains("imap") {
             &[("/etc/dovecot/sieve/", "sieve/")]
