@@ -164,9 +164,10 @@ fn decrypts_to(message: &[u8], cert: &str, sealed: &[u8]) -> Result<(), String> 
 
 /// The armor in a sealed message.
 pub fn armor(sealed: &[u8]) -> &[u8] {
-    let begin = sealed.windows(10).position(|window| window == b"-----BEGIN").unwrap();
-    let end = sealed.windows(8).rposition(|window| window == b"-----END").unwrap();
-    &sealed[begin..sealed.len().min(end + b"-----END PGP MESSAGE-----\n".len())]
+    let last = |text: &[u8]| sealed.windows(text.len()).rposition(|window| window == text).unwrap();
+    let end = last(b"\n-----END PGP MESSAGE-----");
+    let line = sealed[end + 1..].iter().position(|&byte| byte == b'\n').unwrap();
+    &sealed[last(b"\n-----BEGIN PGP MESSAGE-----") + 1..end + line + 2]
 }
 
 /// What was appended to a Content-Type, folds taken out: parameters of header protection and nothing else.
