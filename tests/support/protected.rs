@@ -1,10 +1,11 @@
 //! What the sealed form of a message with a protected header must be, by the contract and RFC 9788.
 
 use super::{
+    decrypt::decrypt,
     filter::Run,
     header::{Item, Kind, content, lines, split},
     openers::{self, GnuPg, Opened},
-    oracle::{check_outside_of, compare, decrypt, has_crlf, line_ending, mended},
+    oracle::{check_outside_of, compare, has_crlf, line_ending, mended},
     restore::restore,
     variants::to_crlf,
 };
