@@ -244,7 +244,7 @@ mod sealing {
             let session = recipients.session("user").unwrap();
             let mut rest = mail.bytes();
             let opening = Opening::read(&mut rest).unwrap();
-            seal(&opening, &mut rest, io::sink(), &session, compression).unwrap();
+            seal(&opening, &mut rest, io::sink(), &session, compression, None).unwrap();
         });
     }
 }

@@ -52,7 +52,8 @@ if anyof (string :value "gt" :comparator "i;ascii-numeric" "${length}" "255",
   }
 }
 
-if not string "${sealed}" "yes" {
+# A program that ended well without a word has lost the message.
+if anyof (not string "${sealed}" "yes", size :under 1) {
   fileinto :create "Quarantine";
   stop;
 }

@@ -42,6 +42,7 @@ use crate::exit::Exit;
 use crate::log::sink::Sink;
 use crate::maildir::layout::Maildir;
 use crate::openpgp::compress::Compression;
+use crate::protect::Policy;
 use crate::user::User;
 use crate::{cli, enrol, escape, keystore};
 
@@ -60,6 +61,8 @@ pub struct Options {
     pub config: Option<PathBuf>,
     /// Dovecot's configuration file, if another than its default.
     pub dovecot_config: Option<PathBuf>,
+    /// Which header fields are hidden inside, if not as configured.
+    pub protect_headers: Option<Policy>,
     /// How messages are compressed, if not as configured.
     pub compression: Option<Compression>,
     /// How it was written on the command line.
@@ -198,6 +201,7 @@ fn settings(options: &Options) -> Result<Settings, Error> {
     Ok(Settings {
         config: options.config.as_deref().map(|path| absolute(path).into()),
         certs: certs?,
+        protect_headers: options.protect_headers,
         compression: options.compression_text.clone(),
         unconfirmed: options.unconfirmed,
         keep_uids: options.keep_uids,
@@ -452,6 +456,13 @@ impl Front<'_> {
                 out,
                 "\n{} sealed messages have header lines that are no fields; those stay readable.",
                 total.header_text
+            )?;
+        }
+        if total.header_fields > 0 {
+            writeln!(
+                out,
+                "\n{} sealed messages are signed, or of a type that is not understood; their header fields stay readable.",
+                total.header_fields
             )?;
         }
         if self.elsewhere > 0 {

@@ -96,17 +96,23 @@ fn is_pgp_message(text: &[u8], whole: bool) -> bool {
 }
 
 fn is_smime(root: &Part<'_>, content_type: &ContentType) -> bool {
+    claims_smime(root.head, content_type)
+        && root.decoded().is_some_and(|data| cms::is_enveloped(&data, root.whole))
+}
+
+/// Whether a part with this `head` and `content_type` says that it is S/MIME's `application/pkcs7-mime`: encrypted,
+/// signed or something else.
+pub(crate) fn claims_smime(head: Head<'_>, content_type: &ContentType) -> bool {
     let by_name = || {
-        let disposition = root.head.only("Content-Disposition").and_then(ContentType::parse);
+        let disposition = head.only("Content-Disposition").and_then(ContentType::parse);
         [content_type.attribute("name"), disposition.as_ref().and_then(|it| it.attribute("filename"))]
             .into_iter()
             .flatten()
             .any(|name| name.to_ascii_lowercase().ends_with(".p7m"))
     };
-    let claimed = content_type.is("application/pkcs7-mime")
+    content_type.is("application/pkcs7-mime")
         || content_type.is("application/x-pkcs7-mime")
-        || content_type.is("application/octet-stream") && by_name();
-    claimed && root.decoded().is_some_and(|data| cms::is_enveloped(&data, root.whole))
+        || content_type.is("application/octet-stream") && by_name()
 }
 
 /// Whether a preamble is short enough to hide nothing: Thunderbird writes a line for readers without OpenPGP.

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::keystore::source::{Source, Template};
 use crate::log::Target;
 use crate::openpgp::compress::Compression;
+use crate::protect::Policy;
 use crate::recipients::WhenExpired;
 
 /// Where the configuration is when no other file is named.
@@ -61,22 +62,13 @@ pub enum WhenMissing {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Message {
     /// RFC 9788's header confidentiality policy.
-    pub protect_headers: ProtectHeaders,
+    pub protect_headers: Policy,
     /// How messages are compressed.
     #[serde(deserialize_with = "parse_str")]
     pub compression: Compression,
     /// Seconds that a delivery may take.
     #[serde(deserialize_with = "seconds")]
     pub deadline: Duration,
-}
-
-/// Which header fields are hidden inside.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum ProtectHeaders {
-    /// None.
-    #[default]
-    None,
 }
 
 /// `[log]`
@@ -106,7 +98,7 @@ impl Default for Keys {
 impl Default for Message {
     fn default() -> Self {
         Self {
-            protect_headers: ProtectHeaders::default(),
+            protect_headers: Policy::default(),
             compression: Compression::default(),
             deadline: Duration::from_secs(50),
         }
@@ -180,7 +172,7 @@ mod tests {
             require = ["*@example.org"]
             expired = "defer"
             [message]
-            protect-headers = "none"
+            protect-headers = "shy"
             compression = "zlib:9"
             deadline = 20
             [log]
@@ -192,6 +184,7 @@ mod tests {
         assert_eq!(config.keys.sources.len(), 2);
         assert_eq!(config.keys.missing, WhenMissing::Defer);
         assert_eq!(config.keys.expired, WhenExpired::Defer);
+        assert_eq!(config.message.protect_headers, Policy::Shy);
         assert_eq!(config.message.compression, Compression::Zlib(9));
         assert_eq!(config.message.deadline, Duration::from_secs(20));
         assert_eq!(config.log.to, Target::File("/var/log/mailseal.log".into()));
@@ -210,6 +203,7 @@ mod tests {
             ("[keys]\nsources = [\"file:/x/%{usr}\"]", "line 2: "),
             ("[message]\ncompression = \"zip\"", "line 2: "),
             ("[message]\ndeadline = 0", "line 2: "),
+            ("[message]\nprotect-headers = \"some\"", "line 2: "),
             ("[log]\nto = \"mail\"", "line 2: "),
             ("[keys]\nsources = [\"gnupg:/x\"]", "`address`"),
             ("[keys", "line 1: "),

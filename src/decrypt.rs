@@ -1,22 +1,23 @@
-//! Edge: `mailseal decrypt` of one message: gives back the original.
+//! Edge: `mailseal decrypt` of one message: gives back the original. Maildirs are [`maildir`]'s.
 //!
 //! Nothing of it is given out before all of it is proven: a small one is held in memory meanwhile, a large one is
 //! decrypted twice. What comes through a pipe waits for that in a file without a name, encrypted as it came.
 
+pub mod maildir;
+
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom, Write};
 
+use crate::bulk::message::packing;
 use crate::error::Error;
 use crate::opening::Opening;
+use crate::seal::copy;
 use crate::unseal::keys::Keys;
 use crate::unseal::original::Endings;
 use crate::unseal::{Look, Unsealed, failed, recognise, unseal};
 
 /// Longest original that is held in memory, in bytes.
 const HELD: usize = 4 * 1024 * 1024;
-
-/// Bytes that are copied at once.
-const PIECE: usize = 64 * 1024;
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,23 +78,56 @@ fn pass(opening: &Opening, rest: &mut File, out: &mut impl Write) -> Result<Outc
     Ok(Outcome::Foreign)
 }
 
-/// A sealed message that comes through a pipe, as a file without a name.
-fn spool(opening: &Opening, rest: &mut File) -> Result<File, Error> {
+/// A sealed message that comes through a pipe or is packed, as a file without a name.
+fn spool(opening: &Opening, rest: &mut impl Read) -> Result<File, Error> {
     let mut file = tempfile::tempfile().map_err(Error::Write)?;
     file.write_all(opening.bytes()).map_err(Error::Write)?;
     copy(rest, &mut file, Error::Read)?;
     Ok(file)
 }
 
-/// Copies `from` to `to`; `read_error` says what its errors mean.
-fn copy(from: &mut impl Read, to: &mut impl Write, read_error: fn(io::Error) -> Error) -> Result<(), Error> {
-    let mut piece = vec![0; PIECE];
-    loop {
-        match from.read(&mut piece) {
-            Ok(0) => return Ok(()),
-            Ok(count) => to.write_all(&piece[..count]).map_err(Error::Write)?,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(read_error(error)),
+/// The message in a file of a Maildir, behind what was read of it.
+#[derive(Debug)]
+pub enum Stored<'a> {
+    /// The file itself.
+    Plain(&'a File),
+    /// What was packed in it, still sealed, in a file without a name.
+    Unpacked(File),
+}
+
+impl<'a> Stored<'a> {
+    /// Opens a stored message, unpacked where Dovecot has packed it; `None` where there is nothing. Of a packed one that
+    /// is not sealed only the beginning is there.
+    ///
+    /// # Errors
+    /// [`Error::Read`], also for what only Dovecot can unpack; those of [`recognise`].
+    pub fn open(mut file: &'a File) -> Result<Option<(Opening, Self)>, Error> {
+        let packing = packing(file)?;
+        file.seek(SeekFrom::Start(0)).map_err(Error::Read)?;
+        let Some(packing) = packing else {
+            return match Opening::read(&mut file) {
+                Err(Error::Empty) => Ok(None),
+                opening => Ok(Some((opening?, Self::Plain(file)))),
+            };
+        };
+        let unpacked = packing.unpack(file).map_err(Error::Read)?;
+        let mut rest = unpacked
+            .ok_or_else(|| Error::Read(io::Error::other(format!("it is packed ({})", packing.name()))))?;
+        let opening = Opening::read(&mut rest)?;
+        if let Look::Foreign(_) = recognise(&opening)? {
+            return Ok(Some((opening, Self::Plain(file))));
+        }
+        let mut file = spool(&opening, &mut rest)?;
+        file.seek(SeekFrom::Start(opening.bytes().len() as u64)).map_err(Error::Read)?;
+        Ok(Some((opening, Self::Unpacked(file))))
+    }
+}
+
+impl Read for Stored<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(file) => file.read(buffer),
+            Self::Unpacked(file) => file.read(buffer),
         }
     }
 }

@@ -102,7 +102,7 @@ pub fn test_seal(
     let session = Recipients::choose(user, certs, recovery, WhenExpired::Encrypt, now)?.session(user)?;
     let mut message = &b"Subject: test\r\n\r\ntest\r\n"[..];
     let opening = Opening::read(&mut message)?;
-    seal(&opening, &mut message, std::io::sink(), &session, Compression::Auto)?;
+    seal(&opening, &mut message, std::io::sink(), &session, Compression::Auto, None)?;
     Ok(session.warnings.iter().map(|warning| warning.name()).collect())
 }
 

@@ -3,8 +3,9 @@
 
 use std::io::{self, Write};
 
-use crate::head::{Head, Kind};
-use crate::lines::{LineEnding, first_ending};
+use crate::head::{Head, Item, Kind};
+use crate::lines::LineEnding;
+use crate::protect::Protection;
 use crate::restore::Record;
 
 /// Random octets in a boundary: 128 bits.
@@ -21,17 +22,22 @@ pub struct Envelope<'a> {
     ending: &'static str,
     place: usize,
     boundary: String,
+    protection: Option<Protection<'a>>,
 }
 
 impl<'a> Envelope<'a> {
-    /// Wraps the message with this `head`. The boundary is made of `random`; no line of an ASCII armor can hold it,
-    /// because `=_` does not occur there.
+    /// Wraps the message with this `head`, its header protected as `protection` says. The boundary is made of `random`;
+    /// no line of an ASCII armor can hold it, because `=_` does not occur there.
     #[must_use]
-    pub fn new(head: Head<'a>, line_ending: LineEnding, random: [u8; BOUNDARY_OCTETS]) -> Self {
+    pub fn new(
+        head: Head<'a>,
+        line_ending: LineEnding,
+        protection: Option<Protection<'a>>,
+        random: [u8; BOUNDARY_OCTETS],
+    ) -> Self {
         let digits: String = random.iter().map(|octet| format!("{octet:02x}")).collect();
-        let ending = first_ending(head.fields());
-        let ending = if head.fields().is_empty() { first_ending(head.separator()) } else { ending };
-        Self { head, line_ending, ending, place: place(head), boundary: format!("{BOUNDARY_PREFIX}{digits}") }
+        let boundary = format!("{BOUNDARY_PREFIX}{digits}");
+        Self { head, line_ending, ending: head.ending(), place: place(head), boundary, protection }
     }
 
     /// The line ending of everything that is written into the message.
@@ -46,9 +52,18 @@ impl<'a> Envelope<'a> {
         self.line_ending == LineEnding::Lf
     }
 
+    /// What header protection puts into the body, and before which of its bytes.
+    #[must_use]
+    pub fn display(&self) -> Option<(usize, &[u8])> {
+        self.protection.as_ref()?.display()
+    }
+
     /// What `decrypt` needs to undo all this.
     #[must_use]
     pub fn record(&self) -> Record {
+        if let Some(protection) = &self.protection {
+            return protection.record();
+        }
         Record::of(self.head, self.place, self.line_ending, self.ending, self.adds_type())
     }
 
@@ -60,7 +75,7 @@ impl<'a> Envelope<'a> {
         let Self { boundary, ending, .. } = self;
         let mut items = self.head.items();
         for item in items.by_ref().take(self.place) {
-            self.write_line(item.raw, out)?;
+            self.write_outside(&item, out)?;
         }
         write!(
             out,
@@ -69,7 +84,7 @@ impl<'a> Envelope<'a> {
              \tboundary=\"{boundary}\"{ending}"
         )?;
         for item in items.filter(|item| !item.kind.is_mime()) {
-            self.write_line(item.raw, out)?;
+            self.write_outside(&item, out)?;
         }
         write!(
             out,
@@ -102,11 +117,14 @@ impl<'a> Envelope<'a> {
     /// # Errors
     /// Those of `out`.
     pub fn write_entity_header(&self, out: &mut impl Write) -> io::Result<()> {
+        if let Some(protection) = &self.protection {
+            return protection.write_inside(out);
+        }
         if self.adds_type() {
             write!(out, "Content-Type: text/plain{}", self.ending)?;
         }
         for item in self.head.items().filter(|item| item.kind == Kind::Content) {
-            self.write_line(item.raw, out)?;
+            item.write(self.ending, out)?;
         }
         match self.head.separator() {
             [] => out.write_all(self.ending.as_bytes()),
@@ -119,10 +137,11 @@ impl<'a> Envelope<'a> {
         self.head.count("Content-Type") == 0
     }
 
-    /// Writes a line, and ends it where a message that breaks off in its header left it open.
-    fn write_line(&self, raw: &[u8], out: &mut impl Write) -> io::Result<()> {
-        out.write_all(raw)?;
-        if raw.ends_with(b"\n") { Ok(()) } else { out.write_all(self.ending.as_bytes()) }
+    fn write_outside(&self, item: &Item<'_>, out: &mut impl Write) -> io::Result<()> {
+        match &self.protection {
+            Some(protection) => protection.write_outside(item, out),
+            None => item.write(self.ending, out),
+        }
     }
 }
 
@@ -138,7 +157,7 @@ mod tests {
 
     fn wrapped(fields: &[u8], separator: &[u8]) -> (String, String) {
         let all = [fields, separator].concat();
-        let envelope = Envelope::new(Head::new(fields, separator), LineEnding::of(&all), [0xab; 16]);
+        let envelope = Envelope::new(Head::new(fields, separator), LineEnding::of(&all), None, [0xab; 16]);
         let (mut before, mut entity) = (Vec::new(), Vec::new());
         envelope.write_before(&mut before).unwrap();
         envelope.write_entity_header(&mut entity).unwrap();

@@ -25,6 +25,7 @@ use crate::log::{LogLine, Outcome, Target};
 use crate::opening::Opening;
 use crate::openpgp::compress::Compression;
 use crate::process;
+use crate::protect::{self, Policy};
 use crate::recipients::{Session, Warning};
 use crate::sandbox::Sandbox;
 use crate::seal::seal;
@@ -33,7 +34,7 @@ use crate::seal::seal;
 const PIECE: usize = 64 * 1024;
 
 /// How long a failed delivery waits for the rest of the message; with the deadline, well below Dovecot's timeout.
-const DRAIN: Duration = Duration::from_secs(2);
+pub const DRAIN: Duration = Duration::from_secs(2);
 
 /// What the command line says about a delivery.
 #[derive(Clone, Debug)]
@@ -48,6 +49,8 @@ pub struct Options {
     pub config: Option<PathBuf>,
     /// What an unchanged message gives.
     pub unchanged: Unchanged,
+    /// Which header fields are hidden inside, if not as configured.
+    pub protect_headers: Option<Policy>,
     /// How the message is compressed, if not as configured.
     pub compression: Option<Compression>,
     /// Pass everything through.
@@ -155,17 +158,20 @@ impl Delivery<'_> {
 
     fn seal(&mut self, opening: &Opening, session: &Session, output: File) -> Result<Outcome, Error> {
         let compression = self.options.compression.unwrap_or(self.config.message.compression);
+        let policy = self.options.protect_headers.unwrap_or(self.config.message.protect_headers);
+        let plan = protect::plan(policy, opening);
         {
             let mut line = self.report.line();
             line.warnings.clone_from(&session.warnings);
             if opening.head().items().any(|item| item.kind == Kind::Malformed) {
                 line.warnings.push(Warning::HeaderText);
             }
+            line.warnings.extend(plan.warning);
             line.key_ids.clone_from(&session.key_ids);
             line.format = Some(session.format);
         }
         let mut output = BufWriter::with_capacity(PIECE, Counted::new(output));
-        seal(opening, &mut self.input, &mut output, session, compression)?;
+        seal(opening, &mut self.input, &mut output, session, compression, plan.protection)?;
         let output = output.into_inner().map_err(|error| Error::Write(error.into_error()))?;
         self.report.line().bytes_out = output.total();
         close(output.into_inner())?;

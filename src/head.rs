@@ -3,7 +3,11 @@
 //! It knows lines, field names and nothing of what fields mean; no byte is ever changed here. A line ends with
 //! LF or CRLF; a CR alone is a byte like any other.
 
+use std::io::{self, Write};
+
 use memchr::memchr;
+
+use crate::lines::first_ending;
 
 /// The header block: the lines before the first empty one, and that empty line.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +83,12 @@ impl<'a> Head<'a> {
         self.separator
     }
 
+    /// The line ending of what is written into this header: that of its first line.
+    #[must_use]
+    pub fn ending(&self) -> &'static str {
+        first_ending(if self.fields.is_empty() { self.separator } else { self.fields })
+    }
+
     /// The items in order. They are found while iterating, so that a header of a million fields costs no memory.
     #[must_use]
     pub fn items(&self) -> Items<'a> {
@@ -101,6 +111,27 @@ impl<'a> Head<'a> {
 }
 
 impl<'a> Item<'a> {
+    /// The name of a field as it is spelled, without the blanks before its colon; nothing where this is no field.
+    #[must_use]
+    pub fn name(&self) -> &'a [u8] {
+        split_field(self.raw).map_or(&[], |(name, _)| name.trim_ascii_end())
+    }
+
+    /// Writes the item, and ends its line with `ending` where a message that breaks off in its header left it open.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write(&self, ending: &str, out: &mut impl Write) -> io::Result<()> {
+        out.write_all(self.raw)?;
+        if self.raw.ends_with(b"\n") { Ok(()) } else { out.write_all(ending.as_bytes()) }
+    }
+
+    /// What stands behind the colon of a field, its line ending included; nothing where this is no field.
+    #[must_use]
+    pub fn value(&self) -> &'a [u8] {
+        split_field(self.raw).map_or(&[], |(_, value)| value)
+    }
+
     /// What stands behind the colon, its line ending included, when this is a field called `name`.
     #[must_use]
     pub fn value_of(&self, name: &str) -> Option<&'a [u8]> {

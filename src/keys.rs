@@ -22,6 +22,7 @@ use crate::keystore::enrolled::{Enrolled, KeyFile};
 use crate::keystore::source::Owner;
 use crate::keystore::{self, Found, Request};
 use crate::opening::Opening;
+use crate::protect;
 use crate::recipients::Recipients;
 use crate::seal::seal;
 use crate::table::Table;
@@ -266,7 +267,9 @@ impl<'a> Keys<'a> {
         let mut rest = &*message;
         let opening = Opening::read(&mut rest)?;
         self.enrolled()?.file(&user, self.home.as_deref())?.remember_test(&hash(&code)?, &certs)?;
-        seal(&opening, &mut rest, &mut out, &session, self.config.message.compression)?;
+        let message = &self.config.message;
+        let protection = protect::plan(message.protect_headers, &opening).protection;
+        seal(&opening, &mut rest, &mut out, &session, message.compression, protection)?;
         out.flush().map_err(Error::Write)?;
         Ok(Exit::Ok)
     }

@@ -7,6 +7,7 @@
 //! # Bird's eye
 //!
 //! ```text
+//! doctor    what of an installation could let a delivery end in clear           [edge]
 //! deliver   filter, then a local delivery agent                                 [edge]
 //! filter    one delivery: options, deadline, log line                           [edge]
 //!  ├─ addressee   to whom a user's mail is sealed, or that it is not
@@ -17,10 +18,15 @@
 //!  │   ├─ head    header block, fields, line ends
 //!  │   └─ lines   LF, CRLF or both
 //!  ├─ classify    encrypted already? classify/{mime,armor,packets,cms}
+//!  ├─ protect     which header fields the outside shows: protect/{policy,root,display,undo}
 //!  └─ seal        opening + rest -> sealed message
 //!      ├─ envelope    the outer header, the entity's header, the MIME structure
 //!      │   └─ restore what is needed to undo it, inside the ciphertext
 //!      └─ openpgp     the ciphertext: openpgp/{armor,framing,seipd1,literal,compress}
+//! unseal    the way back, without a file: unseal/{armor,packet,seipd1,seipd2,content,original}; unseal/{keys,agent} [edge]
+//! decrypt   one message, or Maildirs;  reseal  to a new key;  sweep  every message of a Maildir   [edge]
+//! audit     what is stored in clear, and what to which keys                      [edge]
+//! report    timings and failures from the mail log, in constant memory           [edge]
 //! bulk      mailboxes that exist: Maildirs, users, jobs, what a person sees      [edge]
 //! maildir   messages that are stored: replaced in place, never lost              [edge]
 //! user, config, log, limits, escape, error, exit, cli; process, deadline, log/sink   [edge]
@@ -31,6 +37,7 @@
 //! - Only exit status 0 means "store this": everything before is discarded by whoever reads. So output may be streamed.
 //! - Plaintext goes out only where nobody asked for a certificate's protection: the user has none, or the message is
 //!   proven to be encrypted. Every doubt is an error.
+//! - What is opened is given out, or takes a place, only when all of it was proven.
 //! - Bytes of a message are copied, never rendered again. mail-parser reads what must be understood of MIME.
 //! - Memory is bounded by [`limits`], whatever the size of the message.
 //! - Modules not marked as edges touch no file, environment or clock; they take `impl Read` and `impl Write`.
@@ -39,6 +46,7 @@
 
 pub mod addressee;
 pub mod atomic;
+pub mod audit;
 pub mod bulk;
 pub mod cert;
 pub mod classify;
@@ -49,6 +57,7 @@ pub mod date;
 pub mod deadline;
 pub mod decrypt;
 pub mod deliver;
+pub mod doctor;
 pub mod enrol;
 pub mod envelope;
 pub mod error;
@@ -68,11 +77,14 @@ pub mod maildir;
 pub mod opening;
 pub mod openpgp;
 pub mod process;
+pub mod protect;
 pub mod recipients;
 pub mod report;
+pub mod reseal;
 pub mod restore;
 pub mod sandbox;
 pub mod seal;
+pub mod sweep;
 pub mod table;
 pub mod unseal;
 pub mod user;

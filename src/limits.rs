@@ -51,6 +51,13 @@ pub const USER_NAME: usize = 200;
 /// Longest file name in an OpenPGP literal data packet (RFC 9580, section 5.9: one octet of length).
 pub const LITERAL_NAME: usize = 255;
 
+/// Longest field that header protection reads for its meaning (a Subject to display, addresses to shorten), in bytes. The
+/// Subject of a longer one is hidden, but not displayed in the body; its addresses stay as they are.
+pub const PROTECTED_FIELD: usize = 64 * 1024;
+
+/// Longest text of a legacy display element, in bytes; beyond, there is none.
+pub const LEGACY_DISPLAY: usize = 2048;
+
 /// Longest value in a log line, in bytes.
 pub const LOG_VALUE: usize = 256;
 

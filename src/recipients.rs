@@ -63,6 +63,10 @@ pub enum Warning {
     SomeKeysUnusable,
     /// The header has lines that are no fields; they stay readable outside, whatever they hold.
     HeaderText,
+    /// Its header fields stay readable outside, because the root is signed: the signature would have to cover them.
+    HpSkippedSigned,
+    /// Its header fields stay readable outside, because they could not be hidden and given back exactly.
+    HpSkipped,
 }
 
 impl Warning {
@@ -74,6 +78,8 @@ impl Warning {
             Self::Expiring => "expiring",
             Self::SomeKeysUnusable => "some-keys-unusable",
             Self::HeaderText => "header-text",
+            Self::HpSkippedSigned => "hp-skipped-signed",
+            Self::HpSkipped => "hp-skipped",
         }
     }
 }

@@ -14,11 +14,17 @@
 //! | `ct` | 1: the entity's Content-Type was added |
 //! | `end` | the message ended with its header: `none` no empty line, `cut` not even the last line ended |
 //! | `lost` | 1: the record did not fit; the places and MIME-Version fields are left out |
+//! | `hp` | the header was protected and went inside whole: places and lengths of what was added to it and to the body, as `0+63,2048+1930`. There is no `at`, `mv`, `ct` and `end` then |
+//! | `out` | places of the lines that only the outside has |
 //!
 //! Fields with their usual value (`mv` all usual, `ct` 0, no `end`) are left out. The program that reads it
 //! believes it only after the message was verified.
 
+mod insertions;
+
 use std::fmt::Write as _;
+
+pub use self::insertions::Insertions;
 
 use crate::head::{Head, Kind};
 use crate::limits;
@@ -51,6 +57,9 @@ pub struct Record {
     pub added_type: bool,
     /// How the header ended.
     pub end: HeadEnd,
+    /// What header protection added, where the header was protected: the rest of the record then means nothing but the
+    /// line ending.
+    pub insertions: Option<Insertions>,
 }
 
 /// One step through the items of the original header.
@@ -101,7 +110,13 @@ impl Record {
             ([], Some(b'\n') | None) => HeadEnd::None,
             ([], _) => HeadEnd::Cut,
         };
-        Self { line_ending, places: fits.then_some(places), added_type, end }
+        Self { line_ending, places: fits.then_some(places), added_type, end, insertions: None }
+    }
+
+    /// Describes a message whose header was protected; `None` as `insertions` where it cannot be given back exactly.
+    #[must_use]
+    pub fn protected(line_ending: LineEnding, insertions: Option<Insertions>) -> Self {
+        Self { line_ending, places: None, added_type: false, end: HeadEnd::EmptyLine, insertions }
     }
 
     /// The record as the file name of a literal data packet, at most [`limits::LITERAL_NAME`] bytes. Where it does
@@ -122,8 +137,12 @@ impl Record {
             HeadEnd::None => rest.push_str(";end=none"),
             HeadEnd::Cut => rest.push_str(";end=cut"),
         }
-        if let Some(places) = &self.places {
-            let record = format!("{MARK};eol={ending}{}{rest}", encode_places(places));
+        let details = match (&self.insertions, &self.places) {
+            (Some(insertions), _) => Some(insertions.encode()),
+            (None, places) => places.as_ref().map(|places| encode_places(places) + &rest),
+        };
+        if let Some(details) = details {
+            let record = format!("{MARK};eol={ending}{details}");
             if record.len() <= limits::LITERAL_NAME {
                 return record;
             }
@@ -139,6 +158,7 @@ impl Record {
             return None;
         }
         let (mut line_ending, mut at, mut versions) = (None, None, None);
+        let (mut added, mut outside) = (None, None);
         let (mut added_type, mut end) = (false, HeadEnd::EmptyLine);
         for field in fields {
             match field.split_once('=')? {
@@ -147,6 +167,8 @@ impl Record {
                 ("eol", "mixed") => line_ending = Some(LineEnding::Mixed),
                 ("at", value) => at = Some(value),
                 ("mv", value) => versions = Some(value),
+                ("hp", value) => added = Some(value),
+                ("out", value) => outside = Some(value),
                 ("ct", "1") => added_type = true,
                 ("end", "none") => end = HeadEnd::None,
                 ("end", "cut") => end = HeadEnd::Cut,
@@ -158,7 +180,11 @@ impl Record {
             Some(at) => Some(parse_places(at, versions.unwrap_or_default())?),
             None => None,
         };
-        Some(Self { line_ending: line_ending?, places, added_type, end })
+        let insertions = match added {
+            Some(added) => Some(Insertions::parse(added, outside.unwrap_or_default())?),
+            None => None,
+        };
+        Some(Self { line_ending: line_ending?, places, added_type, end, insertions })
     }
 }
 

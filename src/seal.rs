@@ -11,12 +11,14 @@ use crate::lines::ToCrlf;
 use crate::opening::Opening;
 use crate::openpgp::compress::Compression;
 use crate::openpgp::encrypt;
+use crate::protect::Protection;
 use crate::recipients::Session;
 
 /// Bytes that are read at once.
 const PIECE: usize = 64 * 1024;
 
-/// Writes the sealed form of the message that begins with `opening` and goes on in `rest`. `out` is not flushed.
+/// Writes the sealed form of the message that begins with `opening` and goes on in `rest`, its header protected as
+/// [`crate::protect::plan`] has decided for `opening`. `out` is not flushed.
 ///
 /// # Errors
 /// [`Error::Read`], [`Error::Write`] and [`Error::OpenPgp`]; what was written until then is no message.
@@ -26,10 +28,11 @@ pub fn seal<W: Write + Send + Sync>(
     mut out: W,
     session: &Session,
     compression: Compression,
+    protection: Option<Protection<'_>>,
 ) -> Result<(), Error> {
     let mut random = [0; BOUNDARY_OCTETS];
     sequoia_openpgp::crypto::random(&mut random).map_err(Error::OpenPgp)?;
-    let envelope = Envelope::new(opening.head(), opening.line_ending(), random);
+    let envelope = Envelope::new(opening.head(), opening.line_ending(), protection, random);
     envelope.write_before(&mut out).map_err(Error::Write)?;
     let name = envelope.record().encode();
     let long = !opening.is_whole();
@@ -50,19 +53,28 @@ fn write_entity(
     mut data: &mut dyn Write,
 ) -> Result<(), Error> {
     envelope.write_entity_header(&mut data).map_err(Error::Write)?;
-    data.write_all(opening.body()).map_err(Error::Write)?;
-    if opening.is_whole() { Ok(()) } else { copy(rest, data) }
+    let (at, display) = envelope.display().unwrap_or_default();
+    let (before, behind) = opening.body().split_at(at);
+    for piece in [before, display, behind] {
+        data.write_all(piece).map_err(Error::Write)?;
+    }
+    if opening.is_whole() { Ok(()) } else { copy(rest, data, Error::Read) }
 }
 
-/// Copies `from` to `to` to its end, and tells the errors of the one from those of the other.
-fn copy(from: &mut impl Read, to: &mut (impl Write + ?Sized)) -> Result<(), Error> {
+/// Copies `from` to `to` to its end, and tells the errors of the one, which `read_error` explains, from those of the
+/// other.
+pub(crate) fn copy(
+    from: &mut impl Read,
+    to: &mut (impl Write + ?Sized),
+    read_error: fn(io::Error) -> Error,
+) -> Result<(), Error> {
     let mut piece = vec![0; PIECE];
     loop {
         match from.read(&mut piece) {
             Ok(0) => return Ok(()),
             Ok(count) => to.write_all(&piece[..count]).map_err(Error::Write)?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Error::Read(error)),
+            Err(error) => return Err(read_error(error)),
         }
     }
 }

@@ -20,8 +20,9 @@ mod packet;
 mod seipd1;
 mod seipd2;
 
-use std::io::{self, Cursor, Read};
+use std::io::{self, Chain, Cursor, Read};
 
+use sequoia_openpgp::KeyID;
 use sequoia_openpgp::packet::PKESK;
 use sequoia_openpgp::parse::Parse as _;
 use sequoia_openpgp::types::SymmetricAlgorithm;
@@ -38,7 +39,8 @@ use crate::error::Error;
 use crate::head::Head;
 use crate::lines::{FromCrlf, LineEnding};
 use crate::opening::Opening;
-use crate::restore::Record;
+use crate::protect::Undone;
+use crate::restore::{Insertions, Record};
 
 /// A layer of the stream.
 pub(crate) type Stream<'a> = Box<dyn Read + Send + Sync + 'a>;
@@ -104,6 +106,63 @@ pub fn recognise(opening: &Opening) -> Result<Look, Error> {
     }
 }
 
+/// What a message shows without a key.
+pub enum Inspected<R> {
+    /// An encrypted message.
+    Sealed(Box<Envelope<R>>),
+    /// In clear, or encrypted in a way that mailseal does not use.
+    Foreign(Foreign),
+}
+
+/// An encrypted message, read up to its ciphertext.
+pub struct Envelope<R> {
+    sealed: Sealed<Armor<Chain<Cursor<Vec<u8>>, R>>>,
+    /// Whether it looks like ours. That proves nothing.
+    pub ours: bool,
+}
+
+impl<R: Read> Envelope<R> {
+    /// The key ids it is sealed to, 16 hexadecimal digits each; zeros for one that is not named.
+    #[must_use]
+    pub fn recipients(&self) -> Vec<String> {
+        self.sealed.recipients()
+    }
+
+    /// Reads it to its end: there is nothing in it but the encrypted packet.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] where there is, or it is cut off; [`Error::Read`].
+    pub fn prove(self) -> Result<(), Error> {
+        let mut body = self.sealed.body;
+        io::copy(&mut body, &mut io::sink()).map(|_| ()).map_err(failed)
+    }
+}
+
+/// Reads the message that begins with `opening` and goes on in `rest` up to its ciphertext.
+///
+/// # Errors
+/// As [`unseal`].
+pub fn inspect<R: Read>(opening: &Opening, rest: R) -> Result<Inspected<R>, Error> {
+    let boundary = match recognise(opening)? {
+        Look::Sealed { boundary } => boundary,
+        Look::Foreign(foreign) => return Ok(Inspected::Foreign(foreign)),
+    };
+    let ours = boundary.starts_with(BOUNDARY_PREFIX);
+    let stored = Cursor::new(opening.body().to_vec()).chain(rest);
+    let Some(armor) = Armor::begin(stored, &boundary).map_err(failed)? else {
+        return unknown(ours, "there is no armor in it").map(Inspected::Foreign);
+    };
+    match Sealed::read(armor).map_err(failed)? {
+        Some(sealed) => Ok(Inspected::Sealed(Envelope { sealed, ours }.into())),
+        None => unknown(ours, "its packets are not those that mailseal writes").map(Inspected::Foreign),
+    }
+}
+
+/// What mailseal does not write may be a sender's, or ours and damaged; the boundary is as good a guess as any.
+fn unknown(ours: bool, what: &str) -> Result<Foreign, Error> {
+    if ours { Err(damaged(what)) } else { Ok(Foreign::Encrypted) }
+}
+
 /// Opens the message that begins with `opening` and goes on in `rest`, with the secret keys of `keys`.
 ///
 /// # Errors
@@ -116,26 +175,16 @@ pub fn unseal<'a, R: Read + Send + Sync + 'a>(
     keys: &dyn Keys,
     endings: Endings,
 ) -> Result<Unsealed<'a>, Error> {
-    let boundary = match recognise(opening)? {
-        Look::Sealed { boundary } => boundary,
-        Look::Foreign(foreign) => return Ok(Unsealed::Foreign(foreign)),
-    };
-    let ours = boundary.starts_with(BOUNDARY_PREFIX);
-    // What mailseal does not write may be a sender's, or ours and damaged; the boundary is as good a guess as any.
-    let unknown = |what| if ours { Err(damaged(what)) } else { Ok(Unsealed::Foreign(Foreign::Encrypted)) };
-    let stored = Cursor::new(opening.body().to_vec()).chain(rest);
-    let Some(armor) = Armor::begin(stored, &boundary).map_err(failed)? else {
-        return unknown("there is no armor in it");
-    };
-    let Some(sealed) = Sealed::read(armor).map_err(failed)? else {
-        return unknown("its packets are not those that mailseal writes");
+    let (sealed, ours) = match inspect(opening, rest)? {
+        Inspected::Sealed(envelope) => (envelope.sealed, envelope.ours),
+        Inspected::Foreign(foreign) => return Ok(Unsealed::Foreign(foreign)),
     };
     let Some(key) = keys.session_key(&sealed.session_keys)? else {
-        let error = Error::NoSecretKey { recipients: sealed.recipients() };
+        let error = Error::NoSecretKey { recipients: sealed.recipients().join(", ") };
         return if ours { Err(error) } else { Ok(Unsealed::Foreign(Foreign::Encrypted)) };
     };
     let Some(plain) = sealed.decrypt(&key)? else {
-        return unknown("it is encrypted in a way that mailseal does not use");
+        return unknown(ours, "it is encrypted in a way that mailseal does not use").map(Unsealed::Foreign);
     };
     let (record, data) = match content::open(plain).map_err(failed)? {
         Content::Literal { name, data } => match Record::parse(&name) {
@@ -146,6 +195,10 @@ pub fn unseal<'a, R: Read + Send + Sync + 'a>(
     };
     let outer = opening.head();
     let ending = original::ending(outer, &record, endings);
+    if let Some(insertions) = &record.insertions {
+        let lines = original::only_outside(outer, &record);
+        return Ok(Unsealed::Original(protected(data, insertions, lines, ending)));
+    }
     let mut entity: Stream<'a> = Box::new(data);
     if ending == LineEnding::Lf {
         entity = Box::new(FromCrlf::new(entity));
@@ -160,13 +213,33 @@ pub fn unseal<'a, R: Read + Send + Sync + 'a>(
     Ok(Unsealed::Original(Original { stream: Box::new(stream), exact: header.exact }))
 }
 
+/// The original of an entity whose header was protected. Of the outer header it takes only the lines that are nowhere
+/// else: what was added outside since is no part of the message that was sealed.
+fn protected<'a>(
+    entity: impl Read + Send + Sync + 'a,
+    insertions: &Insertions,
+    mut lines: Vec<Vec<u8>>,
+    ending: LineEnding,
+) -> Original<'a> {
+    let mut insertions = insertions.clone();
+    let exact = lines.len() == insertions.outside.len();
+    lines.truncate(insertions.outside.len());
+    insertions.outside.truncate(lines.len());
+    let original = Undone::new(entity, insertions, lines);
+    let stream: Stream<'a> = match ending {
+        LineEnding::Lf => Box::new(FromCrlf::new(original)),
+        LineEnding::Crlf | LineEnding::Mixed => Box::new(original),
+    };
+    Original { stream, exact }
+}
+
 /// The encrypted packet behind its session key packets.
 struct Sealed<R> {
     session_keys: Vec<PKESK>,
     body: Body<R>,
 }
 
-impl<'a, R: Read + Send + Sync + 'a> Sealed<R> {
+impl<R: Read> Sealed<R> {
     /// Reads up to the encrypted packet; `None` where there is something that mailseal does not write.
     fn read(mut message: R) -> io::Result<Option<Self>> {
         let mut session_keys = Vec::new();
@@ -189,17 +262,20 @@ impl<'a, R: Read + Send + Sync + 'a> Sealed<R> {
         }
     }
 
-    /// The key ids, for a complaint.
-    fn recipients(&self) -> String {
+    /// The key ids.
+    fn recipients(&self) -> Vec<String> {
         let ids = self.session_keys.iter().map(|packet| match packet.recipient() {
-            Some(recipient) => recipient.to_string(),
-            None => "an unnamed key".into(),
+            Some(recipient) => KeyID::from(recipient).to_hex(),
+            None => KeyID::wildcard().to_hex(),
         });
-        ids.collect::<Vec<_>>().join(", ")
+        ids.collect()
     }
 
     /// The packets inside; `None` where they are encrypted in a way that mailseal does not use.
-    fn decrypt(mut self, key: &Key) -> Result<Option<Stream<'a>>, Error> {
+    fn decrypt<'a>(mut self, key: &Key) -> Result<Option<Stream<'a>>, Error>
+    where
+        R: Send + Sync + 'a,
+    {
         let mut version = [0];
         self.body.read_exact(&mut version).map_err(failed)?;
         Ok(match (version, key.cipher) {

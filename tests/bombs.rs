@@ -84,9 +84,14 @@ fn assert_fate(what: &str, most: i64, fate: Fate, run: &Run) {
 /// Four times the work may take eight times the processor time, and what the start takes: the square would take
 /// sixteen times.
 fn defuse(what: &str, size: usize, fate: Fate, mail: impl Fn(usize) -> Mail) {
+    defuse_with(&[], what, size, fate, mail);
+}
+
+/// The same with options for the filter.
+fn defuse_with(options: &[&str], what: &str, size: usize, fate: Fate, mail: impl Fn(usize) -> Mail) {
     for (cert, most) in FORMATS {
         let [quarter, full] = [size / 4, size].map(|size| {
-            let run = run(cert, &[], Some(ADDRESS_SPACE), mail(size));
+            let run = run(cert, options, Some(ADDRESS_SPACE), mail(size));
             eprintln!(
                 "{what}, {cert}: {} bytes in, {} out, exit {}, {} KiB, {:.3} s",
                 run.input.length,
@@ -155,6 +160,29 @@ fn fields_without_number() {
         ("lines that are no fields", "", "x\n"),
     ] {
         defuse(what, HEADER, Fate::Sealed, |size| mail::header(begin, pattern, "", size));
+    }
+}
+
+/// The header is read, hidden and copied more than once, and held in memory not more often than without.
+#[test]
+fn protected_headers() {
+    let shy = &["--protect-headers", "shy"][..];
+    defuse_with(shy, "fields", HEADER / 3 - 100, Fate::Sealed, mail::fields);
+    for (what, begin, pattern, end) in [
+        ("Subject", "Subject: ", "x", ""),
+        ("encoded Subject", "Subject: ", "=?utf-8?q?=41?= ", ""),
+        ("Subjects", "", "Subject: x\n", ""),
+        ("name", "", "x", ":"),
+        ("addresses", "To: a@example.org", ", (x) a@example.org", ""),
+        ("groups", "To: ", "a:;", ""),
+        ("dates", "", "Date: 1 Mar 2024 00:30 +0100\n", ""),
+        ("lines that are no fields", "", "x\n", ""),
+        ("a line that is no field", "", "x", ""),
+        ("HP-Outer fields", "", "HP-Outer: x\n", ""),
+        ("claims", "Content-Type: text/plain", "; hp =x", ""),
+        ("near-claims", "Content-Type: text/plain=", " hp", ""),
+    ] {
+        defuse_with(shy, what, HEADER, Fate::Sealed, |size| mail::header(begin, pattern, end, size));
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod dovecot;
+#[expect(dead_code, reason = "other tests use more of it")]
 #[path = "support/filter.rs"]
 mod filter;
 
@@ -15,7 +16,7 @@ use dovecot::flavour::{DOVECOT_LDA, Flavour};
 use dovecot::gpg::{ALICE_KEY, BOB_KEY, Home};
 use dovecot::lmtp::with_crlf;
 use dovecot::postfix::{LOCAL_USER, Postfix};
-use dovecot::server::{Server, Setup};
+use dovecot::server::{Server, Setup, start};
 use dovecot::site::{ALICE, BOB, CAROL};
 use filter::{Run, run};
 
@@ -26,6 +27,7 @@ const MAIL: &str = "From: a@example.net\nTo: b@example.org\nDate: Sat, 1 Jan 202
 dovecot::on_each_dovecot! {
     a_users_failing_script_leaves_ciphertext,
     what_dovecot_lda_refuses_is_handed_on,
+    the_sweep_seals_what_a_failing_script_left_in_clear_over_lmtp,
 }
 
 /// Dovecot without any of ours: what seals is `deliver` alone.
@@ -84,6 +86,30 @@ fn what_dovecot_lda_refuses_is_handed_on(flavour: Flavour) {
     assert_eq!(result.status, Some(67), "EX_NOUSER: {}", result.stderr);
     let usage = deliver(&server, &["--user", ALICE], &[DOVECOT_LDA, "--no-such-option"], MAIL.as_bytes());
     assert_eq!(usage.status, Some(64), "EX_USAGE: {}", usage.stderr);
+}
+
+/// The command of the shipped systemd unit, for servers that deliver over LMTP.
+fn the_sweep_seals_what_a_failing_script_left_in_clear_over_lmtp(flavour: Flavour) {
+    let Some(server) = start(flavour) else { return };
+    server.enrol(ALICE, &ALICE_KEY.certificate);
+    let script = b"require [\"fileinto\"]; fileinto \"../../not a folder\";";
+    server.write_home(ALICE, ".dovecot.sieve", script);
+    server.store(ALICE, MAIL.as_bytes());
+    assert_unchanged(&server.only_message(ALICE), MAIL.as_bytes());
+
+    let unit = include_str!("../sieve/mailseal-sweep.service");
+    let command = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap().replace("%%", "%");
+    let program = server.path("libexec/encrypt-maildir");
+    fs::copy(env!("CARGO_BIN_EXE_encrypt-maildir"), &program).unwrap();
+    let command = command.replace("/srv/mail", server.path("home").to_str().unwrap());
+    let mut words = command.split(' ');
+    assert_eq!(words.next(), Some("/usr/local/bin/encrypt-maildir"));
+    let mut sweep = server.flavour.command(program.to_str().unwrap());
+    sweep.arg("--config").arg(server.path("mailseal.toml")).args(words);
+    sweep.arg("--dovecot-config").arg(server.path("dovecot.conf"));
+    let result = run(&mut sweep, b"", 1);
+    assert_eq!(result.status, Some(0), "{}", result.stderr);
+    assert_sealed(&server.only_message(ALICE), MAIL.as_bytes(), &Home::with(&[&ALICE_KEY]));
 }
 
 #[test]

@@ -36,6 +36,9 @@ dovecot::on_each_dovecot! {
     a_filter_out_of_memory_defers_the_mail,
     a_filter_past_its_deadline_defers_the_mail,
     a_filter_that_hangs_past_dovecots_timeout_stores_nothing,
+    a_program_that_says_nothing_stores_nothing,
+    a_slow_filter_for_one_recipient_does_not_hold_up_the_other,
+    a_script_that_is_missing_is_beyond_any_script,
     one_users_failure_does_not_hold_up_the_other,
     a_trap_that_is_not_set_up_as_documented_still_defers_the_mail,
 }
@@ -227,4 +230,43 @@ fn a_trap_that_is_not_set_up_as_documented_still_defers_the_mail(flavour: Flavou
     server.assert_deferred("an empty folder", MAIL.as_bytes(), CANARY);
     fs::remove_dir(server.path("failclosed")).unwrap();
     server.assert_deferred("no folder", MAIL.as_bytes(), CANARY);
+}
+
+/// Not ours then, but a program that ends with 0 and has written nothing: Dovecot alone would store an empty message.
+fn a_program_that_says_nothing_stores_nothing(flavour: Flavour) {
+    let Some(server) = sealing_server(flavour) else { return };
+    server.install(Program::Script("cat >/dev/null"));
+    server.assert_deferred("all read", MAIL.as_bytes(), CANARY);
+    server.assert_deferred("all read, large", large().as_bytes(), CANARY);
+    server.install(Program::Script("exit 0"));
+    server.assert_deferred_or_broken_off("nothing read", MAIL.as_bytes(), CANARY);
+    server.assert_deferred_or_broken_off("nothing read, large", large().as_bytes(), CANARY);
+    server.install(Program::Filter);
+    assert_delivered(&server, MAIL);
+}
+
+fn a_slow_filter_for_one_recipient_does_not_hold_up_the_other(flavour: Flavour) {
+    let Some(server) = sealing_server(flavour) else { return };
+    server.configure("", "deadline = 1");
+    let slow_for_bob = format!("case $4 in bob*) ;; *) exec \"$FILTER\" \"$@\" ;; esac\n{HELD_OPEN}");
+    server.install(Program::Script(&slow_for_bob));
+    for recipients in [[ALICE, BOB], [BOB, ALICE]] {
+        let replies = server.deliver(&recipients, large().as_bytes()).unwrap();
+        for (user, reply) in recipients.iter().zip(&replies) {
+            assert_eq!(reply.code, if *user == BOB { 451 } else { 250 }, "{user}: {replies:?}");
+        }
+    }
+    assert_eq!((server.inbox(ALICE).len(), server.inbox(BOB).len()), (2, 0));
+    assert!(server.inbox(ALICE).iter().all(|stored| is_sealed(stored)));
+    assert!(server.files_with(CANARY).is_empty());
+}
+
+/// What `mailseal doctor` finds, and `mailseal deliver` does not need: Dovecot delivers in clear.
+fn a_script_that_is_missing_is_beyond_any_script(flavour: Flavour) {
+    let Some(server) = sealing_server(flavour) else { return };
+    for script in ["sieve/mailseal.sieve", "sieve/mailseal.svbin"] {
+        fs::remove_file(server.path(script)).unwrap();
+    }
+    server.store(ALICE, MAIL.as_bytes());
+    assert!(!is_sealed(&server.only_message(ALICE)));
 }

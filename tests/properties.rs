@@ -197,7 +197,7 @@ fn seal_with(mut source: Source<'_>, sink: &mut Sink) -> Result<(), mailseal::er
     });
     let session = RECIPIENTS.session("alice").unwrap();
     let opening = Opening::read(&mut source)?;
-    seal(&opening, &mut source, sink, &session, Compression::default())
+    seal(&opening, &mut source, sink, &session, Compression::default(), None)
 }
 
 fn pieces() -> impl Strategy<Value = Pieces> {

@@ -203,6 +203,11 @@ fn every_shipped_file_is_in_the_readme() {
     let readme = fs::read_to_string(folder.join("README.md")).unwrap();
     for entry in fs::read_dir(folder).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        assert!(name == "README.md" || readme.contains(&format!("`{name}`")), "{name}");
+        assert!(
+            name == "README.md"
+                || readme.contains(&format!("`{name}`"))
+                || readme.contains(&format!("`{name}/`")),
+            "{name}"
+        );
     }
 }

@@ -11,10 +11,10 @@ use clap::Parser;
 use clap::builder::{NonEmptyStringValueParser, TypedValueParser as _};
 use mailseal::bulk::progress::Show;
 use mailseal::bulk::{self, Options, child};
-use mailseal::config::ProtectHeaders;
 use mailseal::error::Error;
 use mailseal::exit::Exit;
 use mailseal::openpgp::compress::Compression;
+use mailseal::protect::Policy;
 use mailseal::{cli, date, process};
 
 /// Encrypts every message of existing Maildirs to its owner's OpenPGP certificate, as deliveries are encrypted.
@@ -44,7 +44,7 @@ struct Args {
     dovecot_config: Option<PathBuf>,
     /// Which header fields are hidden inside (RFC 9788)
     #[arg(long, value_enum)]
-    protect_headers: Option<ProtectHeaders>,
+    protect_headers: Option<Policy>,
     /// auto, none, zlib or zlib:1 to zlib:9 [default: auto]
     #[arg(long, value_name = "HOW")]
     compression: Option<String>,
@@ -137,6 +137,7 @@ fn options(args: Args) -> Result<Options, Error> {
         key_files: args.keys,
         config: args.config,
         dovecot_config: args.dovecot_config,
+        protect_headers: args.protect_headers,
         compression,
         compression_text: args.compression,
         offline: args.offline,

@@ -60,17 +60,26 @@ pub fn run(
     let ended = AtomicBool::new(false);
     let result = std::thread::scope(|scope| {
         scope.spawn(|| close_when(stdin, stop, &ended));
-        let lines = BufReader::new(child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?).lines();
-        for line in lines {
-            report(serde_json::from_str(&line?)?);
-        }
+        let read = match child.stdout.take() {
+            Some(stdout) => pass_on(stdout, report),
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+        };
+        // Without its standard input it ends, whatever it was doing.
         ended.store(true, Ordering::Relaxed);
-        child.wait()
+        child.wait().and_then(|status| read.map(|()| status))
     });
     match result.map_err(failed)? {
         status if status.success() => Ok(()),
         status => Err(failed(io::Error::other(status.to_string()))),
     }
+}
+
+/// Hands on what the process reports, until it ends.
+fn pass_on(stdout: impl io::Read, report: &(dyn Fn(Event) + Sync)) -> io::Result<()> {
+    for line in BufReader::new(stdout).lines() {
+        report(serde_json::from_str(&line?)?);
+    }
+    Ok(())
 }
 
 /// Ends the process's standard input when it is to stop, or when it has ended.

@@ -96,7 +96,10 @@ impl Doveadm {
         if keep_uids {
             step(&["mailbox", "cache", "remove", "-u", user, "mailbox", "*", "ALL"], "cached fields");
         }
-        step(&["mailbox", "cache", "purge", "-u", user, "*"], "the cache");
+        // This one takes no patterns.
+        let mailboxes = self.output(&["mailbox", "list", "-u", user]).unwrap_or_default();
+        let purge = ["mailbox", "cache", "purge", "-u", user, "--"];
+        step(&purge.into_iter().chain(mailboxes.lines()).collect::<Vec<_>>(), "the cache");
         step(&["fts", "rescan", "-u", user], "the full-text index");
         step(&["quota", "recalc", "-u", user], "the quota");
         left

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::tally::Tally;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::protect::Policy;
 
 /// What one process works on: Maildirs of one owner.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -38,6 +39,8 @@ pub struct Settings {
     pub config: Option<OsString>,
     /// Certificates, each serialized; when there are any, none are looked up.
     pub certs: Vec<Vec<u8>>,
+    /// Which header fields are hidden inside, if not as configured.
+    pub protect_headers: Option<Policy>,
     /// How messages are compressed, if not as configured.
     pub compression: Option<String>,
     /// Seal to certificates that nobody confirmed.

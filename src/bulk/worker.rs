@@ -120,7 +120,9 @@ impl Work<'_> {
                     None => config.message.compression,
                 };
                 let unpack = self.settings.unpack;
-                let sealer = Sealer { user: &self.target.user, recipients: &recipients, compression, unpack };
+                let protect_headers = self.settings.protect_headers.unwrap_or(config.message.protect_headers);
+                let user = &self.target.user;
+                let sealer = Sealer { user, recipients: &recipients, protect_headers, compression, unpack };
                 self.seal(&maildir, &folders, ages, &sealer)
             }
         }
@@ -309,7 +311,7 @@ impl Work<'_> {
 
     fn batch(&self, folder: &Folder, batch: &[Item], sealer: &Sealer<'_>, shared: &Shared<'_>) {
         let mut ready: Vec<Box<Ready<'_>>> = Vec::new();
-        let mut of: Vec<(&Item, bool)> = Vec::new();
+        let mut of: Vec<(&Item, Verdict)> = Vec::new();
         for item in batch {
             if self.stopped() || locked(&shared.fatal).is_some() {
                 break;
@@ -323,13 +325,13 @@ impl Work<'_> {
                 let verdict = sealer.seal(original.file(), &mut *draft)?;
                 draft.flush().map_err(Error::Write)?;
                 Ok(match verdict {
-                    Verdict::Sealed { .. } => Change::Replace((verdict, 0)),
+                    Verdict::Sealed(_) => Change::Replace((verdict, 0)),
                     kept => Change::Keep((kept, 0)),
                 })
             });
             match drafted {
                 Ok(Drafted::Ready(draft, (verdict, _))) => {
-                    of.push((item, verdict == Verdict::Sealed { header_text: true }));
+                    of.push((item, verdict));
                     ready.push(draft);
                 }
                 Ok(Drafted::Kept((verdict, bytes))) => {
@@ -350,16 +352,16 @@ impl Work<'_> {
         let facts: Vec<_> =
             ready.iter().map(|ready| (ready.original().stamp().inode, ready.size())).collect();
         let results = folder.commit(ready, uids);
-        for (((item, header_text), (inode, size)), result) in of.into_iter().zip(facts).zip(results) {
+        for (((item, verdict), (inode, size)), result) in of.into_iter().zip(facts).zip(results) {
             match result {
                 Ok(Committed::Replaced { links }) => {
                     match links {
                         0 => locked(shared.links).remove(&inode),
                         links => locked(shared.links).insert(inode, links),
                     };
-                    let mut tally = locked(&shared.tally);
-                    tally.seal(item.bytes, size);
-                    tally.header_text += u64::from(header_text);
+                    if let Verdict::Sealed(readable) = verdict {
+                        locked(&shared.tally).seal(item.bytes, size, readable);
+                    }
                 }
                 Ok(Committed::Gone) => locked(&shared.tally).keep("gone", 0),
                 Ok(Committed::Moved) => locked(&shared.tally).keep("moved", 0),
@@ -381,10 +383,7 @@ impl Work<'_> {
     fn kept(&self, folder: &Folder, item: &Item, verdict: Verdict, bytes: u64, shared: &Shared<'_>) {
         let mut tally = locked(&shared.tally);
         match verdict {
-            Verdict::Sealed { header_text } => {
-                tally.seal(item.bytes, bytes);
-                tally.header_text += u64::from(header_text);
-            }
+            Verdict::Sealed(readable) => tally.seal(item.bytes, bytes, readable),
             Verdict::Encrypted(how) => tally.keep(how.name(), item.bytes),
             Verdict::Empty => tally.keep("empty", item.bytes),
             Verdict::Packed(packing) => {

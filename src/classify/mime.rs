@@ -55,6 +55,16 @@ impl ContentType {
         self.full.eq_ignore_ascii_case(full)
     }
 
+    /// Whether it is the same type as `other`, without regard to case.
+    pub fn is_same_type(&self, other: &Self) -> bool {
+        self.is(&other.full)
+    }
+
+    /// Every attribute in order: its name in lower case, and its value.
+    pub fn attributes(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.attributes.iter().map(|(name, value)| (&**name, &**value))
+    }
+
     /// The value of the attribute called `name` (in lower case).
     pub fn attribute(&self, name: &str) -> Option<&str> {
         self.attributes.iter().find(|(other, _)| other == name).map(|(_, value)| &**value)
@@ -62,7 +72,7 @@ impl ContentType {
 }
 
 /// Whether every reader takes the value of a field for the same: no comments, quotes only round whole attribute
-/// values, and no control characters but those that fold lines.
+/// values, and no control characters but those that fold lines between them.
 fn is_unambiguous(value: &[u8]) -> bool {
     let (mut quoted, mut previous) = (false, b' ');
     let mut rest = value;
@@ -73,8 +83,8 @@ fn is_unambiguous(value: &[u8]) -> bool {
             b'"' if quoted => matches!(next, b';' | b' ' | b'\t' | b'\r' | b'\n'),
             b'"' => previous == b'=',
             b'(' | b')' | b'\\' => quoted,
-            b'\r' => next == b'\n',
-            b'\n' => matches!(next, b' ' | b'\t'),
+            b'\r' => !quoted && next == b'\n',
+            b'\n' => !quoted && matches!(next, b' ' | b'\t'),
             _ => byte == b'\t' || !byte.is_ascii_control(),
         };
         if !clear {
@@ -100,6 +110,25 @@ pub enum Encoding {
     QuotedPrintable,
 }
 
+impl Encoding {
+    /// The encoding of the body behind `head`; `None` where it is given twice or cannot be understood.
+    pub fn of(head: Head<'_>) -> Option<Self> {
+        if head.count("Content-Transfer-Encoding") == 0 {
+            return Some(Self::Identity);
+        }
+        let value = head.only("Content-Transfer-Encoding")?;
+        if value.len() > limits::MIME_FIELD {
+            return None;
+        }
+        Some(match &*value.trim_ascii().to_ascii_lowercase() {
+            b"7bit" | b"8bit" | b"binary" => Self::Identity,
+            b"base64" => Self::Base64,
+            b"quoted-printable" => Self::QuotedPrintable,
+            _ => return None,
+        })
+    }
+}
+
 /// The message or one part of it.
 #[derive(Debug)]
 pub struct Part<'a> {
@@ -118,10 +147,7 @@ impl<'a> Part<'a> {
             0 => None,
             _ => Some(ContentType::parse(head.only("Content-Type")?)?),
         };
-        let encoding = match head.count("Content-Transfer-Encoding") {
-            0 => Encoding::Identity,
-            _ => encoding(head.only("Content-Transfer-Encoding")?)?,
-        };
+        let encoding = Encoding::of(head)?;
         Some(Self { head, content_type, encoding, body, whole })
     }
 
@@ -193,18 +219,6 @@ impl<'a> Part<'a> {
     }
 }
 
-fn encoding(value: &[u8]) -> Option<Encoding> {
-    if value.len() > limits::MIME_FIELD {
-        return None;
-    }
-    Some(match &*value.trim_ascii().to_ascii_lowercase() {
-        b"7bit" | b"8bit" | b"binary" => Encoding::Identity,
-        b"base64" => Encoding::Base64,
-        b"quoted-printable" => Encoding::QuotedPrintable,
-        _ => return None,
-    })
-}
-
 /// Decodes base64 in which nothing stands but its alphabet, blanks and padding at its end. Of a text that is not
 /// `whole`, what does not fill four characters is left off.
 pub fn decode_base64(text: &[u8], whole: bool) -> Option<Vec<u8>> {
@@ -243,6 +257,7 @@ mod tests {
         for value in [
             "multipart/mixed; boundary=\"a\rb\"",
             "multipart/mixed; boundary=\"a\nb\"",
+            "multipart/mixed; boundary=\"a\r\n b\"",
             "multipart/mixed; boundary=\"a\u{1}\"",
             "multipart/mixed; boundary=\"a",
             "multipart/mixed; boundary=\"a\"b",

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use clap::builder::{NonEmptyStringValueParser, TypedValueParser as _};
 
-use crate::config::ProtectHeaders;
 use crate::filter::{Options, Unchanged};
 use crate::log::Target;
 use crate::openpgp::compress::Compression;
+use crate::protect::Policy;
 use crate::sandbox::Sandbox;
 
 /// Whose mail it is and how it is sealed.
@@ -23,9 +23,9 @@ pub struct SealingArguments {
     /// Seal to exactly the certificates in FILE, and look none up (may be repeated)
     #[arg(long = "key", value_name = "FILE", value_parser = NonEmptyStringValueParser::new().map(PathBuf::from))]
     keys: Vec<PathBuf>,
-    /// Which header fields are hidden inside (RFC 9788)
+    /// Which header fields are hidden inside (RFC 9788) [default: none]
     #[arg(long, value_enum)]
-    protect_headers: Option<ProtectHeaders>,
+    protect_headers: Option<Policy>,
     /// auto, none, zlib or zlib:1 to zlib:9 [default: auto]
     #[arg(long, value_name = "HOW")]
     compression: Option<Compression>,
@@ -53,6 +53,7 @@ impl SealingArguments {
             key_files: self.keys,
             config,
             unchanged,
+            protect_headers: self.protect_headers,
             compression: self.compression,
             off: self.off,
             always: self.always,

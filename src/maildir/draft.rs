@@ -251,7 +251,7 @@ impl Drop for Temporary<'_> {
 }
 
 /// How many LFs have no CR before them; `before` is the byte before `text`.
-fn bare_line_feeds(text: &[u8], before: u8) -> u64 {
+pub(crate) fn bare_line_feeds(text: &[u8], before: u8) -> u64 {
     let bare = |at: &usize| at.checked_sub(1).map_or(before, |at| text[at]) != b'\r';
     memchr::memchr_iter(b'\n', text).filter(bare).count() as u64
 }

@@ -71,10 +71,7 @@ pub struct Folder {
 }
 
 /// Programs that write such lines, as they are named in a log.
-const PROGRAMS: [&str; 3] = [cli::FILTER, cli::ADMIN, BULK];
-
-/// The program that seals mailboxes.
-const BULK: &str = "encrypt-maildir";
+const PROGRAMS: [&str; 3] = [cli::FILTER, cli::ADMIN, cli::BULK];
 
 /// The fields of a journal entry that are looked at.
 #[derive(Deserialize)]

@@ -1,5 +1,7 @@
 //! What a report shows, whatever its form. The names here are those of the JSON, and so a contract.
 
+use std::cmp::Reverse;
+
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -201,7 +203,7 @@ impl Summary {
                 messages,
             })
             .collect();
-        outcomes.sort_by(|a, b| b.messages.cmp(&a.messages));
+        outcomes.sort_by_key(|count| Reverse(count.messages));
         let (users_without_certificate, without_certificate) = self.without_certificate();
         let (users_waiting, waiting) = self.waiting(end);
         Figures {
@@ -288,7 +290,7 @@ impl Summary {
                 last: failure.last.map(Moment::show),
             })
             .collect();
-        failures.sort_by(|a, b| b.messages.cmp(&a.messages));
+        failures.sort_by_key(|failure| Reverse(failure.messages));
         failures
     }
 

@@ -4,7 +4,8 @@
 use std::fmt::Write as _;
 
 use super::figures::{Figures, Percentiles, Point};
-use super::text::{bytes, number, span};
+use super::text::{number, span};
+use crate::bulk::tally::size;
 
 /// Size of the trend's charts, in SVG units.
 const WIDTH: f64 = 900.0;
@@ -74,8 +75,8 @@ fn push_head(figures: &Figures, page: &mut String) {
                 bulk.sealed,
                 bulk.unchanged,
                 bulk.failed,
-                bytes(bulk.bytes_in),
-                bytes(bulk.bytes_out)
+                size(bulk.bytes_in),
+                size(bulk.bytes_out)
             ),
         );
     }
@@ -124,20 +125,12 @@ fn push_trend(figures: &Figures, page: &mut String) {
             point.start, point.sealed, point.unchanged, point.deferred
         ));
     });
-    page.push_str(
-        "</figure>\n<figure>\n<figcaption>Milliseconds to seal: <span class=\"key time\">mean</span> ",
-    );
-    page.push_str("<span class=\"key longest\">longest</span></figcaption>\n");
-    let longest = points.iter().map(|point| point.max_ms).fold(0.0, f64::max);
+    page.push_str("</figure>\n<figure>\n<figcaption>Milliseconds to seal, on average</figcaption>\n");
+    let longest = points.iter().map(|point| point.mean_ms).fold(0.0, f64::max);
     axis.push_chart("Time to seal over time", longest, page, |point, column| {
-        column.bar("longest", 0.0, point.max_ms);
         column.bar("time", 0.0, point.mean_ms);
-        column.title(&format!(
-            "{}: mean {} ms, longest {} ms",
-            point.start,
-            number(point.mean_ms),
-            number(point.max_ms)
-        ));
+        let (mean, max) = (number(point.mean_ms), number(point.max_ms));
+        column.title(&format!("{}: on average {mean} ms, the longest {max} ms", point.start));
     });
     page.push_str("</figure>\n");
 }
@@ -288,7 +281,7 @@ fn push_slowest(figures: &Figures, page: &mut String) {
         vec![
             number(slow.ms),
             number(slow.key_ms),
-            bytes(slow.bytes),
+            size(slow.bytes),
             slow.outcome.to_owned(),
             slow.user.clone(),
             slow.time.clone().unwrap_or_default(),

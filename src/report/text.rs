@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use super::figures::{Figures, Percentiles};
+use crate::bulk::tally::size;
 use crate::table::Table;
 
 /// How a page may look.
@@ -61,8 +62,8 @@ impl<W: Write> Page<'_, W> {
                 bulk.sealed,
                 bulk.unchanged,
                 bulk.failed,
-                bytes(bulk.bytes_in),
-                bytes(bulk.bytes_out),
+                size(bulk.bytes_in),
+                size(bulk.bytes_out),
                 span(bulk.ms as i64 / 1000),
             )?;
         }
@@ -143,7 +144,7 @@ impl<W: Write> Page<'_, W> {
             table.push(vec![
                 number(slow.ms),
                 number(slow.key_ms),
-                bytes(slow.bytes),
+                size(slow.bytes),
                 slow.outcome.into(),
                 slow.user.clone(),
                 slow.time.clone().unwrap_or_default(),
@@ -247,15 +248,6 @@ fn numbers(percentiles: Percentiles) -> [String; 4] {
 /// A number with about three digits.
 pub fn number(value: f64) -> String {
     if value < 100.0 { format!("{value:.1}") } else { format!("{value:.0}") }
-}
-
-/// A size with its unit.
-pub fn bytes(count: u64) -> String {
-    let units = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")];
-    match units.iter().find(|(size, _)| count as f64 >= *size) {
-        Some((size, unit)) => format!("{} {unit}", number(count as f64 / size)),
-        None => format!("{count} B"),
-    }
 }
 
 /// A span of time in its two largest units.

@@ -26,6 +26,8 @@ pub struct Armor<R> {
     characters: Vec<u8>,
     decoded: Vec<u8>,
     next: usize,
+    /// Whether the checksum was seen: nothing but the end may follow it.
+    checksum: bool,
     ended: bool,
 }
 
@@ -47,7 +49,7 @@ impl<R: Read> Armor<R> {
         while !lines.next()?.trim_ascii_end().is_empty() {}
         let closing = format!("--{boundary}--").into_bytes();
         let (characters, decoded) = (Vec::with_capacity(PIECE), Vec::with_capacity(PIECE));
-        Ok(Some(Self { lines, closing, characters, decoded, next: 0, ended: false }))
+        Ok(Some(Self { lines, closing, characters, decoded, next: 0, checksum: false, ended: false }))
     }
 
     /// Decodes the lines that have been read.
@@ -59,9 +61,10 @@ impl<R: Read> Armor<R> {
                     self.ended = true;
                     break;
                 }
-                // The checksum of the armor; the encrypted packet has a better one.
-                Some(b'=') if line.len() == 5 => {}
-                _ => self.characters.extend_from_slice(line),
+                // The checksum of the armor is not looked at; the encrypted packet has a better one.
+                Some(b'=') if line.len() == 5 && !self.checksum => self.checksum = true,
+                Some(_) if !self.checksum => self.characters.extend_from_slice(line),
+                _ => return Err(broken("the armor holds more than one message")),
             }
             if !self.lines.has_next() {
                 break;

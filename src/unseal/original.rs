@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use crate::head::{Head, Item, Kind};
 use crate::lines::{LineEnding, first_ending};
+use crate::protect;
 use crate::restore::{HeadEnd, Place, Record};
 
 /// Which line endings the original gets.
@@ -96,6 +97,16 @@ pub fn header(outer: Head<'_>, entity: Head<'_>, record: &Record, ending: LineEn
         }
     }
     Header { bytes, exact }
+}
+
+/// The lines of the `outer` header that a protected entity has not, as they would stand in it.
+#[must_use]
+pub fn only_outside(outer: Head<'_>, record: &Record) -> Vec<Vec<u8>> {
+    let entity = match record.line_ending {
+        LineEnding::Lf => LineEnding::Crlf,
+        other => other,
+    };
+    protect::only_outside(outer).map(|line| with_ending(line, stored(outer), entity).into_owned()).collect()
 }
 
 /// `text`, whose lines end with `from`, with those of `to`. Mixed ones stay.

@@ -310,6 +310,10 @@ fn an_interrupt_ends_a_run_cleanly() {
     for mail in mails.iter().cycle().take(600) {
         mailbox.put("", "cur", ":2,S", &mail.bytes);
     }
+    // Root's process gets the signal, and has the one that touches mail end.
+    if nix::unistd::geteuid().is_root() {
+        mailbox.give(5000);
+    }
     let child = mailbox.command(&["--jobs", "2"]).spawn().unwrap();
     let begin = Instant::now();
     while snapshot(&mailbox.path("cur")).iter().all(|(path, _)| !path.to_string_lossy().contains(".s"))

@@ -109,6 +109,77 @@ impl Flavour {
         }
     }
 
+    /// The shipped snippet for the Sent folder.
+    pub fn imapsieve_snippet(self) -> &'static str {
+        match self {
+            Self::V2_3 => "dovecot-imap-2.3.conf",
+            Self::V2_4 => "dovecot-imap-2.4.conf",
+        }
+    }
+
+    /// The shipped snippet for a spam filter that learns.
+    pub fn learn_snippet(self) -> &'static str {
+        match self {
+            Self::V2_3 => "dovecot-learn-2.3.conf",
+            Self::V2_4 => "dovecot-learn-2.4.conf",
+        }
+    }
+
+    /// The plugin that reads access lists. It has to stand before our snippet.
+    pub fn acl_plugin(self) -> &'static str {
+        match self {
+            Self::V2_3 => "mail_plugins = $mail_plugins acl\nplugin {\n  acl = vfile\n}\n",
+            Self::V2_4 => "mail_plugins {\n  acl = yes\n}\nacl_driver = vfile\n",
+        }
+    }
+
+    /// A public namespace `Public.` and a shared one `Shared/USER/`, whose folders access lists open.
+    pub fn shared_namespaces(self, site: &Site) -> String {
+        let dir = site.dir().display();
+        match self {
+            Self::V2_3 => format!(
+                "\
+namespace public {{
+  type = public
+  prefix = Public.
+  separator = .
+  location = maildir:{dir}/home/public
+  subscriptions = no
+}}
+namespace shared {{
+  type = shared
+  prefix = Shared/%%u/
+  separator = /
+  list = no
+  location = maildir:%%h/Maildir
+  subscriptions = no
+}}
+"
+            ),
+            Self::V2_4 => format!(
+                "\
+namespace public {{
+  type = public
+  prefix = Public.
+  separator = .
+  mail_driver = maildir
+  mail_path = {dir}/home/public
+  subscriptions = no
+}}
+namespace shared {{
+  type = shared
+  prefix = Shared/$user/
+  separator = /
+  list = no
+  mail_driver = maildir
+  mail_path = %{{owner_home}}/Maildir
+  subscriptions = no
+}}
+"
+            ),
+        }
+    }
+
     /// A server of virtual users, as it was before an admin included our snippet.
     pub fn server_settings(self, site: &Site) -> String {
         let Site { address, lmtp_port, imap_port, .. } = site;
@@ -255,6 +326,29 @@ service lmtp {{
         match self {
             Self::V2_3 => format!("plugin {{\n{settings}\n}}\n"),
             Self::V2_4 => format!("{settings}\n"),
+        }
+    }
+
+    /// Runs `script` on what is copied into `folder` over IMAP.
+    pub fn imapsieve_rule(self, folder: &str, script: &Path) -> String {
+        let script = script.display();
+        match self {
+            Self::V2_3 => format!(
+                "plugin {{\n  imapsieve_mailbox2_name = {folder}\n  imapsieve_mailbox2_causes = COPY\n  \
+                 imapsieve_mailbox2_before = file:{script}\n}}\n"
+            ),
+            Self::V2_4 => format!(
+                "namespace inbox {{\n  mailbox {folder} {{\n    sieve_script rule {{\n      type = before\n      \
+                 cause = copy\n      path = {script}\n    }}\n  }}\n}}\n"
+            ),
+        }
+    }
+
+    /// Adds a plugin to those of IMAP.
+    pub fn imap_plugin(self, name: &str) -> String {
+        match self {
+            Self::V2_3 => format!("protocol imap {{\n  mail_plugins = imap_sieve {name}\n}}\n"),
+            Self::V2_4 => format!("protocol imap {{\n  mail_plugins {{\n    {name} = yes\n  }}\n}}\n"),
         }
     }
 

@@ -1,5 +1,6 @@
-//! An IMAP client that only reads: folders, and whole messages by `BODY.PEEK[]`.
+//! An IMAP client: folders, whole messages by `BODY.PEEK[]`, and what a mail program does to them.
 
+use super::lmtp::with_crlf;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -9,10 +10,33 @@ pub struct Imap {
     stream: BufReader<TcpStream>,
 }
 
-/// One untagged answer: its text, and the literals that came inside it.
-struct Answer {
-    text: String,
-    literals: Vec<Vec<u8>>,
+/// A message as a client sees it.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Its UID.
+    pub uid: u32,
+    /// Flags and keywords, sorted, without `\Recent`.
+    pub flags: Vec<String>,
+    /// The whole message.
+    pub body: Vec<u8>,
+}
+
+/// One untagged answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its text, without the literals.
+    pub text: String,
+    /// The literals that came inside it.
+    pub literals: Vec<Vec<u8>>,
+}
+
+impl Answer {
+    /// The number behind a word in the text, as in `UID 5`.
+    pub fn number(&self, word: &str) -> Option<u32> {
+        let mut words = self.text.split([' ', '(', ')']);
+        words.find(|it| *it == word)?;
+        words.next()?.parse().ok()
+    }
 }
 
 impl Imap {
@@ -42,14 +66,55 @@ impl Imap {
         fetched.map(|answer| answer.literals.into_iter().next().unwrap_or_default()).collect()
     }
 
-    fn command(&mut self, command: &str) -> io::Result<Vec<Answer>> {
+    /// The same, with what is known of each.
+    pub fn fetch(&mut self, folder: &str) -> Vec<Message> {
+        self.command(&format!("EXAMINE \"{folder}\"")).unwrap();
+        let answers = self.command("UID FETCH 1:* (UID FLAGS BODY.PEEK[])").unwrap();
+        let fetched = answers.into_iter().filter(|answer| answer.text.contains(" FETCH ("));
+        fetched
+            .map(|answer| {
+                let (_, rest) = answer.text.split_once("UID ").unwrap();
+                let uid = rest.split([' ', ')']).next().unwrap().parse().unwrap();
+                let (_, rest) = answer.text.split_once("FLAGS (").unwrap();
+                let flags = rest.split(')').next().unwrap().split_whitespace();
+                let mut flags: Vec<String> =
+                    flags.filter(|flag| *flag != "\\Recent").map(str::to_owned).collect();
+                flags.sort();
+                Message { uid, flags, body: answer.literals.into_iter().next().unwrap_or_default() }
+            })
+            .collect()
+    }
+
+    /// Saves a message, with CRLF for its line endings, under flags as `\Seen $Label1`; its UID as the server says.
+    pub fn append(&mut self, folder: &str, flags: &str, mail: &[u8]) -> io::Result<u32> {
+        let mail = with_crlf(mail);
+        let stream = self.stream.get_mut();
+        stream.write_all(format!("a APPEND \"{folder}\" ({flags}) {{{}}}\r\n", mail.len()).as_bytes())?;
+        let answer = self.answer()?;
+        if !answer.text.starts_with('+') {
+            return Err(io::Error::other(answer.text));
+        }
+        self.stream.get_mut().write_all(&[&mail[..], b"\r\n"].concat())?;
+        let (_, result) = self.until_tagged("APPEND")?;
+        let uid =
+            result.split_once("APPENDUID ").and_then(|(_, rest)| rest.split([' ', ']']).nth(1)?.parse().ok());
+        uid.ok_or_else(|| io::Error::other(result))
+    }
+
+    /// Sends a command and gives the untagged answers; an error when it is refused.
+    pub fn command(&mut self, command: &str) -> io::Result<Vec<Answer>> {
         self.stream.get_mut().write_all(format!("a {command}\r\n").as_bytes())?;
+        Ok(self.until_tagged(command)?.0)
+    }
+
+    /// What the server says to a command: the untagged answers, and the text after OK.
+    fn until_tagged(&mut self, command: &str) -> io::Result<(Vec<Answer>, String)> {
         let mut untagged = Vec::new();
         loop {
             let answer = self.answer()?;
             match answer.text.strip_prefix("a ") {
                 None => untagged.push(answer),
-                Some(result) if result.starts_with("OK") => return Ok(untagged),
+                Some(result) if result.starts_with("OK") => return Ok((untagged, result.to_owned())),
                 Some(result) => return Err(io::Error::other(format!("{command}: {result}"))),
             }
         }

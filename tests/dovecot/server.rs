@@ -25,6 +25,7 @@ pub struct Setup {
     site: Site,
     scripts_first: Vec<(&'static str, &'static str)>,
     scripts_after: Vec<(&'static str, &'static str)>,
+    first: String,
     extra: String,
 }
 
@@ -32,7 +33,13 @@ impl Setup {
     /// With the shipped `script`; `None` where this Dovecot cannot be run.
     pub fn with(flavour: Flavour, script: &'static str) -> Option<Self> {
         let site = requirement::can_run(flavour).then(|| Site::new(flavour, script))?;
-        Some(Self { site, scripts_first: vec![], scripts_after: vec![], extra: String::new() })
+        Some(Self {
+            site,
+            scripts_first: vec![],
+            scripts_after: vec![],
+            first: String::new(),
+            extra: String::new(),
+        })
     }
 
     /// A Dovecot that has the Sieve plugin and none of our scripts.
@@ -54,9 +61,31 @@ impl Setup {
         self
     }
 
+    /// With the shipped settings for the Sent folder.
+    pub fn imapsieve(mut self) -> Self {
+        self.extra += &self.site.shipped(self.site.flavour.imapsieve_snippet());
+        self
+    }
+
+    /// With the shipped settings for a spam filter, whose `learn` is this shell script.
+    pub fn learning(mut self, program: &str) -> Self {
+        let site = &self.site;
+        site.write("sieve/mailseal-learn.sieve", site.shipped("mailseal-learn.sieve").as_bytes(), 0o644);
+        std::fs::create_dir(site.path("learn")).unwrap();
+        site.write("learn/learn", format!("#!/bin/sh\n{program}\n").as_bytes(), 0o755);
+        self.extra += &self.site.shipped(self.site.flavour.learn_snippet());
+        self
+    }
+
     /// Further settings, after all others.
     pub fn settings(mut self, settings: &str) -> Self {
         self.extra += settings;
+        self
+    }
+
+    /// Further settings, before ours.
+    pub fn settings_first(mut self, settings: &str) -> Self {
+        self.first += settings;
         self
     }
 
@@ -73,7 +102,7 @@ impl Setup {
 
     /// Starts Dovecot and waits until it answers.
     pub fn start(self) -> Server {
-        let Self { site, scripts_first, scripts_after, mut extra } = self;
+        let Self { site, scripts_first, scripts_after, mut first, mut extra } = self;
         for (name, text) in scripts_first.iter().chain(&scripts_after) {
             site.write(&format!("sieve/{name}"), text.as_bytes(), 0o644);
         }
@@ -82,14 +111,15 @@ impl Setup {
             let paths = |scripts: &[(&str, &str)]| -> Vec<String> {
                 scripts.iter().map(|(name, _)| path(name)).collect()
             };
-            let (first, after) = site.flavour.script_order(
+            let (before, after) = site.flavour.script_order(
                 &paths(&scripts_first),
                 &path("mailseal.sieve"),
                 &paths(&scripts_after),
             );
-            site.write("first.conf", first.as_bytes(), 0o644);
+            first += &before;
             extra += &after;
         }
+        site.write("first.conf", first.as_bytes(), 0o644);
         site.write("extra.conf", extra.as_bytes(), 0o644);
         for entry in std::fs::read_dir(site.path("sieve")).unwrap() {
             site.compile(&format!("sieve/{}", entry.unwrap().file_name().display()));

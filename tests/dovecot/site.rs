@@ -94,6 +94,7 @@ impl Site {
         site.write("extra.conf", b"", 0o644);
         site.write("dovecot.conf", flavour.server_settings(&site).as_bytes(), 0o644);
         site.write("sieve/mailseal.sieve", site.shipped(script).as_bytes(), 0o644);
+        site.write("sieve/mailseal-imap.sieve", site.shipped("mailseal-imap.sieve").as_bytes(), 0o644);
         site.configure("", "");
         fs::copy(env!("CARGO_BIN_EXE_mailseal-filter"), site.path("libexec/mailseal-filter")).unwrap();
         site.mode("libexec/mailseal-filter", 0o755);
@@ -164,14 +165,15 @@ impl Site {
         self.mode(name, mode);
     }
 
-    /// Writes a file in a user's home, as the mail user's own.
+    /// Writes a file in a user's home, as the mail user's own, and the folders that lead to it.
     pub fn write_home(&self, user: &str, name: &str, content: &[u8]) {
         let home = self.home(user);
-        fs::create_dir_all(&home).unwrap();
-        chown(&home, Some(DELIVERY_USER), Some(DELIVERY_GROUP)).unwrap();
         let file = home.join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(&file, content).unwrap();
-        chown(&file, Some(DELIVERY_USER), Some(DELIVERY_GROUP)).unwrap();
+        for path in file.ancestors().take_while(|path| path.starts_with(&home)) {
+            chown(path, Some(DELIVERY_USER), Some(DELIVERY_GROUP)).unwrap();
+        }
     }
 
     /// Changes the rights of a file or folder.
@@ -214,12 +216,18 @@ impl Site {
     }
 
     /// A file of `sieve/` with this site's paths in the place of the installed ones.
-    fn shipped(&self, name: &str) -> String {
+    pub fn shipped(&self, name: &str) -> String {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("sieve").join(name);
         let mut text = fs::read_to_string(file).unwrap();
         let dir = self.dir().display();
-        let places: &[(&str, &str)] = if name.ends_with(".sieve") {
+        let places: &[(&str, &str)] = if name == "mailseal-learn.sieve" {
+            &[]
+        } else if name.contains("learn") {
+            &[("/etc/dovecot/sieve/", "sieve/"), ("/usr/local/lib/dovecot-learn", "learn")]
+        } else if name.ends_with(".sieve") {
             &[("/etc/mailseal.toml", "mailseal.toml")]
+        } else if name.contains("imap") {
+            &[("/etc/dovecot/sieve/", "sieve/")]
         } else {
             &[
                 ("/etc/dovecot/sieve/", "sieve/"),

@@ -13,6 +13,7 @@ pub mod jobs;
 pub mod made;
 pub mod openers;
 pub mod oracle;
+pub mod protected;
 pub mod restore;
 pub mod skip;
 pub mod variants;

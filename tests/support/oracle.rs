@@ -88,7 +88,7 @@ fn is_plain(message: &[u8]) -> bool {
     moved.len() <= 20 && versions <= 40
 }
 
-fn compare(reader: &str, found: &[u8], expected: &[Vec<u8>]) -> Result<(), String> {
+pub fn compare(reader: &str, found: &[u8], expected: &[Vec<u8>]) -> Result<(), String> {
     if expected.iter().any(|entity| entity == found) {
         return Ok(());
     }
@@ -115,7 +115,18 @@ pub fn key(cert: &str) -> std::path::PathBuf {
 
 /// Checks all of a sealed message that can be seen without a key, and takes it apart.
 pub fn check_outside<'a>(message: &[u8], sealed: &'a [u8]) -> Result<Sealed<'a>, String> {
-    let (before, after) = expected_outside(message);
+    let eol = line_ending(split(sealed).separator.unwrap_or_default());
+    let shown = |item: &Item<'_>| (!item.is_mime()).then(|| mended(item.bytes.to_vec(), eol));
+    check_outside_of(message, sealed, shown)
+}
+
+/// The same where the outside shows not the items themselves, but what `shown` makes of them.
+pub fn check_outside_of<'a>(
+    message: &[u8],
+    sealed: &'a [u8],
+    shown: impl Fn(&Item<'_>) -> Option<Vec<u8>>,
+) -> Result<Sealed<'a>, String> {
+    let (kept_before, kept_after) = expected_outside(message, shown);
     let out = split(sealed);
     let separator = out.separator.ok_or("the sealed message has no body")?;
     let eol = line_ending(separator);
@@ -124,7 +135,6 @@ pub fn check_outside<'a>(message: &[u8], sealed: &'a [u8]) -> Result<Sealed<'a>,
     }
 
     // Byte for byte: the kept lines around our two fields, a last line without an ending mended.
-    let (kept_before, kept_after) = (mended(before, eol), mended(after, eol));
     let header = &sealed[..sealed.len() - out.body.len() - separator.len()];
     let ours = header
         .strip_prefix(&kept_before[..])
@@ -188,19 +198,17 @@ fn entity(message: &[u8], eol: &[u8]) -> Vec<u8> {
     entity
 }
 
-/// The kept lines before and after the place of our fields.
-fn expected_outside(message: &[u8]) -> (Vec<u8>, Vec<u8>) {
+/// What is shown before and after the place of our fields.
+fn expected_outside(message: &[u8], shown: impl Fn(&Item<'_>) -> Option<Vec<u8>>) -> (Vec<u8>, Vec<u8>) {
     let items = split(message).items;
     let place =
         items.iter().position(|item| item.is_mime() || item.ends_header_for_some()).unwrap_or(items.len());
-    let join = |items: &[Item<'_>]| {
-        items.iter().filter(|item| !item.is_mime()).flat_map(|item| item.bytes).copied().collect::<Vec<u8>>()
-    };
+    let join = |items: &[Item<'_>]| items.iter().filter_map(&shown).flatten().collect::<Vec<u8>>();
     (join(&items[..place]), join(&items[place..]))
 }
 
 /// `lines`, the last one given the ending that it lacked: something of ours follows.
-fn mended(mut lines: Vec<u8>, eol: &str) -> Vec<u8> {
+pub fn mended(mut lines: Vec<u8>, eol: &str) -> Vec<u8> {
     if !lines.is_empty() && !lines.ends_with(b"\n") {
         lines.extend_from_slice(eol.as_bytes());
     }
@@ -309,7 +317,7 @@ fn judged(message: &[u8]) -> &[u8] {
     &message[..message.len() - body.saturating_sub(1 << 20)]
 }
 
-fn has_crlf(message: &[u8]) -> bool {
+pub fn has_crlf(message: &[u8]) -> bool {
     judged(message).windows(2).any(|pair| pair == b"\r\n")
 }
 
@@ -325,7 +333,7 @@ fn style(message: &[u8]) -> Option<&'static str> {
     }
 }
 
-fn line_ending(line: &[u8]) -> &'static str {
+pub fn line_ending(line: &[u8]) -> &'static str {
     if line.ends_with(b"\r\n") {
         "\r\n"
     } else if line.ends_with(b"\n") {

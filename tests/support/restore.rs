@@ -9,6 +9,11 @@ use super::{
 /// The original of `sealed`; `None` where the record says that it did not fit.
 pub fn restore(sealed: &[u8], opened: &Opened) -> Result<Option<Vec<u8>>, String> {
     let record = Record::parse(&opened.file_name)?;
+    if let Some(added) = &record.added {
+        let entity =
+            cut(&opened.data, added, &record.missing, &super::protected::only_outside(sealed, record.lf))?;
+        return Ok(Some(if record.lf { drop_cr(&entity)? } else { entity }));
+    }
     let Some(steps) = &record.steps else { return Ok(None) };
     let outer = split(sealed);
     let eol = outer.separator.ok_or("no body")?;
@@ -53,6 +58,30 @@ pub fn restore(sealed: &[u8], opened: &Opened) -> Result<Option<Vec<u8>>, String
     Ok(Some(original))
 }
 
+/// The entity without what was `added`, places and lengths, and with the `lines` at the places where they are `missing`.
+fn cut(
+    entity: &[u8],
+    added: &[(usize, usize)],
+    missing: &[usize],
+    lines: &[Vec<u8>],
+) -> Result<Vec<u8>, String> {
+    if missing.len() != lines.len() {
+        return Err(format!("{} lines are only outside, of {}", lines.len(), missing.len()));
+    }
+    let mut out = Vec::new();
+    for at in 0..=entity.len() {
+        out.extend(missing.iter().zip(lines).filter(|(place, _)| **place == at).flat_map(|(_, line)| line));
+        if at < entity.len() && !added.iter().any(|(start, length)| (*start..start + length).contains(&at)) {
+            out.push(entity[at]);
+        }
+    }
+    let inside = added.iter().map(|(start, length)| start + length).chain(missing.iter().copied());
+    if inside.max().is_some_and(|end| end > entity.len()) {
+        return Err("a place behind the end".to_owned());
+    }
+    Ok(out)
+}
+
 fn bytes_of<'a>(item: Option<&Item<'a>>) -> Result<&'a [u8], String> {
     item.map(|item| item.bytes).ok_or_else(|| "the record names more fields than there are".to_owned())
 }
@@ -75,6 +104,10 @@ struct Record {
     steps: Option<Vec<Step>>,
     added_type: bool,
     end: End,
+    /// What header protection added, as places and lengths.
+    added: Option<Vec<(usize, usize)>>,
+    /// The places of lines that only the outside has.
+    missing: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -103,8 +136,22 @@ impl Record {
         };
         let versions = field("mv").unwrap_or_default().split(',').map(unquote);
         let versions: Vec<Vec<u8>> = versions.collect::<Option<_>>().ok_or_else(bad)?;
+        let number = |text: &str| text.parse::<usize>().map_err(|_| bad());
+        let list = |text: &'_ str| {
+            text.split(',').filter(|piece| !piece.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let pair = |text: String| {
+            let (start, length) = text.split_once('+').ok_or_else(bad)?;
+            Ok::<_, String>((number(start)?, number(length)?))
+        };
+        let added = field("hp").map(|hp| list(hp).into_iter().map(pair).collect()).transpose()?;
+        let missing = list(field("out").unwrap_or_default())
+            .iter()
+            .map(|place| number(place))
+            .collect::<Result<_, _>>()?;
         let steps = match field("lost") {
             Some(_) => None,
+            None if added.is_some() => Some(Vec::new()),
             None => Some(steps(field("at").ok_or_else(bad)?, versions).ok_or_else(bad)?),
         };
         let end = match field("end") {
@@ -118,7 +165,7 @@ impl Record {
             Some("crlf" | "mixed") => false,
             _ => return Err(bad()),
         };
-        Ok(Self { lf, steps, added_type: field("ct") == Some("1"), end })
+        Ok(Self { lf, steps, added_type: field("ct") == Some("1"), end, added, missing })
     }
 }
 

@@ -6,61 +6,56 @@ use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
 use clap::Args;
+use mailseal::cli;
 use mailseal::decrypt::{self, Outcome};
 use mailseal::error::Error;
 use mailseal::exit::Exit;
-use mailseal::unseal::agent::Agent;
-use mailseal::unseal::keys::{KeyFiles, Keys as SecretKeys, Passphrases};
-use mailseal::{cli, process};
+
+use crate::arguments::{RewriteArguments, SecretArguments};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(flatten)]
     secret: SecretArguments,
-    /// A message; - is standard input
-    #[arg(value_name = "FILE", default_value = "-")]
-    path: PathBuf,
-}
-
-#[derive(Debug, Args)]
-pub struct SecretArguments {
-    /// The secret key, as gpg --export-secret-keys writes it; for several keys, several times
-    #[arg(long, value_name = "FILE", required_unless_present = "gpg_agent")]
-    secret_key: Vec<PathBuf>,
-    /// The secret keys that gpg and its agent hold
-    #[arg(long, conflicts_with = "secret_key")]
-    gpg_agent: bool,
-    /// Read the passphrases from this file descriptor, one a line, and ask for none
-    #[arg(long, value_name = "N", conflicts_with = "gpg_agent")]
-    passphrase_fd: Option<i32>,
-}
-
-impl SecretArguments {
-    /// The secret keys; from here on the process leaves no core dump.
-    pub fn keys(&self) -> Result<Box<dyn SecretKeys>, Error> {
-        let keys: Box<dyn SecretKeys> = if self.gpg_agent {
-            Box::new(Agent)
-        } else {
-            let passphrases = self.passphrase_fd.map_or(Ok(Passphrases::Prompt), Passphrases::read)?;
-            Box::new(KeyFiles::read(&self.secret_key, passphrases)?)
-        };
-        process::forbid_dumps()?;
-        Ok(keys)
-    }
+    /// Write the messages to this new Maildir, and leave the others as they are
+    #[arg(long, value_name = "MAILDIR")]
+    into: Option<PathBuf>,
+    #[command(flatten)]
+    rewrite: RewriteArguments,
+    /// A message, which goes to standard output, or Maildirs, which are decrypted in place; - is standard input
+    #[arg(value_name = "PATH", default_value = "-")]
+    paths: Vec<PathBuf>,
 }
 
 /// Runs it.
-pub fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Exit, Error> {
-    let keys = arguments.secret.keys()?;
-    let input = if arguments.path.as_os_str() == "-" {
+pub fn run(arguments: &Arguments, out: &mut (impl Write + Send)) -> Result<Exit, Error> {
+    let Arguments { paths, into, rewrite, secret } = arguments;
+    let maildirs = paths.iter().filter(|path| path.is_dir()).count();
+    if maildirs < paths.len() && (paths.len() > 1 || into.is_some()) {
+        return Err(Error::Usage {
+            what: "several paths, or --into, and not all of them are Maildirs".into(),
+            hint: "decrypt single messages one by one: each goes to standard output".into(),
+        });
+    }
+    let keys = secret.keys()?;
+    if maildirs > 0 {
+        let sweep = rewrite.sweep(paths);
+        return match into {
+            Some(target) => decrypt::maildir::into(&sweep, target, &*keys, out),
+            None => decrypt::maildir::in_place(&sweep, rewrite.uids(), &*keys, out),
+        };
+    }
+    let path = &paths[0];
+    let input = if path.as_os_str() == "-" {
         std::io::stdin().as_fd().try_clone_to_owned().map(File::from)
     } else {
-        File::open(&arguments.path)
+        File::open(path)
     };
-    match decrypt::decrypt(input.map_err(Error::Read)?, out, &*keys)? {
+    let named = |source| Error::Mail { path: path.clone(), source };
+    match decrypt::decrypt(input.map_err(named)?, out, &*keys)? {
         Outcome::Original => {}
         Outcome::Inexact => {
-            cli::note(cli::ADMIN, "the places of the MIME fields in the header could not be restored")
+            cli::note(cli::ADMIN, "the places of the MIME fields in the header could not be restored");
         }
         Outcome::Foreign => cli::note(cli::ADMIN, "mailseal did not seal this message: it stays as it is"),
     }

@@ -1,10 +1,14 @@
 //! `mailseal`: the admin's program. It reads the command line, in a module for each command; what they do is in the
 //! library.
 
+mod arguments;
+mod audit;
 mod decrypt;
 mod deliver;
+mod doctor;
 mod keys;
 mod report;
+mod reseal;
 
 use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;
@@ -31,8 +35,14 @@ enum Command {
     /// The certificates of users
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Check the installation: what could let a delivery end in clear or be lost, and what mends it; exit status 1 then
+    Doctor(doctor::Arguments),
     /// Give back the original of sealed messages, byte for byte
     Decrypt(decrypt::Arguments),
+    /// Seal messages that are sealed to an old key to a new one; they are in clear nowhere meanwhile
+    Reseal(reseal::Arguments),
+    /// Say which messages are in clear, and which are sealed to which keys; exit status 1 when one is in clear
+    Audit(audit::Arguments),
     /// Say from the mail log how long sealing takes, what failed, and whose mail waits; exit status 1 when a user's mail
     /// has been deferred for more than an hour
     Report(report::Arguments),
@@ -70,7 +80,10 @@ fn run(arguments: Arguments) -> Result<i32, Error> {
     let config = || Config::load(arguments.config.as_deref());
     let status = match arguments.command {
         Command::Keys(command) => keys::run(&command, &config()?, &mut out)?,
+        Command::Doctor(command) => doctor::run(command, arguments.config, &mut out)?,
         Command::Decrypt(arguments) => decrypt::run(&arguments, &mut out)?,
+        Command::Reseal(arguments) => reseal::run(&arguments, &config()?, &mut out)?,
+        Command::Audit(command) => audit::run(command, &config()?, &mut out)?,
         Command::Report(arguments) => report::run(arguments, &mut out)?,
         Command::Deliver(command) => return Ok(deliver::run(command, arguments.config)),
     };

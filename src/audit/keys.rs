@@ -1,0 +1,127 @@
+//! What the keys that messages are sealed to are worth to their user now.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use sequoia_openpgp::policy::StandardPolicy;
+use sequoia_openpgp::types::RevocationStatus;
+use sequoia_openpgp::{Cert, KeyID};
+use serde::Serialize;
+
+use crate::cert::{Fitness, Lapse, Unfit, assess};
+use crate::config::Config;
+use crate::error::Error;
+use crate::keystore::source::Owner;
+use crate::keystore::{self, Found, Request};
+use crate::user::User;
+
+/// What a key is to the user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Mail is sealed to it now.
+    Current,
+    /// Of the user's certificate, and expired or retired.
+    Expired,
+    /// Of the user's certificate, and revoked as compromised or without a reason.
+    Revoked,
+    /// In none of the user's certificates.
+    Other,
+    /// Nothing is known of the user's certificates.
+    Unknown,
+}
+
+impl State {
+    /// The word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Current => "current",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::Other => "other",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// The keys of a user, and how many messages are sealed to each.
+#[derive(Debug, Default)]
+pub struct KeyBook {
+    /// Whether the user's certificates are known.
+    known: bool,
+    states: BTreeMap<String, State>,
+    messages: BTreeMap<String, u64>,
+}
+
+impl KeyBook {
+    /// The keys of the certificates in `key_files`, or of those that are looked up for `user`.
+    ///
+    /// # Errors
+    /// Those of [`keystore::find`]; [`Error::Missing`] where the user has none.
+    pub fn of(
+        key_files: &[PathBuf],
+        user: &str,
+        home: Option<&Path>,
+        config: &Config,
+        now: SystemTime,
+    ) -> Result<Self, Error> {
+        let certs = if key_files.is_empty() {
+            let name = User::parse(user)?;
+            let address = config.keys.address.as_ref();
+            let request = Request { user: &name, home, address, now, owner: Owner::RootOrSelf };
+            match keystore::find(&config.keys.sources, &request)? {
+                Found::Certs(certs) => certs,
+                Found::NoKey | Found::NoMatch => return Err(Error::Missing { user: user.into() }),
+            }
+        } else {
+            keystore::read_all_named(key_files)?
+        };
+        let mut book = Self { known: true, ..Self::default() };
+        certs.iter().for_each(|cert| book.add(cert, now));
+        Ok(book)
+    }
+
+    fn add(&mut self, cert: &Cert, now: SystemTime) {
+        let policy = StandardPolicy::new();
+        let assessment = assess(cert, now);
+        let subkeys = cert.keys().subkeys();
+        let revoked: Vec<KeyID> = subkeys
+            .filter(|key| matches!(key.revocation_status(&policy, now), RevocationStatus::Revoked(_)))
+            .map(|key| key.key().keyid())
+            .collect();
+        for key in cert.keys().map(|key| key.key().keyid()) {
+            let current = assessment.keys.iter().any(|fit| fit.keyid() == key);
+            let state = match assessment.fitness {
+                Fitness::Fit if current => State::Current,
+                Fitness::Unfit(Unfit::Revoked | Unfit::KeysRevoked) => State::Revoked,
+                Fitness::Lapsed(Lapse::Expired | Lapse::Retired) if current => State::Expired,
+                _ if revoked.contains(&key) => State::Revoked,
+                _ => State::Expired,
+            };
+            self.states.insert(key.to_hex(), state);
+        }
+    }
+
+    /// Counts a message that is sealed to these keys: the best of them says what it is worth.
+    pub fn count(&mut self, recipients: &[String]) -> State {
+        for key in recipients {
+            *self.messages.entry(key.clone()).or_default() += 1;
+        }
+        recipients.iter().map(|key| self.state(key)).min().unwrap_or(State::Unknown)
+    }
+
+    /// The keys with what they are and how many messages are sealed to them.
+    pub fn counts(&self) -> impl Iterator<Item = (String, State, u64)> {
+        self.messages.iter().map(|(key, messages)| (key.clone(), self.state(key), *messages))
+    }
+
+    fn state(&self, key: &str) -> State {
+        match self.states.get(key) {
+            Some(state) => *state,
+            None if self.known => State::Other,
+            None => State::Unknown,
+        }
+    }
+}

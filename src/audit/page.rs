@@ -1,0 +1,84 @@
+//! An audit for people: tables of folders and keys, and the messages to look at.
+
+use std::io::{self, Write};
+
+use super::{Audit, Maildir};
+use crate::escape;
+use crate::table::Table;
+
+/// Writes it.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(audit: &Audit, out: &mut impl Write) -> io::Result<()> {
+    for maildir in &audit.maildirs {
+        write_maildir(maildir, out)?;
+    }
+    let Audit { clear, unreadable, .. } = audit;
+    match (clear, unreadable) {
+        (0, 0) => writeln!(out, "No message is in clear."),
+        (clear, 0) => writeln!(out, "{clear} in clear."),
+        (clear, unreadable) => writeln!(out, "{clear} in clear, {unreadable} could not be read."),
+    }
+}
+
+fn write_maildir(maildir: &Maildir, out: &mut impl Write) -> io::Result<()> {
+    let shown = |text: &str| escape::display(text.as_bytes());
+    match (&*maildir.user, &maildir.certificates) {
+        ("", _) => writeln!(out, "{}", shown(&maildir.path))?,
+        (user, None) => writeln!(out, "{}, of {}", shown(&maildir.path), shown(user))?,
+        (user, Some(why)) => {
+            writeln!(
+                out,
+                "{}, of {}: certificates unknown: {}",
+                shown(&maildir.path),
+                shown(user),
+                shown(why)
+            )?;
+        }
+    }
+    let mut table = Table::new(&[
+        "folder",
+        "messages",
+        "clear",
+        "sealed",
+        "to expired",
+        "to revoked",
+        "to others",
+        "encrypted",
+        "unreadable",
+    ]);
+    for count in &maildir.folders {
+        let numbers = [
+            count.messages,
+            count.clear,
+            count.sealed,
+            count.sealed_to_expired,
+            count.sealed_to_revoked,
+            count.sealed_to_others,
+            count.encrypted,
+            count.unreadable,
+        ];
+        table.push(
+            [count.folder.clone()].into_iter().chain(numbers.map(|number| number.to_string())).collect(),
+        );
+    }
+    table.write(out)?;
+    if !maildir.keys.is_empty() {
+        let mut table = Table::new(&["key", "state", "messages"]);
+        for key in &maildir.keys {
+            table.push(vec![key.key.clone(), key.state.name().into(), key.messages.to_string()]);
+        }
+        writeln!(out)?;
+        table.write(out)?;
+    }
+    if let Some(files) = maildir.files.as_ref().filter(|files| !files.is_empty()) {
+        let mut table = Table::new(&["state", "file", "keys"]);
+        for file in files {
+            table.push(vec![file.state.clone(), file.path.clone(), file.keys.join(" ")]);
+        }
+        writeln!(out)?;
+        table.write(out)?;
+    }
+    writeln!(out)
+}

@@ -1,0 +1,64 @@
+//! Arguments that several commands share: secret keys, and how Maildirs are rewritten.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::Args;
+use mailseal::error::Error;
+use mailseal::maildir::commit::Uids;
+use mailseal::process;
+use mailseal::sweep::Sweep;
+use mailseal::unseal::agent::Agent;
+use mailseal::unseal::keys::{KeyFiles, Keys, Passphrases};
+
+#[derive(Debug, Args)]
+pub struct SecretArguments {
+    /// The secret key, as gpg --export-secret-keys writes it; for several keys, several times
+    #[arg(long, value_name = "FILE", required_unless_present = "gpg_agent")]
+    secret_key: Vec<PathBuf>,
+    /// The secret keys that gpg and its agent hold
+    #[arg(long, conflicts_with = "secret_key")]
+    gpg_agent: bool,
+    /// Read the passphrases from this file descriptor, one a line, and ask for none
+    #[arg(long, value_name = "N", conflicts_with = "gpg_agent")]
+    passphrase_fd: Option<i32>,
+}
+
+impl SecretArguments {
+    /// The secret keys; from here on the process leaves no core dump.
+    pub fn keys(&self) -> Result<Box<dyn Keys>, Error> {
+        let keys: Box<dyn Keys> = if self.gpg_agent {
+            Box::new(Agent)
+        } else {
+            let passphrases = self.passphrase_fd.map_or(Ok(Passphrases::Prompt), Passphrases::read)?;
+            Box::new(KeyFiles::read(&self.secret_key, passphrases)?)
+        };
+        process::forbid_dumps()?;
+        Ok(keys)
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct RewriteArguments {
+    /// Keep the UIDs, for mailboxes whose users are logged out
+    #[arg(long)]
+    keep_uids: bool,
+    /// Dovecot's control folder (CONTROL=) [default: the Maildir]
+    #[arg(long, value_name = "DIR")]
+    control: Option<PathBuf>,
+    /// Messages at once [default: the processors]
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+}
+
+impl RewriteArguments {
+    /// The Maildirs to go through.
+    pub fn sweep(&self, paths: &[PathBuf]) -> Sweep {
+        Sweep { paths: paths.to_vec(), control: self.control.clone(), jobs: self.jobs }
+    }
+
+    /// What becomes of the UIDs.
+    pub fn uids(&self) -> Uids {
+        if self.keep_uids { Uids::Keep } else { Uids::New }
+    }
+}

@@ -1,0 +1,44 @@
+//! `mailseal audit`: its command line.
+
+use std::io::Write;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::Args;
+use mailseal::audit::{self, Options};
+use mailseal::config::Config;
+use mailseal::error::Error;
+use mailseal::exit::Exit;
+use mailseal::sweep::Sweep;
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Maildirs, or patterns with %{user}, %{local} and %{domain}
+    #[arg(value_name = "MAILDIR", required = true)]
+    paths: Vec<PathBuf>,
+    /// The user whose certificates the keys are compared with (with a pattern, several) [default: the Maildir's owner]
+    #[arg(long = "user", value_name = "NAME")]
+    users: Vec<String>,
+    /// The user's home, where a key source asks for it
+    #[arg(long, value_name = "DIR")]
+    home: Option<PathBuf>,
+    /// Compare with exactly the certificates in FILE, and look none up (may be repeated)
+    #[arg(long = "key", value_name = "FILE")]
+    key_files: Vec<PathBuf>,
+    /// Name each message that is in clear, cannot be read, or is not sealed to a key that the user has now
+    #[arg(long)]
+    list: bool,
+    /// For scripts
+    #[arg(long)]
+    json: bool,
+    /// Messages at once [default: the processors]
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+}
+
+/// Runs it.
+pub fn run(arguments: Arguments, config: &Config, out: &mut (impl Write + Send)) -> Result<Exit, Error> {
+    let Arguments { paths, users, home, key_files, list, json, jobs } = arguments;
+    let sweep = Sweep { paths, control: None, jobs };
+    audit::run(&Options { sweep, users, home, key_files, list, json }, config, out)
+}

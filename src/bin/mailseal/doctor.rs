@@ -1,0 +1,25 @@
+//! `mailseal doctor`: its command line.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use mailseal::doctor::{self, Options};
+use mailseal::error::Error;
+use mailseal::exit::Exit;
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Send a message for this user through the script and the filter (may be repeated)
+    #[arg(long = "user", value_name = "NAME", allow_hyphen_values = true)]
+    users: Vec<String>,
+    /// Dovecot's main configuration [default: Dovecot's own]
+    #[arg(long, value_name = "FILE")]
+    dovecot_config: Option<PathBuf>,
+}
+
+/// Runs it.
+pub fn run(arguments: Arguments, config: Option<PathBuf>, out: &mut impl Write) -> Result<Exit, Error> {
+    let Arguments { users, dovecot_config } = arguments;
+    doctor::run(&Options { config, dovecot_config, users }, out)
+}

@@ -1,0 +1,182 @@
+//! Checks of what surrounds the filter program: its file, its time, its memory, its log, and where Dovecot spools.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
+
+use super::access::{Identity, others_who_can_change};
+use super::installation::Installation;
+use super::{Findings, doveconf};
+use crate::cli;
+use crate::config::Config;
+use crate::filter::DRAIN;
+use crate::keystore::source::Source;
+use crate::log::Target;
+use crate::log::sink::Sink;
+
+/// Address space that the filter needs, with room for a long header and large certificates.
+const MEMORY: u64 = 64 << 20;
+
+/// The name of the check of the filter itself.
+const CHECK: &str = "program";
+
+/// The checks that need Dovecot's settings only.
+pub fn check(installation: &Installation, mail_user: Identity, findings: &mut Findings) {
+    check_file(installation, mail_user, findings);
+    check_spool(installation, findings);
+}
+
+/// The checks that need both.
+pub fn check_configured(installation: &Installation, config: &Config, findings: &mut Findings) {
+    check_time(installation, config, findings);
+    check_memory(installation, config, findings);
+    check_log(config, findings);
+}
+
+fn check_file(installation: &Installation, mail_user: Identity, findings: &mut Findings) {
+    let Some(folder) = installation.sieve_setting("lmtp", "sieve_filter_bin_dir") else {
+        return findings.fail(
+            CHECK,
+            "sieve_filter_bin_dir is not set: the filter cannot be found, and every delivery is deferred",
+            "sieve_filter_bin_dir = /usr/local/lib/mailseal/bin",
+        );
+    };
+    let path = PathBuf::from(folder).join(cli::FILTER);
+    let install = format!("install -m 755 mailseal-filter {}", path.display());
+    if !mail_user.can_run(&path) {
+        return findings.fail(
+            CHECK,
+            format!(
+                "{} is not there, or the mail user cannot run it: every delivery is deferred",
+                path.display()
+            ),
+            install,
+        );
+    }
+    match others_who_can_change(&path) {
+        None => check_name(&path, findings),
+        Some(who) => findings.fail(
+            CHECK,
+            format!("{who}: others can put another program in its place"),
+            format!("chown root: {0} && chmod 755 {0}, and the same for the folders above", path.display()),
+        ),
+    }
+    if is_script(&path) && installation.runs_filters_with_roots_rights() {
+        findings.fail(
+            CHECK,
+            format!("{} is a script, which this Dovecot runs with root as its real user", path.display()),
+            install,
+        );
+    }
+    findings.ok_unless_said(CHECK, path.display().to_string());
+}
+
+/// Asks the program who it is; not where another than root may have written it.
+fn check_name(path: &Path, findings: &mut Findings) {
+    let said = doveconf::output(std::process::Command::new(path).arg("--version").stdin(Stdio::null()));
+    let ours = format!("{} {}", cli::FILTER, env!("CARGO_PKG_VERSION"));
+    match said.as_deref().map(str::trim) {
+        Ok(said) if said == ours => {}
+        Ok(said) if said.starts_with(cli::FILTER) => findings.warn(
+            CHECK,
+            format!("{} is {said}, and this is {ours}", path.display()),
+            "install both programs from one build",
+        ),
+        Ok(_) | Err(_) => findings.fail(
+            CHECK,
+            format!("{} does not answer as {}: whatever it writes is stored", path.display(), cli::FILTER),
+            format!("install -m 755 mailseal-filter {}", path.display()),
+        ),
+    }
+}
+
+fn is_script(path: &Path) -> bool {
+    let mut start = [0; 2];
+    std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == *b"#!"
+}
+
+fn check_time(installation: &Installation, config: &Config, findings: &mut Findings) {
+    const CHECK: &str = "time limit";
+    let allowed = Duration::from_secs(installation.filter_timeout());
+    let needed = config.message.deadline + DRAIN;
+    let said = format!(
+        "deadline {} s and {} s to read on, sieve_filter_exec_timeout {} s",
+        config.message.deadline.as_secs(),
+        DRAIN.as_secs(),
+        allowed.as_secs()
+    );
+    if needed < allowed {
+        findings.ok(CHECK, said);
+    } else {
+        findings.fail(
+            CHECK,
+            format!("{said}: Dovecot's limit strikes first, and Dovecot panics"),
+            format!("sieve_filter_exec_timeout = {}s", needed.as_secs() + 8),
+        );
+    }
+}
+
+fn check_memory(installation: &Installation, config: &Config, findings: &mut Findings) {
+    const CHECK: &str = "memory";
+    let keyrings = config.keys.sources.iter().any(Source::needs_address);
+    for service in ["lmtp", "imap"] {
+        let limit = installation.memory_limit(service);
+        let shown = limit >> 20;
+        let mend = format!("service {service} {{ vsz_limit = 256M }}");
+        if limit != 0 && limit < MEMORY {
+            findings.fail(
+                CHECK,
+                format!("service {service} has {shown} MB: the filter may not start, and every delivery is deferred"),
+                mend,
+            );
+        } else if limit != 0 && limit < 4 * MEMORY && keyrings {
+            findings.warn(
+                CHECK,
+                format!("service {service} has {shown} MB: a large keyring may not fit"),
+                mend,
+            );
+        }
+    }
+    findings.ok_unless_said(CHECK, "the services have room for the filter");
+}
+
+fn check_spool(installation: &Installation, findings: &mut Findings) {
+    const CHECK: &str = "spool";
+    let folder = installation.temporary_folder();
+    match statfs(&folder) {
+        Ok(file_system) if file_system.filesystem_type() == TMPFS_MAGIC => {
+            findings.ok(CHECK, format!("mail_temp_dir {} is in memory", folder.display()));
+        }
+        Ok(_) => findings.warn(
+            CHECK,
+            format!(
+                "mail_temp_dir {} is on a disk: mail over 128 KB lies there in clear while it is delivered",
+                folder.display()
+            ),
+            "mail_temp_dir = /dev/shm",
+        ),
+        Err(error) => findings.fail(
+            CHECK,
+            format!("mail_temp_dir {}: {error}: large mail cannot be delivered", folder.display()),
+            "mail_temp_dir = /dev/shm",
+        ),
+    }
+}
+
+fn check_log(config: &Config, findings: &mut Findings) {
+    const CHECK: &str = "log";
+    match &config.log.to {
+        Target::Syslog if matches!(Sink::open(&Target::Syslog, cli::ADMIN), Sink::None) => findings.warn(
+            CHECK,
+            "there is no syslog on this machine: nobody sees what is sealed and what is deferred",
+            "start a syslog, or set in [log]: to = \"file:/var/log/mailseal.log\"",
+        ),
+        Target::None => findings.warn(CHECK, "nothing is logged", "in [log]: to = \"syslog\""),
+        Target::Syslog => findings.ok(CHECK, "goes to syslog"),
+        Target::Stderr => findings.ok(CHECK, "goes to Dovecot's own log"),
+        Target::File(path) => findings.ok(CHECK, format!("goes to {}", path.display())),
+    }
+}

@@ -1,0 +1,141 @@
+//! Which header fields the outside shows, and how: RFC 9788's header confidentiality policies (section 3.2), and what
+//! mailseal hides beside them.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::shy;
+use crate::head::Item;
+
+/// What the outside shows for a hidden Subject.
+const HIDDEN_SUBJECT: &str = "[...]";
+
+/// Which header fields are hidden inside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Policy {
+    /// None
+    #[default]
+    None,
+    /// Subject, Comments, Keywords, and what repeats the Subject or tells of the body
+    Baseline,
+    /// These, the display names in From, To and Cc, and the time zone of Date
+    Shy,
+}
+
+/// What the outside shows of one field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outside {
+    /// The field as it is.
+    Same,
+    /// The field with this value.
+    Instead(Cow<'static, str>),
+    /// Nothing.
+    Nothing,
+}
+
+impl Policy {
+    /// What the outside shows of `item`, a well-formed field. A value that goes on in a further line is broken with
+    /// `ending`.
+    #[must_use]
+    pub fn outside(self, item: &Item<'_>, ending: &str) -> Outside {
+        if self == Self::None {
+            return Outside::Same;
+        }
+        let name = item.name();
+        let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+        if is("Subject") {
+            return instead(item, HIDDEN_SUBJECT.into());
+        }
+        if ["Comments", "Keywords", "Thread-Topic", "X-Spam-Report"].into_iter().any(is)
+            || tells_of_the_body(name)
+        {
+            return Outside::Nothing;
+        }
+        if self == Self::Shy {
+            let value = item.value();
+            let shown = if ["From", "To", "Cc"].into_iter().any(is) {
+                shy::addresses(value, ending)
+            } else if is("Date") {
+                shy::date(value)
+            } else {
+                None
+            };
+            return shown.map_or(Outside::Same, |shown| instead(item, shown.into()));
+        }
+        Outside::Same
+    }
+}
+
+/// Whether fields called so hold hashes of the clear body, or a Subject.
+fn tells_of_the_body(name: &[u8]) -> bool {
+    let begins = |with: &[u8]| name.get(..with.len()).is_some_and(|part| part.eq_ignore_ascii_case(with));
+    let ends = |with: &[u8]| {
+        name.len().checked_sub(with.len()).is_some_and(|at| name[at..].eq_ignore_ascii_case(with))
+    };
+    ends(b"dkim-signature")
+        || name.eq_ignore_ascii_case(b"domainkey-signature")
+        || begins(b"arc-")
+        || begins(b"x-") && ends(b"-subject")
+}
+
+fn instead(item: &Item<'_>, shown: Cow<'static, str>) -> Outside {
+    if item.value().trim_ascii() == shown.as_bytes() { Outside::Same } else { Outside::Instead(shown) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::head::Head;
+
+    fn outside(policy: Policy, field: &str) -> Outside {
+        policy.outside(&Head::new(field.as_bytes(), b"").items().next().unwrap(), "\n")
+    }
+
+    #[test]
+    fn the_baseline_is_that_of_the_rfc_and_what_tells_of_the_body() {
+        let hidden = Outside::Instead(HIDDEN_SUBJECT.into());
+        for (field, expected) in [
+            ("Subject: Lunch\n", hidden.clone()),
+            ("SUBJECT : Lunch\n", hidden.clone()),
+            ("Subject:\n", hidden),
+            ("Subject: [...]\n", Outside::Same),
+            ("Comments: x\n", Outside::Nothing),
+            ("keywords: x\n", Outside::Nothing),
+            ("Thread-Topic: Lunch\n", Outside::Nothing),
+            ("DKIM-Signature: v=1; bh=x\n", Outside::Nothing),
+            ("X-Google-DKIM-Signature: v=1; bh=x\n", Outside::Nothing),
+            ("DomainKey-Signature: a=rsa-sha1\n", Outside::Nothing),
+            ("ARC-Message-Signature: i=1; bh=x\n", Outside::Nothing),
+            ("ARC-Seal: i=1\n", Outside::Nothing),
+            ("X-Spam-Report: it says 'Lunch'\n", Outside::Nothing),
+            ("X-Spam-Prev-Subject: Lunch\n", Outside::Nothing),
+            ("X-Subject: Lunch\n", Outside::Nothing),
+            ("X-Spam-Status: Yes\n", Outside::Same),
+            ("List-Subject: x\n", Outside::Same),
+            ("Search: x\n", Outside::Same),
+            ("From: Alice <alice@example.org>\n", Outside::Same),
+            ("Date: Fri, 21 Jan 2022 20:40:48 -0500\n", Outside::Same),
+        ] {
+            assert_eq!(outside(Policy::Baseline, field), expected, "{field:?}");
+            assert_eq!(outside(Policy::None, field), Outside::Same, "{field:?}");
+        }
+    }
+
+    #[test]
+    fn shy_hides_names_and_zones_too() {
+        for (field, expected) in [
+            ("From: Alice <alice@example.org>\n", Outside::Instead("alice@example.org".into())),
+            ("To: a@example.org\n", Outside::Same),
+            (
+                "Date: Fri, 21 Jan 2022 20:40:48 -0500\n",
+                Outside::Instead("Sat, 22 Jan 2022 01:40:48 +0000".into()),
+            ),
+            ("Reply-To: Alice <alice@example.org>\n", Outside::Same),
+            ("Subject: x\n", Outside::Instead(HIDDEN_SUBJECT.into())),
+        ] {
+            assert_eq!(outside(Policy::Shy, field), expected, "{field:?}");
+        }
+    }
+}

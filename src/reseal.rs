@@ -1,0 +1,89 @@
+//! Edge: `mailseal reseal`: messages that are sealed to an old key are sealed to a new one, each in its place.
+//!
+//! What is decrypted goes straight into the new seal: it is never on a disk. The new message takes the old one's place
+//! only when the old one was proven to its end. Nothing else is sealed or opened: clear mail is `encrypt-maildir`'s.
+
+use std::io::Write;
+
+use crate::decrypt::Stored;
+use crate::decrypt::maildir::Summary;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::maildir::commit::Uids;
+use crate::maildir::draft::{Change, Draft, Original};
+use crate::opening::Opening;
+use crate::openpgp::compress::Compression;
+use crate::protect::{self, Policy};
+use crate::recipients::Recipients;
+use crate::seal::seal;
+use crate::sweep::{Sweep, Verdict};
+use crate::unseal::keys::Keys;
+use crate::unseal::original::Endings;
+use crate::unseal::{Foreign, Inspected, Unsealed, failed, inspect, unseal};
+
+/// To what messages are sealed anew.
+#[derive(Debug)]
+pub struct Seal {
+    /// The new keys.
+    pub recipients: Recipients,
+    /// Which header fields are hidden inside.
+    pub protect_headers: Policy,
+    /// How messages are compressed.
+    pub compression: Compression,
+}
+
+/// Who is named where the new certificate is of no use.
+pub const USER: &str = "the new key";
+
+/// Seals the messages of Maildirs anew.
+///
+/// # Errors
+/// Those of the folders; single messages that fail are named on standard error, and are [`Exit::Negative`].
+pub fn run(
+    sweep: &Sweep,
+    uids: Uids,
+    keys: &dyn Keys,
+    new: &Seal,
+    out: &mut (impl Write + Send),
+) -> Result<Exit, Error> {
+    let mut summary = Summary::new("resealed");
+    let transform = |original: &Original, draft: &mut Draft<'_>| reseal(original, draft, keys, new);
+    let result = sweep.rewrite(uids, &transform, |folder, tally| summary.add(folder, tally));
+    summary.finish(out, result)
+}
+
+fn reseal(
+    original: &Original,
+    draft: &mut Draft<'_>,
+    keys: &dyn Keys,
+    new: &Seal,
+) -> Result<Change<Verdict>, Error> {
+    let Some((opening, rest)) = Stored::open(original.file())? else {
+        return Ok(Change::Keep(Verdict::Clear));
+    };
+    let session = new.recipients.session(USER)?;
+    match inspect(&opening, std::io::empty()) {
+        // Of a run before, or delivered since the key was changed.
+        Ok(Inspected::Sealed(envelope))
+            if envelope.recipients().iter().all(|id| session.key_ids.contains(id)) =>
+        {
+            return Ok(Change::Keep(Verdict::Encrypted));
+        }
+        _ => {}
+    }
+    let mut plain = match unseal(&opening, rest, keys, Endings::Stored)? {
+        Unsealed::Original(plain) => plain,
+        Unsealed::Foreign(Foreign::Clear) => return Ok(Change::Keep(Verdict::Clear)),
+        Unsealed::Foreign(Foreign::Encrypted) => return Ok(Change::Keep(Verdict::Encrypted)),
+    };
+    let read_failed = |error| match error {
+        Error::Read(error) => failed(error),
+        error => error,
+    };
+    let beginning = Opening::read(&mut plain).map_err(read_failed)?;
+    // It reads to the end: what is not proven there is an error, and the draft is thrown away.
+    let protection = protect::plan(new.protect_headers, &beginning).protection;
+    seal(&beginning, &mut plain, &mut *draft, &session, new.compression, protection).map_err(read_failed)?;
+    draft.flush().map_err(Error::Write)?;
+    Ok(Change::Replace(Verdict::Done { exact: plain.exact }))
+}

@@ -1,0 +1,76 @@
+//! What header protection added to a message, and what stayed outside alone, as fields of the record.
+
+use std::fmt::Write as _;
+use std::ops::Range;
+
+/// Where pieces were added to a message, and where lines of it are missing. Places are bytes of the
+/// entity as it was encrypted: its header and the body.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Insertions {
+    /// What was added: in order, apart from each other.
+    pub added: Vec<Range<usize>>,
+    /// Where the lines belong that only the outside has, in order.
+    pub outside: Vec<usize>,
+}
+
+impl Insertions {
+    /// `;hp=0+63,2048+1930;out=12`: places and lengths of what was added, places of what is missing.
+    pub(super) fn encode(&self) -> String {
+        let mut text = String::from(";hp=");
+        for (n, range) in self.added.iter().enumerate() {
+            let comma = if n > 0 { "," } else { "" };
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{comma}{}+{}", range.start, range.len());
+        }
+        for (n, place) in self.outside.iter().enumerate() {
+            let before = if n > 0 { "," } else { ";out=" };
+            let _ = write!(text, "{before}{place}");
+        }
+        text
+    }
+
+    /// Reads the values of `hp` and `out`; `None` where they are malformed or out of order.
+    pub(super) fn parse(added: &str, outside: &str) -> Option<Self> {
+        let added = list(added, |piece| {
+            let (start, length) = piece.split_once('+')?;
+            let start: usize = start.parse().ok()?;
+            Some(start..start.checked_add(length.parse().ok()?)?)
+        })?;
+        let outside = list(outside, |place| place.parse().ok())?;
+        let ordered = added.is_sorted_by(|a, b| a.end <= b.start) && outside.is_sorted();
+        ordered.then_some(Self { added, outside })
+    }
+}
+
+fn list<T>(text: &str, parse: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
+    text.split(',').filter(|piece| !piece.is_empty()).map(parse).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_come_back() {
+        for (added, outside, text) in [
+            (vec![0..63, 2048..3978], vec![63, 63, 70], ";hp=0+63,2048+1930;out=63,63,70"),
+            (vec![], vec![], ";hp="),
+            (vec![5..6], vec![], ";hp=5+1"),
+        ] {
+            let insertions = Insertions { added, outside };
+            assert_eq!(insertions.encode(), text);
+            let (hp, out) = text.trim_start_matches(";hp=").split_once(";out=").unwrap_or((&text[4..], ""));
+            assert_eq!(Insertions::parse(hp, out), Some(insertions));
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for (added, outside) in
+            [("5", ""), ("5+x", ""), ("9+9,5+1", ""), ("0+9,5+1", ""), ("", "9,5"), ("", "-1")]
+        {
+            assert_eq!(Insertions::parse(added, outside), None, "{added} {outside}");
+        }
+        assert_eq!(Insertions::parse("18446744073709551615+1", ""), None);
+    }
+}
