@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::maildir::folder::Folder;
+use crate::protect::exposed::Exposed;
 use crate::sweep::Sweep;
 
 /// What the command line says.
@@ -82,6 +83,30 @@ struct Count {
     /// Not by mailseal.
     encrypted: u64,
     unreadable: u64,
+    /// What the headers of sealed messages still tell.
+    outside: Outside,
+}
+
+/// How many sealed messages tell something of their content outside.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+struct Outside {
+    /// Their Subject, or words about it.
+    subject: u64,
+    /// Hashes of the body (DKIM, ARC), which confirm a guess at it.
+    body_hash: u64,
+    /// What a spam filter found: it may quote the body.
+    spam_report: u64,
+    /// Lines that are no fields.
+    header_text: u64,
+}
+
+impl Outside {
+    fn add(&mut self, exposed: Exposed) {
+        self.subject += u64::from(exposed.subject);
+        self.body_hash += u64::from(exposed.hashes);
+        self.spam_report += u64::from(exposed.reports);
+        self.header_text += u64::from(exposed.text);
+    }
 }
 
 /// The messages that are sealed to a key.
@@ -181,8 +206,9 @@ fn audit_folder(
                 count.unreadable += 1;
                 (format!("unreadable: {why}"), Vec::new())
             }
-            Verdict::Sealed(recipients) => {
+            Verdict::Sealed { recipients, exposed } => {
                 count.sealed += 1;
+                count.outside.add(exposed);
                 let state = book.count(&recipients);
                 match state {
                     State::Current | State::Unknown => continue,

@@ -2,10 +2,11 @@
 //! record what the outside shows of it; the outside hides what [`policy`] says.
 //!
 //! ```text
-//! policy   which fields the outside hides; policy/shy: addresses and dates
+//! policy   which fields the outside hides; shy: addresses and dates
 //! root     whether the root may say that its header is protected, and the parameters that say so
 //! display  the Subject in the body, for readers that know nothing of this
 //! undo     cuts out what was added
+//! exposed  what an outer header tells of the content, for an audit
 //! ```
 //!
 //! What is added is added in whole pieces, so the way back needs only their places ([`Insertions`]), which travel in the
@@ -17,6 +18,7 @@
 //! they are: to be believed, the header would have to be inside the signature.
 
 mod display;
+pub mod exposed;
 pub mod policy;
 mod root;
 mod shy;

@@ -14,3 +14,5 @@ mod mailbox;
 mod messages;
 #[path = "support/lib.rs"]
 mod support;
+
+use support::skip;

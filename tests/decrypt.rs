@@ -18,13 +18,15 @@ use mailseal::{
     opening::Opening,
     unseal::{
         Unsealed,
-        keys::{KeyFiles, Passphrases},
+        keys::{Key, KeyFiles, Keys, Passphrases},
         original::Endings,
         unseal,
     },
 };
+use proptest::prelude::*;
 use sequoia_openpgp::{
-    Cert, cert::amalgamation::key::PrimaryKey as _, crypto::Password, parse::Parse, serialize::SerializeInto,
+    Cert, cert::amalgamation::key::PrimaryKey as _, crypto::Password, packet::PKESK, parse::Parse,
+    serialize::SerializeInto, types::SymmetricAlgorithm,
 };
 use support::{
     filter::{self, Run, filter},
@@ -48,7 +50,7 @@ fn mailseal(arguments: &[&str], input: &[u8]) -> Run {
 }
 
 /// What the library makes of a message, all of it read.
-fn opened(message: &[u8], keys: &KeyFiles) -> Result<Option<Vec<u8>>, Error> {
+fn opened(message: &[u8], keys: &dyn Keys) -> Result<Option<Vec<u8>>, Error> {
     let mut rest = message;
     let opening = Opening::read(&mut rest)?;
     match unseal(&opening, rest, keys, Endings::Original)? {
@@ -127,6 +129,42 @@ fn packets_that_are_cut_off_are_refused() {
                 let cut = [&message[..armor.start], cut.as_bytes(), &message[armor.end..]].concat();
                 let found = opened(&cut, &keys);
                 assert!(found.is_err(), "{cert}: {end} of {}: {found:?}", packets.len());
+            }
+        }
+    }
+}
+
+/// Opens everything with a key of zeros: what is inside is not what anybody wrote.
+struct AnyKey(Option<SymmetricAlgorithm>);
+
+impl Keys for AnyKey {
+    fn session_key(&self, _: &[PKESK]) -> Result<Option<Key>, Error> {
+        Ok(Some(Key { cipher: self.0, key: vec![0; 32].into() }))
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Octets that nobody wrote are refused, whatever packets they look like, and no reader panics.
+    #[test]
+    fn arbitrary_packets_are_refused(
+        first in prop::sample::select(vec![0x84_u8, 0xc1, 0xd2, 0xcb, 0x8c, 0xc8]),
+        header in prop::collection::vec(any::<u8>(), 0..6),
+        version in 0_u8..3,
+        body in prop::collection::vec(any::<u8>(), 0..300),
+    ) {
+        let tail = [&[0xd2][..], &header, &[version], &body].concat();
+        for packets in [tail.clone(), [&[first, 1, 3][..], &tail].concat()] {
+            let message = format!(
+                "MIME-Version: 1.0\nContent-Type: multipart/encrypted; protocol=\"application/pgp-encrypted\"; \
+                 boundary=\"=_mailseal-0\"\n\n--=_mailseal-0\nContent-Type: application/pgp-encrypted\n\nVersion: 1\n\n\
+                 --=_mailseal-0\nContent-Type: application/octet-stream\n\n-----BEGIN PGP MESSAGE-----\n\n{}\n\
+                 -----END PGP MESSAGE-----\n\n--=_mailseal-0--\n",
+                base64_simd::STANDARD.encode_to_string(&packets)
+            );
+            for cipher in [None, Some(SymmetricAlgorithm::AES256)] {
+                prop_assert!(opened(message.as_bytes(), &AnyKey(cipher)).is_err());
             }
         }
     }

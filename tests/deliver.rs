@@ -6,6 +6,8 @@ mod dovecot;
 #[expect(dead_code, reason = "other tests use more of it")]
 #[path = "support/filter.rs"]
 mod filter;
+#[path = "support/skip.rs"]
+mod skip;
 
 use std::fs;
 use std::io::Write as _;
@@ -233,7 +235,8 @@ fn every_failure_of_our_own_is_temporary() {
     let mark = folder.path().join("ran");
     let touch = ["touch", mark.to_str().unwrap()];
     let huge_header = format!("{}\n\nbody\n", "X: y\n".repeat(1_000_000));
-    let rows: [(&str, &[&str], &[&str], &[u8]); 12] = [
+    type Row<'a> = (&'a str, &'a [&'a str], &'a [&'a str], &'a [u8]);
+    let rows: [Row; 12] = [
         ("an unknown option", &["--no-such-option"], &touch, MAIL.as_bytes()),
         ("an option of the filter only", &["--unchanged", "fail"], &touch, MAIL.as_bytes()),
         ("two recipients in one argument each", &["--home", "/", "bob"], &touch, MAIL.as_bytes()),

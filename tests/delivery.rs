@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod dovecot;
+#[path = "support/skip.rs"]
+mod skip;
 
 use dovecot::entity::{assert_sealed, assert_unchanged, is_sealed};
 use dovecot::flavour::Flavour;

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod dovecot;
+#[path = "support/skip.rs"]
+mod skip;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -95,6 +97,9 @@ fn a_round_trip_tells_what_becomes_of_a_users_mail(flavour: Flavour) {
     assert!(server.inbox(ALICE).is_empty() && server.inbox(CAROL).is_empty(), "nothing was delivered");
 }
 
+/// A name, what the report says, what breaks it, and what mends it.
+type Row<'a> = (&'a str, &'a str, &'a dyn Fn(), &'a dyn Fn());
+
 fn each_broken_file_is_found(flavour: Flavour) {
     let Some(server) = healthy(flavour) else { return };
     assert_healthy(&server, "nothing");
@@ -112,7 +117,7 @@ fn each_broken_file_is_found(flavour: Flavour) {
     let secret = "home/alice@example.org/.gnupg/private-keys-v1.d";
     let home_key = || server.write_home(ALICE, ".gnupg/private-keys-v1.d/ABCD.key", b"x");
     let alice = key_file(ALICE);
-    let rows: [(&str, &str, &dyn Fn(), &dyn Fn()); 23] = [
+    let rows: [Row<'_>; 23] = [
         ("trap of the mail user's", "FAILURE  trap: ", &|| own("failclosed", DELIVERY_USER), &|| {
             own("failclosed", 0)
         }),
@@ -288,7 +293,7 @@ fn each_broken_setting_is_found(flavour: Flavour) {
             in_ours(line, "");
         }),
         ("a script before ours", "other.sieve runs before it", &|| {
-            let (first, after) = server.flavour.script_order(&[other.clone()], &main, &[]);
+            let (first, after) = server.flavour.script_order(std::slice::from_ref(&other), &main, &[]);
             server.write("first.conf", first.as_bytes(), 0o644);
             add(&after);
         }),
@@ -341,7 +346,7 @@ fn what_is_only_worth_knowing_is_a_warning(flavour: Flavour) {
     if server.flavour == Flavour::V2_4 {
         assert_found(&server, "the uid fault", "warning", "root as their real user");
     }
-    let mode = fs::metadata(&server.path("failclosed")).unwrap().permissions().mode();
+    let mode = fs::metadata(server.path("failclosed")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o755, "nothing was changed");
 }
 

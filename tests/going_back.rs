@@ -360,6 +360,8 @@ fn an_audit_tells_what_lies_there() {
             .map(|name| folders[folder][name].as_u64().unwrap())
     };
     assert_eq!((numbers(0), numbers(1)), ([3, 0, 3, 1, 1, 0, 0], [2, 0, 1, 0, 0, 1, 0]), "{json:#}");
+    let outside = |json: &serde_json::Value, what| json["maildirs"][0]["folders"][0]["outside"][what].clone();
+    assert_eq!([outside(&json, "subject"), outside(&json, "body_hash")], [3, 0], "{json:#}");
     let keys = json["maildirs"][0]["keys"].as_array().unwrap();
     let of = |state: &str| keys.iter().find(|key| key["state"] == state).map(|key| key["messages"].clone());
     assert_eq!((of("current"), of("expired"), of("other")), (Some(2.into()), Some(1.into()), Some(1.into())));
@@ -380,12 +382,25 @@ fn an_audit_tells_what_lies_there() {
     let listed = json["maildirs"][0]["files"].as_array().unwrap();
     assert_eq!(listed.len(), forged.len() + 2 + 1 + 2, "{json:#}");
 
+    // What is readable outside: spam reports that quote the body among it.
+    let telling = b"Subject: x\nDKIM-Signature: v=1; bh=x\nX-Spam-Report: 'hello'\n\nhello\n";
+    maildir.store("cur/9.host,:2,S", &filter(&key("curve25519"), &[], telling).stdout);
+    let hidden = filter(&key("curve25519"), &["--protect-headers", "baseline"], telling).stdout;
+    maildir.store("cur/10.host,:2,S", &hidden);
+    let (_, json) = audit(&[]);
+    let told = ["subject", "body_hash", "spam_report", "header_text"].map(|what| outside(&json, what));
+    assert_eq!(told, [4, 1, 1, 0], "{json:#}");
+
     // For people, without knowing the user.
     let run = mailseal(&["audit", path.to_str().unwrap(), "--user", "nobody"]);
     let text = String::from_utf8(run.stdout).unwrap();
     assert_eq!(run.status, Some(1), "{}", run.stderr);
     assert!(text.contains(&format!("{} in clear, 1 could not be read.", forged.len() + 2)), "{text}");
     assert!(text.contains("C37FA4B9682ECB87  unknown"), "{text}");
+    assert!(
+        text.contains("still show: 5 their Subject, 1 hashes of their body (DKIM, ARC), 1 a spam report."),
+        "{text}"
+    );
     assert_eq!(mailseal(&["audit", "/etc"]).status, Some(64));
 }
 

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod dovecot;
+#[path = "support/skip.rs"]
+mod skip;
 
 use dovecot::entity::{assert_sealed, assert_unchanged, is_sealed};
 use dovecot::flavour::Flavour;
@@ -135,15 +137,15 @@ fn a_spam_filter_learns_from_clear_mail_only(flavour: Flavour) {
     let note = format!("{{ echo \"$1\"; grep Subject; }} >>{}", learned.display());
     let Some(server) = started(setup.imapsieve().learning(&note)) else { return };
     let mut imap = server.imap(ALICE);
-    let _ = imap.run("CREATE Junk");
+    let _ = imap.command("CREATE Junk");
     server.store(ALICE, MAIL.replace("sent", "sealed").as_bytes());
     imap.append("INBOX", "", MAIL.replace("sent", "clear").as_bytes()).unwrap();
-    imap.run("SELECT INBOX").unwrap();
-    imap.run("UID MOVE 1:* Junk").unwrap();
+    imap.command("SELECT INBOX").unwrap();
+    imap.command("UID MOVE 1:* Junk").unwrap();
     let learned = || std::fs::read_to_string(&learned).unwrap_or_default().replace('\r', "");
     assert_eq!(learned(), "spam\nSubject: clear\n");
-    imap.run("SELECT Junk").unwrap();
-    imap.run("UID MOVE 1:* INBOX").unwrap();
+    imap.command("SELECT Junk").unwrap();
+    imap.command("UID MOVE 1:* INBOX").unwrap();
     assert_eq!(learned(), "spam\nSubject: clear\nham\nSubject: clear\n");
     assert_eq!(server.inbox(ALICE).len(), 2);
 }

@@ -14,13 +14,17 @@ use mailseal::{
     keystore::read_named,
     opening::Opening,
     openpgp::compress::Compression,
+    protect::{self, Policy},
     recipients::{Recipients, WhenExpired},
     seal::seal,
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use support::{
     filter::{Run, in_pieces},
+    openers::rpgp,
     oracle::{check_run, key},
+    protected::{armor, is_protected},
+    restore::restore,
 };
 
 const CERT: &str = "curve25519";
@@ -29,6 +33,9 @@ fn line_start() -> impl Strategy<Value = Vec<u8>> {
     let known = select(vec![
         "Subject:",
         "From:",
+        "Comments:",
+        "DKIM-Signature:",
+        "HP-Outer:",
         "Received:",
         "X-A:",
         "Content-Type:",
@@ -62,6 +69,11 @@ fn line_rest() -> impl Strategy<Value = Vec<u8>> {
         " multipart/encrypted; protocol=\"application/pgp-encrypted\"; boundary=b",
         " application/pkcs7-mime; smime-type=enveloped-data",
         " base64",
+        " quoted-printable",
+        " text/html; charset=utf-8",
+        " text/plain;",
+        " =?utf-8?q?Gr=C3=BC=C3=9Fe=0A?= x",
+        " Alice <alice@example.org>, b@example.org",
     ]);
     prop_oneof![
         4 => values.prop_map(|text| text.as_bytes().to_vec()),
@@ -86,6 +98,7 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
         line(),
         vec(any::<u8>(), 0..200),
         Just(b"--b".to_vec()),
+        Just(b"<html><body>".to_vec()),
         Just(b"--=_mailseal-".to_vec()),
         Just(b"Version: 1".to_vec()),
         Just(b"-----END PGP MESSAGE-----".to_vec()),
@@ -190,14 +203,21 @@ impl Write for Sink {
 }
 
 /// Seals within this process; the output, if all of it was written.
-fn seal_with(mut source: Source<'_>, sink: &mut Sink) -> Result<(), mailseal::error::Error> {
+fn seal_with(mut source: Source<'_>, sink: &mut Sink, policy: Policy) -> Result<(), mailseal::error::Error> {
     static RECIPIENTS: LazyLock<Recipients> = LazyLock::new(|| {
         let certs = read_named(&key(CERT)).unwrap();
         Recipients::choose("alice", &certs, &[], WhenExpired::Encrypt, SystemTime::now()).unwrap()
     });
     let session = RECIPIENTS.session("alice").unwrap();
     let opening = Opening::read(&mut source)?;
-    seal(&opening, &mut source, sink, &session, Compression::default(), None)
+    seal(
+        &opening,
+        &mut source,
+        sink,
+        &session,
+        Compression::default(),
+        protect::plan(policy, &opening).protection,
+    )
 }
 
 fn pieces() -> impl Strategy<Value = Pieces> {
@@ -232,7 +252,7 @@ proptest! {
         prop_assume!(!mail.is_empty());
         let source = Source { rest: &mail, pieces: reads, breaks: false };
         let mut sink = Sink { written: Vec::new(), pieces: writes, room: usize::MAX };
-        seal_with(source, &mut sink).unwrap();
+        seal_with(source, &mut sink, Policy::None).unwrap();
         let run = Run { status: Some(0), stdout: sink.written, stderr: String::new() };
         if let Err(why) = check_run(&mail, &run, CERT, None) {
             prop_assert!(false, "{why}\n{:?}", String::from_utf8_lossy(&mail));
@@ -240,11 +260,28 @@ proptest! {
     }
 
     #[test]
+    fn a_protected_header_is_given_back(mail in mail(), policy in select(vec![Policy::Baseline, Policy::Shy])) {
+        prop_assume!(!mail.is_empty());
+        let reads = Pieces { sizes: vec![usize::MAX], calls: 0 };
+        let source = Source { rest: &mail, pieces: reads.clone(), breaks: false };
+        let mut sink = Sink { written: Vec::new(), pieces: reads, room: usize::MAX };
+        seal_with(source, &mut sink, policy).unwrap();
+        let opened = rpgp(CERT, armor(&sink.written)).unwrap();
+        let restored = restore(&sink.written, &opened);
+        let given_back = match &restored {
+            Ok(Some(original)) => *original == mail,
+            Ok(None) => !is_protected(&opened.file_name),
+            Err(_) => false,
+        };
+        prop_assert!(given_back, "{:?}\n{:?}", restored.err(), String::from_utf8_lossy(&mail));
+    }
+
+    #[test]
     fn a_broken_source_or_sink_is_an_error(mail in mail(), reads in pieces(), writes in pieces(), room in 0_usize..600) {
         let source = |breaks| Source { rest: &mail, pieces: reads.clone(), breaks };
         let mut wide = Sink { written: Vec::new(), pieces: writes.clone(), room: usize::MAX };
-        prop_assert!(seal_with(source(true), &mut wide).is_err(), "the source broke");
+        prop_assert!(seal_with(source(true), &mut wide, Policy::None).is_err(), "the source broke");
         let mut narrow = Sink { written: Vec::new(), pieces: writes, room };
-        prop_assert!(seal_with(source(false), &mut narrow).is_err(), "the sink was full");
+        prop_assert!(seal_with(source(false), &mut narrow, Policy::None).is_err(), "the sink was full");
     }
 }

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::head::Head;
 use crate::maildir::folder::{Folder, Message};
 use crate::opening::Opening;
+use crate::protect::exposed::Exposed;
 use crate::unseal::{Inspected, inspect};
 
 /// What is read of a message first. It is enough for all but long headers and large encrypted messages.
@@ -20,8 +21,13 @@ const BEGINNING: u64 = 32 * 1024;
 pub enum Verdict {
     /// In clear, or not proven to be encrypted.
     Clear,
-    /// Sealed by mailseal, as it seems, to these key ids.
-    Sealed(Vec<String>),
+    /// Sealed by mailseal, as it seems.
+    Sealed {
+        /// The keys' ids.
+        recipients: Vec<String>,
+        /// What its outer header tells.
+        exposed: Exposed,
+    },
     /// Encrypted otherwise; how.
     Encrypted(&'static str),
     /// It could not be read.
@@ -83,7 +89,7 @@ fn look_through(mut message: impl Read) -> Result<Verdict, Error> {
         Ok(Inspected::Sealed(envelope)) => {
             let (ours, recipients) = (envelope.ours, envelope.recipients());
             match envelope.prove() {
-                Ok(()) if ours => Ok(Verdict::Sealed(recipients)),
+                Ok(()) if ours => Ok(Verdict::Sealed { recipients, exposed: Exposed::by(opening.head()) }),
                 Ok(()) => Ok(Verdict::Encrypted(pgp_mime)),
                 Err(Error::Damaged { .. }) => Ok(Verdict::Clear),
                 Err(error) => Err(error),

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{Audit, Maildir};
+use super::{Audit, Maildir, Outside};
 use crate::escape;
 use crate::table::Table;
 
@@ -64,6 +64,7 @@ fn write_maildir(maildir: &Maildir, out: &mut impl Write) -> io::Result<()> {
         );
     }
     table.write(out)?;
+    write_outside(maildir, out)?;
     if !maildir.keys.is_empty() {
         let mut table = Table::new(&["key", "state", "messages"]);
         for key in &maildir.keys {
@@ -81,4 +82,20 @@ fn write_maildir(maildir: &Maildir, out: &mut impl Write) -> io::Result<()> {
         table.write(out)?;
     }
     writeln!(out)
+}
+
+/// What can be read of sealed messages without a key, beside sender, recipients, times and sizes.
+fn write_outside(maildir: &Maildir, out: &mut impl Write) -> io::Result<()> {
+    let sum = |of: fn(&Outside) -> u64| maildir.folders.iter().map(|count| of(&count.outside)).sum::<u64>();
+    let told: Vec<String> = [
+        (sum(|it| it.subject), "their Subject"),
+        (sum(|it| it.body_hash), "hashes of their body (DKIM, ARC)"),
+        (sum(|it| it.spam_report), "a spam report"),
+        (sum(|it| it.header_text), "header lines that are no fields"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, what)| format!("{count} {what}"))
+    .collect();
+    if told.is_empty() { Ok(()) } else { writeln!(out, "\nSealed messages still show: {}.", told.join(", ")) }
 }

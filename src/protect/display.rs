@@ -205,7 +205,7 @@ fn quoted_printable(text: &[u8], ending: &str) -> Vec<u8> {
 fn base64(mut text: Vec<u8>, ending: &str) -> Vec<u8> {
     text = with_ending(&text, "\r\n");
     let colon = "Subject:".len();
-    while text.len() % 3 != 0 {
+    while !text.len().is_multiple_of(3) {
         text.insert(colon, b' ');
     }
     text.chunks(BASE64_LINE)

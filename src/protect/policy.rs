@@ -9,7 +9,7 @@ use super::shy;
 use crate::head::Item;
 
 /// What the outside shows for a hidden Subject.
-const HIDDEN_SUBJECT: &str = "[...]";
+pub const HIDDEN_SUBJECT: &str = "[...]";
 
 /// Which header fields are hidden inside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -48,9 +48,7 @@ impl Policy {
         if is("Subject") {
             return instead(item, HIDDEN_SUBJECT.into());
         }
-        if ["Comments", "Keywords", "Thread-Topic", "X-Spam-Report"].into_iter().any(is)
-            || tells_of_the_body(name)
-        {
+        if tells_of(name).is_some() {
             return Outside::Nothing;
         }
         if self == Self::Shy {
@@ -68,16 +66,34 @@ impl Policy {
     }
 }
 
-/// Whether fields called so hold hashes of the clear body, or a Subject.
-fn tells_of_the_body(name: &[u8]) -> bool {
+/// What a field tells of a message's content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tale {
+    /// Its Subject, or words about it.
+    Subject,
+    /// Hashes of its body, which confirm a guess at it.
+    Hash,
+    /// What a spam filter found, with quotes from the body.
+    Report,
+}
+
+/// What fields called `name` tell of the content; `None` where it is nothing that any policy hides.
+#[must_use]
+pub fn tells_of(name: &[u8]) -> Option<Tale> {
+    let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
     let begins = |with: &[u8]| name.get(..with.len()).is_some_and(|part| part.eq_ignore_ascii_case(with));
     let ends = |with: &[u8]| {
         name.len().checked_sub(with.len()).is_some_and(|at| name[at..].eq_ignore_ascii_case(with))
     };
-    ends(b"dkim-signature")
-        || name.eq_ignore_ascii_case(b"domainkey-signature")
-        || begins(b"arc-")
+    if ["Subject", "Comments", "Keywords", "Thread-Topic"].into_iter().any(is)
         || begins(b"x-") && ends(b"-subject")
+    {
+        Some(Tale::Subject)
+    } else if begins(b"arc-") || ends(b"dkim-signature") || is("DomainKey-Signature") {
+        Some(Tale::Hash)
+    } else {
+        is("X-Spam-Report").then_some(Tale::Report)
+    }
 }
 
 fn instead(item: &Item<'_>, shown: Cow<'static, str>) -> Outside {

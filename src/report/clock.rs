@@ -40,11 +40,7 @@ fn read_iso(line: &[u8]) -> Option<(Moment, &[u8])> {
         return None;
     }
     let day = days(number(&date[..4])?, number(&date[5..7])?, number(&date[8..10])?)?;
-    let (clock, mut rest) = read_clock(rest)?;
-    if let Some(b'.' | b',') = rest.first() {
-        let digits = rest[1..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-        rest = &rest[1 + digits..];
-    }
+    let (clock, rest) = read_clock(rest)?;
     let wall = day * DAY + clock;
     let (offset, rest) = match rest {
         [b'Z', rest @ ..] => (0, rest),
@@ -78,13 +74,18 @@ fn read_traditional(line: &[u8], now: SystemTime) -> Option<(Moment, &[u8])> {
     Some((Moment::utc(seconds), rest.strip_prefix(b" ")?))
 }
 
-/// `05:43:43`, in seconds.
+/// `05:43:43`, or with a fraction that is left out, in seconds.
 fn read_clock(text: &[u8]) -> Option<(i64, &[u8])> {
     let (clock, rest) = text.split_at_checked(8)?;
     if clock[2] != b':' || clock[5] != b':' {
         return None;
     }
-    Some((number(&clock[..2])? * 3600 + number(&clock[3..5])? * 60 + number(&clock[6..])?, rest))
+    let seconds = number(&clock[..2])? * 3600 + number(&clock[3..5])? * 60 + number(&clock[6..])?;
+    let fraction = match rest {
+        [b'.' | b',', rest @ ..] => 1 + rest.iter().take_while(|byte| byte.is_ascii_digit()).count(),
+        _ => 0,
+    };
+    Some((seconds, &rest[fraction..]))
 }
 
 /// Days since 1970.
@@ -127,6 +128,7 @@ mod tests {
             ("2026-11-21T06:43:43+0100 host", (0, 3600)),
             ("2026-11-21T00:13:43.1-05:30 host", (0, -5 * 3600 - 1800)),
             ("Nov 21 05:43:43 host", (0, 0)),
+            ("Nov 21 05:43:43.123456 host", (0, 0)),
             ("Nov  1 05:43:43 host", (-20 * DAY, -20 * DAY)),
             // Tomorrow in another time zone, and the day after: a year ago.
             ("Nov 22 04:43:43 host", (DAY - 3600, DAY - 3600)),

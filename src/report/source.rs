@@ -1,7 +1,7 @@
 //! Edge: Logs as they lie there: plain or compressed with gzip, a line at a time, the oldest log first.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, IsTerminal as _, Read};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -36,9 +36,16 @@ pub struct Log {
 /// input.
 ///
 /// # Errors
-/// [`Error::Log`] when one cannot be opened or read.
+/// [`Error::Log`] when one cannot be opened or read; [`Error::Usage`] when nobody has named one.
 pub fn open(paths: &[PathBuf], now: SystemTime) -> Result<Vec<Log>, Error> {
     let stdin = [PathBuf::from("-")];
+    if paths.is_empty() && io::stdin().is_terminal() {
+        return Err(Error::Usage {
+            what: "no log is named".into(),
+            hint: "name one, /var/log/mail.log, or pipe one: journalctl -o short-iso | mailseal report"
+                .into(),
+        });
+    }
     let paths = if paths.is_empty() { &stdin } else { paths };
     let mut logs = paths.iter().map(|path| Log::open(path)).collect::<Result<Vec<_>, _>>()?;
     if logs.len() > 1 {

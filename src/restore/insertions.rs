@@ -55,7 +55,7 @@ mod tests {
         for (added, outside, text) in [
             (vec![0..63, 2048..3978], vec![63, 63, 70], ";hp=0+63,2048+1930;out=63,63,70"),
             (vec![], vec![], ";hp="),
-            (vec![5..6], vec![], ";hp=5+1"),
+            (vec![5..6, 9..11], vec![], ";hp=5+1,9+2"),
         ] {
             let insertions = Insertions { added, outside };
             assert_eq!(insertions.encode(), text);

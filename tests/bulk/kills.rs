@@ -316,7 +316,7 @@ fn an_interrupt_ends_a_run_cleanly() {
     }
     let child = mailbox.command(&["--jobs", "2"]).spawn().unwrap();
     let begin = Instant::now();
-    while snapshot(&mailbox.path("cur")).iter().all(|(path, _)| !path.to_string_lossy().contains(".s"))
+    while snapshot(&mailbox.path("cur")).iter().all(|file| !file.path.to_string_lossy().contains(".s"))
         && begin.elapsed() < Duration::from_secs(20)
     {
         std::thread::sleep(Duration::from_millis(5));

@@ -15,6 +15,9 @@ use crate::dovecot::site::ALICE;
 use crate::mailbox::{CERT, Ended, ended};
 use crate::support::{openers, oracle};
 
+/// What a client does again and again, with a source of random numbers below a limit.
+type Work<'a> = dyn Fn(&mut Imap, &mut dyn FnMut(u32) -> u32) -> std::io::Result<()> + 'a;
+
 /// Messages at the beginning of the short form, and of the long one.
 const MESSAGES: u32 = 300;
 const MANY_MESSAGES: u32 = 3000;
@@ -80,7 +83,7 @@ fn live(messages: u32) {
         (AtomicBool::new(false), Mutex::new(Deeds::default()), AtomicU32::new(messages));
     let expunges = |id: u32| id < messages / SHARE;
     let moves = |id: u32| (messages / SHARE..messages / SHARE * 2).contains(&id);
-    let client = |work: &dyn Fn(&mut Imap, &mut dyn FnMut(u32) -> u32) -> std::io::Result<()>, seed: u32| {
+    let client = |work: &Work, seed: u32| {
         let mut random = Random(u64::from(seed));
         let mut imap = server.imap(ALICE);
         imap.command("SELECT INBOX").unwrap();

@@ -216,7 +216,7 @@ impl Mailbox {
             assert_eq!(metadata.modified().unwrap(), time(number), "{when}: the date of {name}");
             assert_eq!(metadata.mode() & 0o777, mode(number), "{when}: the rights of {name}");
         }
-        for (path, _) in snapshot(self.dir.path()) {
+        for Snapshot { path, .. } in snapshot(self.dir.path()) {
             assert!(
                 !path.to_string_lossy().contains("/tmp/mailseal."),
                 "{when}: {} was left",
@@ -224,7 +224,7 @@ impl Mailbox {
             );
             assert!(!path.ends_with("dovecot-uidlist.lock"), "{when}: the lock was left");
         }
-        let all = snapshot(self.dir.path()).iter().filter(|(path, _)| is_message(path)).count();
+        let all = snapshot(self.dir.path()).iter().filter(|file| is_message(&file.path)).count();
         assert_eq!(all, self.known.len(), "{when}: messages in all");
     }
 }
@@ -250,8 +250,17 @@ pub fn plain_mails() -> Vec<Mail> {
     mails
 }
 
-/// Every file below `path` with all that a change would change.
-pub fn snapshot(path: &Path) -> Vec<(PathBuf, (u64, u64, i64, i64, Vec<u8>))> {
+/// A file with all that a change would change.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    pub path: PathBuf,
+    inode: u64,
+    changed: (i64, i64),
+    bytes: Vec<u8>,
+}
+
+/// Every file below `path`.
+pub fn snapshot(path: &Path) -> Vec<Snapshot> {
     let mut found = Vec::new();
     let mut entries: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
     entries.sort();
@@ -264,10 +273,8 @@ pub fn snapshot(path: &Path) -> Vec<(PathBuf, (u64, u64, i64, i64, Vec<u8>))> {
             if metadata.is_file() {
                 fs::File::open(&path).unwrap().read_to_end(&mut bytes).unwrap();
             }
-            found.push((
-                path,
-                (metadata.ino(), metadata.len(), metadata.ctime(), metadata.ctime_nsec(), bytes),
-            ));
+            let changed = (metadata.ctime(), metadata.ctime_nsec());
+            found.push(Snapshot { path, inode: metadata.ino(), changed, bytes });
         }
     }
     found

@@ -73,8 +73,7 @@ impl Imap {
         let fetched = answers.into_iter().filter(|answer| answer.text.contains(" FETCH ("));
         fetched
             .map(|answer| {
-                let (_, rest) = answer.text.split_once("UID ").unwrap();
-                let uid = rest.split([' ', ')']).next().unwrap().parse().unwrap();
+                let uid = answer.number("UID").unwrap();
                 let (_, rest) = answer.text.split_once("FLAGS (").unwrap();
                 let flags = rest.split(')').next().unwrap().split_whitespace();
                 let mut flags: Vec<String> =

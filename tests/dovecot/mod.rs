@@ -1,7 +1,7 @@
 //! A real Dovecot for the tests: started from the shipped Sieve files, spoken to over LMTP and IMAP, stopped
 //! and removed with everything below it. This folder is shared by several test targets, each of which uses a
 //! part of it.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports, unused_macros)]
 
 /// Makes a test for each Dovecot version of each function named, which takes the [`flavour::Flavour`].
 macro_rules! on_each_dovecot {

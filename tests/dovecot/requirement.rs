@@ -1,10 +1,9 @@
 //! Whether this machine can run the Dovecot tests, and a line that nobody overlooks where it cannot.
 
-#[path = "../support/skip.rs"]
-mod skip;
+use std::process::Command;
 
 use super::flavour::Flavour;
-use std::process::Command;
+use crate::skip;
 
 /// Whether this Dovecot can be tested here; a visible `SKIPPED` line where it cannot. In CI a test that cannot run has
 /// failed.

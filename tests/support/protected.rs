@@ -126,9 +126,9 @@ pub fn check(
     }
     decrypts_to(message, cert, &run.stdout)?;
     if cert.contains("v6") {
-        compare("Sequoia", &openers::sequoia(cert, sealed.armor)?, &[opened.data.clone()])?;
+        compare("Sequoia", &openers::sequoia(cert, sealed.armor)?, std::slice::from_ref(&opened.data))?;
     } else if let Some(gnupg) = gnupg {
-        compare("gpg", &gnupg.decrypt(sealed.armor)?, &[opened.data.clone()])?;
+        compare("gpg", &gnupg.decrypt(sealed.armor)?, std::slice::from_ref(&opened.data))?;
     }
     Ok(Inside { opened, parameters, display })
 }
