@@ -115,24 +115,27 @@ fn inside_nothing_of_it_is_possible() {
 }
 
 #[test]
-fn a_confined_thread_has_the_named_folders_and_no_others() {
-    if !is_inside() {
-        return run_inside("a_confined_thread_has_the_named_folders_and_no_others");
-    }
+fn confined_work_has_the_named_folders_and_no_others() {
     let (allowed, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     fs::write(other.path().join("file"), "x").unwrap();
     std::os::unix::fs::symlink(other.path().join("file"), allowed.path().join("link")).unwrap();
-    if let Err(error) = Sandbox::Require.confine(&[allowed.path(), Path::new("/nowhere")]) {
+    let inside = || {
+        fs::write(allowed.path().join("a"), "x").unwrap();
+        fs::rename(allowed.path().join("a"), allowed.path().join("b")).unwrap();
+        assert_denied("read elsewhere", &fs::read(other.path().join("file")).map(drop));
+        assert_denied("write elsewhere", &fs::write(other.path().join("new"), "x"));
+        assert_denied("read through a link", &fs::read(allowed.path().join("link")).map(drop));
+        let moved = fs::rename(allowed.path().join("b"), other.path().join("b"));
+        assert!(moved.is_err(), "moved out");
+        let later = std::thread::scope(|scope| scope.spawn(|| fs::read(other.path().join("file"))).join());
+        assert_denied("read elsewhere in a later thread", &later.unwrap().map(drop));
+        fs::remove_file(allowed.path().join("b")).map_err(Error::Write)
+    };
+    if let Err(error) = Sandbox::Require.within(&[allowed.path(), Path::new("/nowhere")], inside) {
         return skip::unless_ci(&missing(&error));
     }
-    fs::write(allowed.path().join("a"), "x").unwrap();
-    fs::rename(allowed.path().join("a"), allowed.path().join("b")).unwrap();
-    assert_denied("read elsewhere", &fs::read(other.path().join("file")).map(drop));
-    assert_denied("write elsewhere", &fs::write(other.path().join("new"), "x"));
-    assert_denied("read through a link", &fs::read(allowed.path().join("link")).map(drop));
-    let moved = fs::rename(allowed.path().join("b"), other.path().join("b"));
-    assert!(moved.is_err(), "moved out");
-    fs::remove_file(allowed.path().join("b")).unwrap();
+    // The thread that waited is as it was.
+    assert_eq!(fs::read(other.path().join("file")).unwrap(), b"x");
 }
 
 /// Enters the whole sandbox, or says that this kernel has none.

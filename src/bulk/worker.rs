@@ -48,7 +48,7 @@ pub fn run(job: &Job, stop: &AtomicBool, report: &(dyn Fn(Event) + Sync)) {
         if stop.load(Ordering::Relaxed) {
             return;
         }
-        let mut work = Work { number, target, settings: &job.settings, stop, report };
+        let work = Work { number, target, settings: &job.settings, stop, report };
         if let Err(error) = work.run() {
             report(Event::failed(number, &error));
         }
@@ -94,11 +94,17 @@ struct Ages {
 }
 
 impl Work<'_> {
-    fn run(&mut self) -> Result<(), Error> {
+    fn run(&self) -> Result<(), Error> {
         let config = Config::load(self.settings.config.as_deref().map(Path::new))?;
         let control = self.target.control.as_deref().map(Path::new);
         let maildir = Maildir::open(Path::new(&self.target.path), control)?;
         let addressee = self.addressee(&config)?;
+        let own: Vec<&Path> = [Some(Path::new(&self.target.path)), control].into_iter().flatten().collect();
+        self.settings.sandbox.within(&own, || self.work_on(&maildir, addressee, &config))
+    }
+
+    /// The work, once the certificates are known.
+    fn work_on(&self, maildir: &Maildir, addressee: Addressee, config: &Config) -> Result<(), Error> {
         let folders = maildir.folders()?;
         let now = seconds(SystemTime::now());
         let back =
@@ -108,9 +114,9 @@ impl Work<'_> {
             to: back(self.settings.older_than),
             untagged: false,
         };
-        self.survey(&maildir, &folders, &ages)?;
+        self.survey(maildir, &folders, &ages)?;
         match addressee {
-            Addressee::Clear(reason) => self.count(&maildir, &folders, &ages, reason),
+            Addressee::Clear(reason) => self.count(maildir, &folders, &ages, reason),
             Addressee::Sealed { recipients, .. } => {
                 let compression = match &self.settings.compression {
                     Some(text) => text.parse().map_err(|what| Error::Usage {
@@ -123,7 +129,7 @@ impl Work<'_> {
                 let protect_headers = self.settings.protect_headers.unwrap_or(config.message.protect_headers);
                 let user = &self.target.user;
                 let sealer = Sealer { user, recipients: &recipients, protect_headers, compression, unpack };
-                self.seal(&maildir, &folders, ages, &sealer)
+                self.seal(maildir, &folders, ages, &sealer)
             }
         }
     }

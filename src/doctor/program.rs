@@ -16,6 +16,7 @@ use crate::filter::DRAIN;
 use crate::keystore::source::Source;
 use crate::log::Target;
 use crate::log::sink::Sink;
+use crate::sandbox;
 
 /// Address space that the filter needs, with room for a long header and large certificates.
 const MEMORY: u64 = 64 << 20;
@@ -27,6 +28,7 @@ const CHECK: &str = "program";
 pub fn check(installation: &Installation, mail_user: Identity, findings: &mut Findings) {
     check_file(installation, mail_user, findings);
     check_spool(installation, findings);
+    check_sandbox(findings);
 }
 
 /// The checks that need both.
@@ -96,6 +98,18 @@ fn check_name(path: &Path, findings: &mut Findings) {
 fn is_script(path: &Path) -> bool {
     let mut start = [0; 2];
     std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == *b"#!"
+}
+
+fn check_sandbox(findings: &mut Findings) {
+    const CHECK: &str = "sandbox";
+    for what in sandbox::missing() {
+        findings.warn(
+            CHECK,
+            format!("{what}: a fault in the filter finds more to open than the message"),
+            "use a kernel with Landlock (5.13 or later, lsm=landlock,...) and seccomp, and containers that let both through",
+        );
+    }
+    findings.ok_unless_said(CHECK, "deliveries give up everything but the message");
 }
 
 fn check_time(installation: &Installation, config: &Config, findings: &mut Findings) {

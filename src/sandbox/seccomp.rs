@@ -74,6 +74,19 @@ pub fn restrict() -> Result<(), String> {
     Ok(())
 }
 
+/// Whether the kernel has filters whose answer is an error. To install one would bind the whole process.
+///
+/// # Errors
+/// What is missing, as a sentence.
+pub fn is_there() -> Result<(), String> {
+    const ACTIONS: &str = "/proc/sys/kernel/seccomp/actions_avail";
+    match std::fs::read_to_string(ACTIONS) {
+        Ok(actions) if actions.split_whitespace().any(|action| action == "errno") => Ok(()),
+        Ok(_) => Err("the kernel's seccomp does not know the answer \"errno\"".into()),
+        Err(error) => Err(format!("the kernel has no seccomp ({ACTIONS}: {error})")),
+    }
+}
+
 fn allow_list(arch: TargetArch) -> Result<BpfProgram, seccompiler::BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
     // Threads, but no processes.

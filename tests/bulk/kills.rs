@@ -289,9 +289,9 @@ fn strace(mailbox: &Mailbox, options: &[&str], expressions: &[&str]) -> Ended {
     strace_to(mailbox, options, expressions, std::path::Path::new("/dev/null"))
 }
 
-/// One job: then all is done in one thread, whose calls are counted; doveadm's are not.
+/// One job and no sandbox: then all is done in one thread, whose calls are counted; doveadm's are not.
 fn strace_to(mailbox: &Mailbox, options: &[&str], expressions: &[&str], log: &std::path::Path) -> Ended {
-    let program = mailbox.command(&[options, &["--jobs", "1"]].concat());
+    let program = mailbox.command(&[options, &["--jobs", "1", "--sandbox", "off"]].concat());
     let mut command = Command::new("strace");
     command.args(["-E", "PATH=", "-o"]).arg(log);
     for expression in expressions {

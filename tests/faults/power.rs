@@ -48,7 +48,8 @@ fn rewrites(most: usize) -> usize {
             site.lay(&record, state);
             site.check_kept().unwrap_or_else(|why| panic!("{when}: {why}; {state:?}"));
             let run = ended(site.command(options).spawn().unwrap());
-            assert_eq!(run.status, Some(0), "{when}: {run:?}; {state:?}");
+            // 1: the clear text has a name elsewhere, in the bank.
+            assert!(matches!(run.status, Some(0 | 1)), "{when}: {run:?}; {state:?}");
             site.check_done().unwrap_or_else(|why| panic!("{when}: {why}; {state:?}"));
         }
         measured(&format!(
@@ -171,7 +172,8 @@ impl Site {
             for mut state in record.states(done, &mut random) {
                 let lock = self.md().join("dovecot-uidlist.lock");
                 // Nobody can tell whose a torn lock is: Dovecot waits two minutes for it, and so do we.
-                if matches!(state.get(&lock), Some(Content::Written { bytes, .. }) if !bytes.contains(&b':')) {
+                if matches!(state.get(&lock), Some(Content::Written { bytes, .. }) if !bytes.contains(&b':'))
+                {
                     state.remove(&lock);
                 }
                 if seen.insert(state.clone()) {

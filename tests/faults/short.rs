@@ -68,7 +68,8 @@ fn deliveries_in_single_bytes_are_the_same() {
     };
     for mail in plain_mails().into_iter().filter(|mail| mail.bytes.len() < 300_000) {
         let run = run(&mail.bytes);
-        oracle::check_run(&mail.bytes, &run, "curve25519", None).unwrap_or_else(|why| panic!("{}: {why}", mail.name));
+        oracle::check_run(&mail.bytes, &run, "curve25519", None)
+            .unwrap_or_else(|why| panic!("{}: {why}", mail.name));
     }
     for mail in fixtures::mails("encrypted") {
         assert!(oracle::is_unchanged(&mail.bytes, &run(&mail.bytes)), "{}", mail.name);
