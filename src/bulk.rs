@@ -178,7 +178,7 @@ pub fn run(options: &Options, stop: &Arc<AtomicBool>, out: &mut impl Write) -> R
         };
         let report = |event| locked().note(0, renumbered(event, &numbers));
         let result = if owner.0 == geteuid() {
-            worker::run(&job, stop, &report);
+            worker::run(&job, Maildir::open, stop, &report);
             Ok(())
         } else {
             child::run(&job, owner, stop, &report)

@@ -3,6 +3,8 @@
 
 #[path = "faults/calls.rs"]
 mod calls;
+#[allow(dead_code)]
+mod dovecot;
 #[path = "faults/hostile.rs"]
 mod hostile;
 #[path = "faults/leaks.rs"]
@@ -20,3 +22,5 @@ mod short;
 mod strace;
 #[path = "support/lib.rs"]
 mod support;
+
+use support::skip;

@@ -8,14 +8,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use crate::mailbox::{CERT, ended, plain_mails, program};
+use crate::mailbox::{CERT, plain_mails, program};
 use crate::record::{Content, Op, Random, Record, State};
 use crate::strace::{self, measured};
 use crate::support::admin::Admin;
-use crate::support::{fixtures, openers, oracle};
+use crate::support::{filter, fixtures, openers, oracle};
 
-/// States of a run that always run; the long form runs all.
-const SOME: usize = 12;
+/// States of a run that always run, and subsets at each of its points from which they are chosen.
+const SOME: (usize, u32) = (30, 1 << 6);
+
+/// The same in the long form.
+const ALL: (usize, u32) = (usize::MAX, 1 << 7);
 
 #[test]
 fn a_power_cut_amid_a_rewrite_loses_nothing() {
@@ -25,12 +28,12 @@ fn a_power_cut_amid_a_rewrite_loses_nothing() {
 #[test]
 #[ignore = "many minutes: 5,000 states"]
 fn a_power_cut_at_any_moment_of_a_rewrite_loses_nothing() {
-    let states = rewrites(usize::MAX);
+    let states = rewrites(ALL);
     assert!(states >= 5000, "{states} states");
 }
 
 /// Sealing and opening again, with new and kept UIDs, and the run after a kill; the number of states.
-fn rewrites(most: usize) -> usize {
+fn rewrites(most: (usize, u32)) -> usize {
     if !strace::is_there() {
         return 0;
     }
@@ -39,6 +42,8 @@ fn rewrites(most: usize) -> usize {
         ("encrypt-maildir", Way::Seal, &[][..]),
         ("encrypt-maildir --keep-uids", Way::Seal, &["--keep-uids"][..]),
         ("encrypt-maildir after a kill", Way::SealTwins, &[][..]),
+        ("decrypt in place", Way::Open, &[][..]),
+        ("decrypt in place --keep-uids", Way::Open, &["--keep-uids"][..]),
     ] {
         let site = Site::new(way);
         let record = site.record(options);
@@ -47,7 +52,7 @@ fn rewrites(most: usize) -> usize {
             let when = format!("{name}: state {number}, after {done} of {:?}", record.ops.len());
             site.lay(&record, state);
             site.check_kept().unwrap_or_else(|why| panic!("{when}: {why}; {state:?}"));
-            let run = ended(site.command(options).spawn().unwrap());
+            let run = filter::run(&mut site.command(options), b"", 1);
             // 1: the clear text has a name elsewhere, in the bank.
             assert!(matches!(run.status, Some(0 | 1)), "{when}: {run:?}; {state:?}");
             site.check_done().unwrap_or_else(|why| panic!("{when}: {why}; {state:?}"));
@@ -71,7 +76,7 @@ fn without_a_flush_the_states_show_a_loss() {
     for broken in [Record::without_folder_flushes, Record::without_file_flushes] {
         let site = Site::new(Way::Seal);
         let record = broken(site.record(&[]));
-        let lost = site.states(&record, usize::MAX).iter().any(|(_, state)| {
+        let lost = site.states(&record, (usize::MAX, SOME.1)).iter().any(|(_, state)| {
             site.lay(&record, state);
             site.check_kept().is_err()
         });
@@ -85,10 +90,13 @@ enum Way {
     Seal,
     /// The same after a kill that left old and new ones together.
     SealTwins,
+    /// Sealed messages are opened.
+    Open,
 }
 
 /// A Maildir, laid out again for each state.
 struct Site {
+    way: Way,
     /// Beside the Maildir: hard links to what was in it in the beginning.
     dir: tempfile::TempDir,
     messages: Vec<Message>,
@@ -125,7 +133,7 @@ impl Site {
             messages.push(Message { id, info, bytes: mail.bytes, modified });
         }
         fs::write(dir.path().join("md/dovecot-uidlist"), list).unwrap();
-        let site = Self { dir, messages, opened: Default::default() };
+        let mut site = Self { way: Way::Seal, dir, messages, opened: Default::default() };
         if way == Way::SealTwins {
             // Killed when it unlinks the first old one.
             let traced = strace::Traced::new(&site.command(&[]), b"");
@@ -139,6 +147,10 @@ impl Site {
             let twice = site.messages.iter().filter(|message| site.files_of(message).len() == 2).count();
             assert!(twice > 1, "{twice} messages are there twice");
         }
+        if way == Way::Open {
+            assert_eq!(filter::run(&mut site.command(&[]), b"", 1).status, Some(0));
+        }
+        site.way = way;
         let initial = crate::record::files_below(&site.md());
         Record::bank(&initial, &site.dir.path().join("bank"));
         site
@@ -149,6 +161,12 @@ impl Site {
     }
 
     fn command(&self, options: &[&str]) -> Command {
+        if self.way == Way::Open {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_mailseal"));
+            command.args(["decrypt", "--jobs", "1", "--secret-key"]).arg(fixtures::secret(CERT));
+            command.args(options).arg(self.md());
+            return command;
+        }
         let mut command = program();
         command.arg("--config").arg(self.dir.path().join("mailseal.toml"));
         command.arg("--key").arg(oracle::key(CERT)).args(["--jobs", "1"]).args(options).arg(self.md());
@@ -164,12 +182,12 @@ impl Site {
     }
 
     /// States after each operation, each with the number of operations; about `most` of them, evenly chosen.
-    fn states(&self, record: &Record, most: usize) -> Vec<(usize, State)> {
+    fn states(&self, record: &Record, (most, subsets): (usize, u32)) -> Vec<(usize, State)> {
         let mut random = Random(1);
         let mut seen = HashSet::new();
         let mut states = Vec::new();
         for done in 0..=record.ops.len() {
-            for mut state in record.states(done, &mut random) {
+            for mut state in record.states(done, subsets, &mut random) {
                 let lock = self.md().join("dovecot-uidlist.lock");
                 // Nobody can tell whose a torn lock is: Dovecot waits two minutes for it, and so do we.
                 if matches!(state.get(&lock), Some(Content::Written { bytes, .. }) if !bytes.contains(&b':'))
@@ -212,14 +230,15 @@ impl Site {
         Ok(())
     }
 
-    /// After a whole run each message is there once, sealed, with its flags, rights and date, and nothing else is.
+    /// After a whole run each message is there once, sealed or opened, with its flags, rights and date, and nothing else is.
     fn check_done(&self) -> Result<(), String> {
         for (number, message) in self.messages.iter().enumerate() {
             let files = self.files_of(message);
             let [path] = &files[..] else { return Err(format!("{} is there as {files:?}", message.id)) };
             let stored = fs::read(path).unwrap();
-            if stored == message.bytes || !self.opens(number, &stored) {
-                return Err(format!("{} is not sealed", path.display()));
+            let is_sealed = stored != message.bytes && self.opens(number, &stored);
+            if is_sealed != (self.way != Way::Open) {
+                return Err(format!("{} is not as it should be", path.display()));
             }
             let metadata = fs::metadata(path).unwrap();
             if !path.to_str().unwrap().ends_with(message.info)
@@ -277,7 +296,7 @@ fn a_power_cut_amid_keys_add_leaves_the_old_or_the_new_certificate() {
         assert_ne!(before.as_ref(), Some(&after));
         let mut random = Random(1);
         for done in 0..=record.ops.len() {
-            for state in record.states(done, &mut random) {
+            for state in record.states(done, SOME.1, &mut random) {
                 record.lay(&state, &root, bank.path());
                 let when = format!("after {done} of {:?}: {state:?}", record.ops);
                 let found = fs::read(admin.key_file("alice")).ok();

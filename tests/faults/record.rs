@@ -18,9 +18,6 @@ use crate::support::filter;
 const CALLS: &str = "trace=openat,openat2,write,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,link,linkat,\
                      fchmod,utimensat,ftruncate,mkdirat,mkdir,pwrite64,writev,copy_file_range";
 
-/// Most subsets of what is not on the disk that are tried at one point.
-const MOST: u32 = 1 << 6;
-
 /// One thing done to the files below a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
@@ -149,15 +146,15 @@ impl Record {
     }
 
     /// The states in which the disk may be when the power goes after the first `done` operations: all of them where
-    /// they are few, else a choice.
-    pub fn states(&self, done: usize, random: &mut Random) -> Vec<State> {
+    /// they are few, else those of `most` subsets of what is not there for certain.
+    pub fn states(&self, done: usize, most: u32, random: &mut Random) -> Vec<State> {
         let ops = &self.ops[..done];
         let steps = steps(&self.initial, ops);
         let open: Vec<usize> = (0..steps.len()).filter(|&at| !steps[at].is_certain(ops)).collect();
-        let all = 1u32.checked_shl(open.len() as u32).filter(|all| *all <= MOST);
+        let all = 1u32.checked_shl(open.len() as u32).filter(|all| *all <= most);
         let mut seen = HashSet::new();
         let mut found = Vec::new();
-        for number in 0..all.unwrap_or(MOST) {
+        for number in 0..all.unwrap_or(most) {
             let subset = match (all, number) {
                 (Some(_), _) => u64::from(number),
                 // Nothing and all of it are always among them.
