@@ -9,14 +9,18 @@ use std::{
     io::{self, Read as _, Write as _},
     net::{TcpListener, UdpSocket},
     os::unix::net::UnixDatagram,
+    os::unix::process::ExitStatusExt as _,
     path::Path,
-    process::Command,
-    time::SystemTime,
+    process::{Command, Stdio},
+    time::{Duration, Instant, SystemTime},
 };
 
 use mailseal::{error::Error, sandbox::Sandbox};
 use nix::{
-    sys::{ptrace, signal::kill},
+    sys::{
+        ptrace,
+        signal::{Signal, kill},
+    },
     unistd::{execv, getppid, pipe},
 };
 
@@ -112,6 +116,36 @@ fn inside_nothing_of_it_is_possible() {
     assert_eq!(std::thread::spawn(|| vec![1u8; 10_000_000].len()).join().unwrap(), 10_000_000);
     assert!(SystemTime::now() > SystemTime::UNIX_EPOCH);
     sequoia_openpgp::crypto::random(&mut [0; 32]).unwrap();
+}
+
+/// A fault ends the process at once: one that cannot end would hold up its delivery.
+#[test]
+fn inside_a_process_can_still_crash() {
+    if is_inside() {
+        if enter() {
+            std::process::abort();
+        }
+        return;
+    }
+    let mut inside = Command::new(std::env::current_exe().unwrap());
+    inside.args(["--exact", "inside_a_process_can_still_crash", "--nocapture"]).env(INSIDE, "1");
+    let mut inside = inside.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let begin = Instant::now();
+    let status = loop {
+        if let Some(status) = inside.try_wait().unwrap() {
+            break status;
+        }
+        if begin.elapsed() > Duration::from_secs(10) {
+            inside.kill().unwrap();
+            inside.wait().unwrap();
+            panic!("it does not end");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    if status.success() {
+        return skip::unless_ci("this kernel has no sandbox");
+    }
+    assert_eq!(status.signal(), Some(Signal::SIGABRT as i32), "{status}");
 }
 
 #[test]

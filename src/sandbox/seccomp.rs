@@ -38,6 +38,8 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_set_robust_list,
     libc::SYS_rseq,
     libc::SYS_sigaltstack,
+    // Without it a fault that a handler has seen is met again and again, and the process never ends.
+    libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigreturn,
     libc::SYS_sched_yield,
@@ -91,6 +93,9 @@ fn allow_list(arch: TargetArch) -> Result<BpfProgram, seccompiler::BackendError>
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
     // Threads, but no processes.
     rules.insert(libc::SYS_clone, vec![only_with(0, libc::CLONE_THREAD as u64, libc::CLONE_THREAD as u64)?]);
+    // Signals to itself, as abort(3) sends one.
+    let own = u64::from(std::process::id());
+    rules.insert(libc::SYS_tgkill, vec![only_with(0, u64::from(u32::MAX), own)?]);
     // Memory, but none that can be run.
     for call in [libc::SYS_mmap, libc::SYS_mprotect] {
         rules.insert(call, vec![only_with(2, libc::PROT_EXEC as u64, 0)?]);

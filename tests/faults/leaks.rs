@@ -251,8 +251,7 @@ fn amid_a_message_nothing_shows_and_no_core_is_dumped() {
                 || open_files(&child).any(|path| path.starts_with(md.join("cur")))
         });
         assert_eq!(core_limit(&child).as_deref(), Some("0"), "{name}: the limit of core dumps");
-        kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGSEGV).unwrap();
-        let status = child.wait().unwrap();
+        let status = end(&mut child, Signal::SIGSEGV);
         assert_eq!(status.signal(), Some(Signal::SIGSEGV as i32), "{name}: {status:?}");
         assert!(!dumped(status), "{name}: a core was dumped");
     }
@@ -283,14 +282,26 @@ fn cut_off(mut command: Command, input: &[u8], signal: Signal) -> (ExitStatus, V
             shown.extend(fs::read(path.path()).unwrap_or_default());
         }
     }
-    kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
-    let status = child.wait().unwrap();
+    let status = end(&mut child, signal);
     drop(stdin);
     let _ = reader.join();
     let mut said = String::new();
     child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     shown.extend(said.into_bytes());
     (status, shown)
+}
+
+/// Ends it with a signal. The first SIGSEGV that comes from elsewhere only takes away the handler that Rust has for it.
+fn end(child: &mut Child, signal: Signal) -> ExitStatus {
+    let mut status = None;
+    wait_until("the signal to end it", || {
+        status = child.try_wait().unwrap();
+        if status.is_none() {
+            kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
+        }
+        status.is_some()
+    });
+    status.unwrap()
 }
 
 fn open_files(child: &Child) -> impl Iterator<Item = PathBuf> {
