@@ -3,7 +3,8 @@
 
 #[path = "faults/calls.rs"]
 mod calls;
-#[allow(dead_code)]
+#[path = "faults/confined.rs"]
+mod confined;
 mod dovecot;
 #[path = "faults/hostile.rs"]
 mod hostile;

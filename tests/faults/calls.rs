@@ -88,9 +88,10 @@ fn deliveries(errors: &[&str], is_wanted: impl Fn(&Call) -> bool) {
                 }
                 sealed.fetch_add(1, Ordering::Relaxed);
             }
-            // 124 is a hang.
-            None | Some(124 | 137) => return Err(format!("{when}: {run:?}")),
-            Some(_) => {
+            // A hang.
+            Some(124 | 137) => return Err(format!("{when}: {run:?}")),
+            // A signal as well: the C library gives up where a call fails with what it cannot fail with.
+            Some(_) | None => {
                 deferred.fetch_add(1, Ordering::Relaxed);
             }
         }
@@ -160,7 +161,8 @@ fn rewrites(errors: &[&str], options: &[&[&str]], is_wanted: impl Fn(&Call) -> b
                     let once = mailbox.known.iter().all(|known| mailbox.files_of(known).len() == 1);
                     assert!(once, "{when}: called a success");
                 }
-                None | Some(124 | 137) => return Err(format!("{when}: {run:?}")),
+                Some(124 | 137) => return Err(format!("{when}: {run:?}")),
+                None => {}
                 Some(_) if run.stderr.contains("hint:") => {}
                 Some(_) => return Err(format!("{when}: it does not say why: {run:?}")),
             }

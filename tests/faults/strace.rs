@@ -78,8 +78,9 @@ impl Traced {
                 *count += 1;
                 Some(Call { name: name.into(), count: *count, line: line.into() })
             })
-            // There is no going on from the first, and the second does not come back.
-            .filter(|call| !["execve", "exit_group", "exit"].contains(&&*call.name))
+            // There is no going on from the first, the next do not come back, and the last does not fail with an error:
+            // what is injected is taken for an address.
+            .filter(|call| !["execve", "exit_group", "exit", "brk"].contains(&&*call.name))
             .collect()
     }
 }
