@@ -59,6 +59,9 @@ fn random_kills(kills: usize, seed: u64) {
             let double = mailbox.known.iter().filter(|known| mailbox.files_of(known).len() == 2).count();
             temporary += left;
             twins += double;
+            if done % 500 == 0 {
+                measured(&format!("{done} kills so far: 0 lost"));
+            }
             if ran {
                 break;
             }
