@@ -28,7 +28,6 @@ const CHECK: &str = "program";
 pub fn check(installation: &Installation, mail_user: Identity, findings: &mut Findings) {
     check_file(installation, mail_user, findings);
     check_spool(installation, findings);
-    check_sandbox(findings);
 }
 
 /// The checks that need both.
@@ -100,7 +99,8 @@ fn is_script(path: &Path) -> bool {
     std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == *b"#!"
 }
 
-fn check_sandbox(findings: &mut Findings) {
+/// The check of what the kernel has to confine the filter with.
+pub fn check_sandbox(findings: &mut Findings) {
     const CHECK: &str = "sandbox";
     for what in sandbox::missing() {
         findings.warn(

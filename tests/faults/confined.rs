@@ -5,6 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use crate::dovecot::flavour::Flavour;
+use crate::dovecot::server::Setup;
 use crate::mailbox::{Mailbox, snapshot};
 use crate::strace::{self, Traced};
 
@@ -86,3 +88,30 @@ fn without_landlock_it_runs_unless_it_is_required() {
     assert_eq!(run(&[]).status, Some(0));
     mailbox.assert_sealed("without Landlock");
 }
+
+#[test]
+fn doctor_says_what_the_kernel_lacks() {
+    let Some(setup) = Setup::with(Flavour::V2_3, "mailseal.sieve").filter(|_| strace::is_there()) else {
+        return;
+    };
+    let server = setup.start();
+    let mut doctor = Command::new(env!("CARGO_BIN_EXE_mailseal"));
+    doctor.arg("doctor").arg("--dovecot-config").arg(server.path("dovecot.conf"));
+    let said = |injected: &[&str]| {
+        let run = Traced::new(&doctor, b"").with_path().run(injected, Path::new("/dev/null"));
+        String::from_utf8(run.stdout).unwrap()
+    };
+    let well = said(&["-e", "trace=none"]);
+    assert!(well.contains("ok       sandbox: "), "{well}");
+    for (injected, what) in [
+        (&["-e", "inject=landlock_create_ruleset:error=ENOSYS"][..], "no Landlock"),
+        (&["-P", ACTIONS, "-e", "inject=openat:error=ENOENT"], "no seccomp"),
+    ] {
+        let ill = said(injected);
+        let mut lines = ill.lines().skip_while(|line| !line.starts_with("warning  sandbox: "));
+        assert!(lines.next().is_some_and(|line| line.contains(what)), "{what}: {ill}");
+        assert!(lines.next().is_some_and(|line| line.contains(" do: ")), "{what}: {ill}");
+    }
+}
+
+const ACTIONS: &str = "/proc/sys/kernel/seccomp/actions_avail";

@@ -215,7 +215,9 @@ impl Record {
                         certain = bytes.len();
                     }
                 }
-                Op::Attributes { file: of } if *of == file => attributes = at < flushed || variant.is_multiple_of(2),
+                Op::Attributes { file: of } if *of == file => {
+                    attributes = at < flushed || variant.is_multiple_of(2)
+                }
                 _ => {}
             }
         }

@@ -27,6 +27,8 @@ pub struct Traced {
     /// The user that it runs as, if another than the test's.
     pub user: Option<&'static str>,
     pub input: Vec<u8>,
+    /// Whether it finds other programs, doveadm among them.
+    has_path: bool,
 }
 
 impl Traced {
@@ -36,13 +38,23 @@ impl Traced {
             arguments: command.get_args().map(Into::into).collect(),
             user: None,
             input: input.into(),
+            has_path: false,
         }
+    }
+
+    /// The same, where it finds other programs.
+    pub fn with_path(mut self) -> Self {
+        self.has_path = true;
+        self
     }
 
     /// Runs it with these options of strace, whose output goes to `log`. A hang ends after a minute, with status 124.
     pub fn run(&self, options: &[&str], log: &Path) -> Run {
         let mut command = Command::new("timeout");
-        command.args(["-s", "KILL", "60", "strace", "-f", "-E", "PATH="]).arg("-o").arg(log);
+        command.args(["-s", "KILL", "60", "strace", "-f"]).arg("-o").arg(log);
+        if !self.has_path {
+            command.args(["-E", "PATH="]);
+        }
         if let Some(user) = self.user {
             command.args(["-u", user]);
         }
