@@ -16,6 +16,7 @@ use super::event::{Event, Job};
 use super::worker;
 use crate::cli;
 use crate::error::Error;
+use crate::maildir::layout::Maildir;
 
 /// How often it is looked whether to stop.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -106,7 +107,7 @@ pub fn main(stop: &Arc<AtomicBool>) -> Result<(), Error> {
         let _ = stdin.read(&mut [0]);
         stopped.store(true, Ordering::Relaxed);
     });
-    worker::run(&job, stop, &|event| {
+    worker::run(&job, Maildir::open_strictly, stop, &|event| {
         let Ok(mut line) = serde_json::to_vec(&event) else { return };
         line.push(b'\n');
         // Where nobody reads any more, standard input ends as well.
