@@ -29,7 +29,8 @@
 //! report    timings and failures from the mail log, in constant memory           [edge]
 //! bulk      mailboxes that exist: Maildirs, users, jobs, what a person sees      [edge]
 //! maildir   messages that are stored: replaced in place, never lost              [edge]
-//! user, config, log, limits, escape, error, exit, cli; process, deadline, log/sink   [edge]
+//! process, sandbox   what a process gives up, before and after it has its certificates   [edge]
+//! user, config, log, limits, escape, error, exit, cli; deadline, log/sink            [edge]
 //! ```
 //!
 //! # Invariants

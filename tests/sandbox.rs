@@ -148,6 +148,27 @@ fn inside_a_process_can_still_crash() {
     assert_eq!(status.signal(), Some(Signal::SIGABRT as i32), "{status}");
 }
 
+/// In as much address space as Dovecot leaves its services, and on a kernel that has it, all of the sandbox is there.
+#[test]
+fn a_delivery_is_sealed_inside_all_of_it_and_within_dovecots_memory() {
+    if let Some(what) = mailseal::sandbox::missing().first() {
+        return skip::unless_ci(what);
+    }
+    let mut filter = Command::new("sh");
+    filter.args(["-c", "ulimit -v 262144 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_mailseal-filter")]);
+    let key = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/certs/curve25519.pgp");
+    filter.args(["--sandbox", "require", "--log", "none", "--key", key]);
+    let mut filter = filter.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    // A thread beside: the output begins before the input ends.
+    let mut stdin = filter.stdin.take().unwrap();
+    let mail = format!("Subject: x\n\n{}", "A line of the text.\n".repeat(100_000));
+    let writer = std::thread::spawn(move || stdin.write_all(mail.as_bytes()));
+    let output = filter.wait_with_output().unwrap();
+    writer.join().unwrap().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("-----END PGP MESSAGE-----"));
+}
+
 #[test]
 fn confined_work_has_the_named_folders_and_no_others() {
     let (allowed, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
