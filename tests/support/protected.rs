@@ -139,7 +139,7 @@ pub fn check(
 pub fn check_restored(message: &[u8], run: &Run, cert: &str) -> Result<(), String> {
     let items = split(&run.stdout).items;
     for item in items.iter().filter(|item| ["from", "to", "cc"].iter().any(|name| item.is(name))) {
-        let same = split(message).items.iter().any(|other| other.bytes == item.bytes);
+        let same = split(message).items.iter().any(|other| strip_eol(other.bytes) == strip_eol(item.bytes));
         if !same && item.value().contains(['<', '"', '(']) {
             return Err(format!("outside: {:?}", item.value()));
         }

@@ -19,7 +19,7 @@ use mailseal::seal::seal;
 use shared::filter::Run;
 use shared::fixtures;
 use shared::oracle::check_run;
-use shared::protected::check_restored;
+use shared::protected::{Policy as Shown, check, check_restored};
 
 static RECIPIENTS: LazyLock<[(&str, Recipients); 2]> = LazyLock::new(|| {
     ["curve25519", "v6"].map(|name| {
@@ -44,13 +44,19 @@ fuzz_target!(|message: &[u8]| {
     let mut stdout = Vec::new();
     let policy = [Policy::None, Policy::Baseline, Policy::Shy][choice / 72 % 3];
     let protection = protect::plan(policy, &opening).protection;
-    let check = match &protection {
-        None => |message: &[u8], run: &Run, name: &str| check_run(message, run, name, None).map(drop),
-        Some(_) => check_restored,
-    };
+    let shown = protection.is_some().then_some(match policy {
+        Policy::None => Shown::Open,
+        Policy::Baseline => Shown::Baseline,
+        Policy::Shy => Shown::Shy,
+    });
     seal(&opening, &mut reader, &mut stdout, &session, compression, protection).expect("a vector takes all");
     let run = Run { status: Some(0), stdout, stderr: String::new() };
-    if let Err(why) = check(message, &run, name) {
+    let result = match shown {
+        None => check_run(message, &run, name, None).map(drop),
+        Some(Shown::Shy) => check_restored(message, &run, name),
+        Some(shown) => check(message, &run, shown, name, None).map(drop),
+    };
+    if let Err(why) = result {
         panic!("{name}, {compression:?}, {policy:?}: {why}");
     }
 });
