@@ -220,9 +220,10 @@ impl Protection<'_> {
             {
                 write(Origin::New, parameters.as_bytes())?;
             }
-            match ending {
-                [] => write(Origin::New, self.ending.as_bytes())?,
-                _ => write(Origin::Message, ending)?,
+            write(Origin::Message, ending)?;
+            // A header that is cut may end in a lone CR.
+            if !item.raw.ends_with(b"\n") {
+                write(Origin::New, self.ending.as_bytes())?;
             }
         }
         let shown = self.head.items().filter(|item| is_inside(item) && !item.kind.is_mime());

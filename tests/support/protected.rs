@@ -173,7 +173,10 @@ pub fn armor(sealed: &[u8]) -> &[u8] {
 
 /// What was appended to a Content-Type, folds taken out: parameters of header protection and nothing else.
 fn added_parameters(found: &[u8], original: &[u8]) -> Result<String, String> {
-    let (found, original) = (strip_eol(found), strip_eol(original));
+    // A header that is cut may end in a lone CR, which is no ending of its own.
+    let line =
+        |text: &'_ [u8]| text.iter().rposition(|byte| !b"\r\n".contains(byte)).map_or(0, |last| last + 1);
+    let (found, original) = (&found[..line(found)], &original[..line(original)]);
     let added = found.strip_prefix(original).ok_or("another Content-Type inside")?;
     let text = String::from_utf8_lossy(added).split_whitespace().collect::<Vec<_>>().join(" ");
     let known = ["hp-legacy-display=\"1\"", "hp=\"cipher\"", "protected-headers=\"v1\""];
