@@ -67,7 +67,7 @@ pub mod exit;
 pub mod fetch;
 pub mod filter;
 pub mod head;
-
+pub mod imap;
 pub mod keys;
 pub mod keystore;
 pub mod limits;
