@@ -18,7 +18,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Gid, Pid, Uid, geteuid, getgroups, getresgid, getresuid};
 
-use super::event::{Event, Job, Mailbox};
+use super::event::{Complaint, Event, Job, Mailbox};
 use super::{live, worker};
 use crate::error::Error;
 use crate::{cli, process};
@@ -101,16 +101,13 @@ pub fn run_live(
     });
     let status = child.wait().and_then(|status| result.map(|()| status)).map_err(failed)?;
     let _ = session.wait();
-    if status.success() {
-        return Ok(());
-    }
     // What Dovecot says tells more than that the session has ended.
     let said = String::from_utf8_lossy(&said).into_owned();
     let trouble = said.lines().find(|line| ["Error: ", "Fatal: ", "Panic: "].iter().any(|it| line.contains(it)));
-    Err(match trouble {
-        Some(line) => Error::Dovecot { what: line.to_owned() },
-        None => failed(io::Error::other(status.to_string())),
-    })
+    if let Some(line) = trouble {
+        report(Event::Problem(Complaint::of(&Error::Dovecot { what: line.to_owned() })));
+    }
+    if status.success() { Ok(()) } else { Err(failed(io::Error::other(status.to_string()))) }
 }
 
 /// Waits until one of them is set; whether it was the first.

@@ -43,6 +43,9 @@ const BATCH_BYTES: u64 = 4 * 1024 * 1024;
 /// How often the folders are gone through for messages that came, or were moved, while others were sealed.
 const PASSES: usize = 3;
 
+/// How long the session of a killed run may go on saving what it was given.
+const LATE: Duration = Duration::from_secs(3);
+
 /// What is asked of a message before it is read.
 const SURVEY: &str = "UID RFC822.SIZE";
 
@@ -153,6 +156,7 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
     }
 
     fn seal(&mut self, sealer: &Sealer<'_>) -> Result<(), Error> {
+        let begin = Instant::now();
         let mut journal = if self.settings.dry_run { None } else { Some(self.journal()?) };
         let mut recovered = match &mut journal {
             Some(journal) => self.recover(journal)?,
@@ -164,7 +168,7 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
             let mut found = false;
             for name in self.folders()? {
                 if self.stopped() {
-                    return Ok(());
+                    break;
                 }
                 let selected = match self.session.select(&name, self.settings.dry_run)? {
                     Ok(selected) => selected,
@@ -193,11 +197,12 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
                 result?;
                 next.insert(name.clone(), selected.uid_next);
             }
-            if !found || self.settings.dry_run {
+            if !found || self.settings.dry_run || self.stopped() {
                 break;
             }
         }
-        if let Some(journal) = journal {
+        if let Some(mut journal) = journal {
+            self.late(&mut journal, begin)?;
             journal.end();
         }
         Ok(())
@@ -213,42 +218,74 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
     }
 
     /// Puts in order what a killed run left: of a sealed message that the journal proves to be made of a clear one that is
-    /// still there, the clear one goes. How many.
+    /// still there, the clear one goes. How many. What is there only clear stays in the journal: the session of that run may
+    /// have lived longer, and save the sealed one yet.
     fn recover(&mut self, journal: &mut Journal) -> Result<u64, Error> {
-        let Some(entry) = journal.left()? else { return Ok(0) };
-        let mut pairs = Vec::new();
-        if let Ok(selected) = self.session.select(&entry.folder, false)?
-            && selected.uid_validity == entry.uid_validity
-        {
-            let clear = self
-                .session
-                .look_at(&set(entry.replaced.iter().map(|it| it.uid)), "UID MODSEQ FLAGS")?;
-            let mut made = self.made(&entry)?;
-            for message in clear {
-                if let Some(sealed) = made.remove(&message.uid) {
-                    pairs.push((message, sealed));
-                }
+        let (mut replaced, mut pending) = (0, Vec::new());
+        for mut entry in journal.left()? {
+            let Some((clear, mut made)) = self.left_by(&entry)? else { continue };
+            let mut pairs = Vec::new();
+            entry.replaced.retain(|it| clear.contains_key(&it.uid) && !made.contains_key(&it.uid));
+            for (uid, clear) in clear {
+                pairs.extend(made.remove(&uid).map(|sealed| Pair { clear, sealed }));
+            }
+            replaced += self.replace_left(pairs)?;
+            if !entry.replaced.is_empty() {
+                pending.push(entry);
             }
         }
-        let mut commands = Vec::new();
-        let pairs: Vec<Pair> = pairs
-            .into_iter()
-            .map(|(clear, sealed)| {
-                let newer: Vec<&str> = clear
-                    .flags
-                    .iter()
-                    .filter(|flag| *flag != replace::DELETED)
-                    .map(String::as_str)
-                    .collect();
-                if !newer.is_empty() {
-                    commands.push(format!("UID STORE {sealed} +FLAGS.SILENT ({})", newer.join(" ")));
+        journal.settle(pending)?;
+        Ok(replaced)
+    }
+
+    /// Removes sealed messages that the session of a killed run has saved since `start`, when this one had begun: their
+    /// clear ones have been sealed anew, or were expunged by somebody else.
+    fn late(&mut self, journal: &mut Journal, start: Instant) -> Result<(), Error> {
+        if journal.pending().is_empty() {
+            return Ok(());
+        }
+        self.wait(LATE.saturating_sub(start.elapsed()));
+        for entry in journal.pending().to_vec() {
+            let Some((mut clear, made)) = self.left_by(&entry)? else { continue };
+            let (mut pairs, mut late) = (Vec::new(), Vec::new());
+            for (uid, sealed) in made {
+                match clear.remove(&uid) {
+                    Some(clear) => pairs.push(Pair { clear, sealed }),
+                    None => late.push(sealed),
                 }
-                Pair { clear, sealed }
-            })
-            .collect();
+            }
+            take_back(&mut self.session, &late)?;
+            self.replace_left(pairs)?;
+        }
+        if self.stopped() { Ok(()) } else { journal.settle(Vec::new()) }
+    }
+
+    /// Opens the folder of a journal's entry: its clear messages that are still there, and the sealed ones by the UIDs of
+    /// the clear ones. `None` where the folder is another one by now.
+    fn left_by(&mut self, entry: &Entry) -> Result<Option<Left>, Error> {
+        let selected = self.session.select(&entry.folder, false)?;
+        if !selected.is_ok_and(|selected| selected.uid_validity == entry.uid_validity) {
+            return Ok(None);
+        }
+        let uids: BTreeSet<u32> = entry.replaced.iter().map(|it| it.uid).collect();
+        let clear = self.session.look_at(&set(uids.iter().copied()), "UID MODSEQ FLAGS")?;
+        let clear = clear.into_iter().filter(|message| uids.contains(&message.uid));
+        Ok(Some((clear.map(|message| (message.uid, message)).collect(), self.made(entry)?)))
+    }
+
+    /// Replaces clear messages that a killed run left beside their sealed ones, which get the flags set since. How many.
+    fn replace_left(&mut self, pairs: Vec<Pair>) -> Result<u64, Error> {
+        let mut commands = Vec::new();
+        for Pair { clear, sealed } in &pairs {
+            // The killed run may have marked it.
+            let flags = clear.flags.iter().filter(|flag| *flag != replace::DELETED);
+            let flags: Vec<&str> = flags.map(String::as_str).collect();
+            if !flags.is_empty() {
+                commands.push(format!("UID STORE {sealed} +FLAGS.SILENT ({})", flags.join(" ")));
+            }
+        }
         self.session.all(&commands)?;
         let outcomes = replace(&mut self.session, pairs)?;
-        journal.clear()?;
         let replaced = outcomes.values().filter(|outcome| **outcome == Outcome::Replaced).count() as u64;
         self.changed |= replaced > 0;
         Ok(replaced)
@@ -632,6 +669,9 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
         (self.report)(Event::Folder { target: 0, folder: name::readable(folder.name), tally });
     }
 }
+
+/// Clear messages that a killed run left, and the sealed ones by the UIDs of clear ones.
+type Left = (BTreeMap<u32, Message>, HashMap<u32, u32>);
 
 /// Where a sealed message went.
 enum Out {

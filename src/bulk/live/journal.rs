@@ -3,7 +3,8 @@
 //!
 //! A message cannot prove it itself, for whoever sends mail writes what he likes into it; a keyword travels with every copy
 //! that a mail program makes. The hash of a sealed message, which nobody can know before it is appended, cannot be forged,
-//! and tells nothing of what is inside. There is one batch in the file at a time. It also keeps two runs from one mailbox.
+//! and tells nothing of what is inside. There is one batch in the file at a time, beside those whose sealed messages the
+//! session of a killed run may still be about to save. It also keeps two runs from one mailbox.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -26,6 +27,7 @@ const LONGEST: u64 = 1024 * 1024;
 pub struct Journal {
     file: Flock<File>,
     path: PathBuf,
+    pending: Vec<Entry>,
 }
 
 /// Messages of one folder that are being replaced.
@@ -81,20 +83,35 @@ impl Journal {
             // The other run has taken its file away, where it came to its end.
             let inode = |metadata: io::Result<Metadata>| metadata.map(|metadata| metadata.ino()).ok();
             if inode(file.metadata()) == inode(std::fs::symlink_metadata(&path)) {
-                return Ok(Self { file, path });
+                return Ok(Self { file, path, pending: Vec::new() });
             }
         }
     }
 
-    /// What a run was replacing when it was killed. What it had not written down whole it had not begun.
+    /// What runs were replacing when they were killed. What was not written down whole had not begun.
     ///
     /// # Errors
     /// [`Error::Mail`].
-    pub fn left(&mut self) -> Result<Option<Entry>, Error> {
+    pub fn left(&mut self) -> Result<Vec<Entry>, Error> {
         let mut text = Vec::new();
         let read = self.file.rewind().and_then(|()| (&*self.file).take(LONGEST).read_to_end(&mut text));
         read.map_err(|error| self.failed(error))?;
-        Ok(serde_json::from_slice(&text).ok())
+        Ok(serde_json::from_slice(&text).unwrap_or_default())
+    }
+
+    /// Of all that was left, only this is not settled yet: it stays in the file.
+    ///
+    /// # Errors
+    /// [`Error::Mail`].
+    pub fn settle(&mut self, pending: Vec<Entry>) -> Result<(), Error> {
+        self.pending = pending;
+        self.put(None)
+    }
+
+    /// What is not settled yet.
+    #[must_use]
+    pub fn pending(&self) -> &[Entry] {
+        &self.pending
     }
 
     /// Writes down what is about to be replaced, and flushes it to the disk.
@@ -102,14 +119,7 @@ impl Journal {
     /// # Errors
     /// [`Error::Mail`]: nothing may be replaced then.
     pub fn write(&mut self, entry: &Entry) -> Result<(), Error> {
-        let write = || -> io::Result<()> {
-            let mut file = &*self.file;
-            file.set_len(0)?;
-            file.rewind()?;
-            file.write_all(&serde_json::to_vec(entry)?)?;
-            file.sync_data()
-        };
-        write().map_err(|error| self.failed(error))
+        self.put(Some(entry))
     }
 
     /// Forgets it: all is in its place.
@@ -117,13 +127,31 @@ impl Journal {
     /// # Errors
     /// [`Error::Mail`].
     pub fn clear(&mut self) -> Result<(), Error> {
-        self.file.set_len(0).map_err(|error| self.failed(error))
+        if self.pending.is_empty() {
+            // Were it to come back, it would be settled as it is now.
+            return self.file.set_len(0).map_err(|error| self.failed(error));
+        }
+        self.put(None)
     }
 
-    /// Ends it, and takes the file away.
+    /// Ends it; the file goes, unless something in it is not settled.
     pub fn end(self) {
-        // Empty, it does no harm.
-        let _ = std::fs::remove_file(&self.path);
+        if self.pending.is_empty() {
+            // Empty, it does no harm.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+
+    fn put(&self, entry: Option<&Entry>) -> Result<(), Error> {
+        let entries: Vec<&Entry> = self.pending.iter().chain(entry).collect();
+        let write = || -> io::Result<()> {
+            let mut file = &*self.file;
+            file.set_len(0)?;
+            file.rewind()?;
+            file.write_all(&serde_json::to_vec(&entries)?)?;
+            file.sync_data()
+        };
+        write().map_err(|error| self.failed(error))
     }
 
     fn failed(&self, source: io::Error) -> Error {
@@ -144,15 +172,22 @@ mod tests {
             replaced: vec![Replaced { uid: 2, size: 3, hash: "4".into() }],
         };
         let mut journal = Journal::open(home.path(), || ()).unwrap();
-        assert_eq!(journal.left().unwrap(), None);
+        assert_eq!(journal.left().unwrap(), []);
         journal.write(&entry).unwrap();
         drop(journal);
         let mut journal = Journal::open(home.path(), || ()).unwrap();
-        assert_eq!(journal.left().unwrap(), Some(entry));
+        assert_eq!(journal.left().unwrap(), [entry.clone()]);
+        journal.settle(vec![entry.clone()]).unwrap();
+        let next = Entry { uid_validity: 5, ..entry.clone() };
+        journal.write(&next).unwrap();
+        assert_eq!(journal.left().unwrap(), [entry.clone(), next]);
         journal.clear().unwrap();
-        assert_eq!(journal.left().unwrap(), None);
-        std::fs::write(home.path().join(NAME), b"{\"folder\":\"IN").unwrap();
-        assert_eq!(journal.left().unwrap(), None, "cut off");
+        assert_eq!(journal.left().unwrap(), [entry]);
+        journal.settle(Vec::new()).unwrap();
+        journal.clear().unwrap();
+        assert_eq!(journal.left().unwrap(), []);
+        std::fs::write(home.path().join(NAME), b"[{\"folder\":\"IN").unwrap();
+        assert_eq!(journal.left().unwrap(), [], "cut off");
         journal.end();
         assert!(!home.path().join(NAME).exists());
     }
