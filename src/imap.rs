@@ -128,7 +128,7 @@ impl<R: BufRead, W: Write> Session<R, W> {
                 _ => false,
             };
             if !list.name_attributes.iter().any(none) {
-                names.push(list.name.to_string());
+                names.push(name::unquoted(&list.name));
             }
         })?;
         Ok(names)

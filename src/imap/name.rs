@@ -9,6 +9,17 @@ pub fn quoted(name: &str) -> Option<String> {
     fit.then(|| format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\"")))
 }
 
+/// The name that stands between quotes, its backslashes taken away.
+#[must_use]
+pub fn unquoted(text: &str) -> String {
+    let mut name = String::with_capacity(text.len());
+    let mut rest = text.chars();
+    while let Some(c) = rest.next() {
+        name.extend(if c == '\\' { rest.next() } else { Some(c) });
+    }
+    name
+}
+
 /// The name as people read it; as it is where it is written wrongly.
 #[must_use]
 pub fn readable(name: &str) -> String {
@@ -65,6 +76,7 @@ mod tests {
     #[test]
     fn names_are_quoted() {
         assert_eq!(quoted(r#"a"b\c"#).unwrap(), r#""a\"b\\c""#);
+        assert_eq!(unquoted(r#"a\"b\\c"#), r#"a"b\c"#);
         assert_eq!(quoted("a\r\nx"), None);
     }
 }

@@ -1,7 +1,7 @@
 //! Responses as they come over the wire: lines, in which literals of any length may stand.
 //!
 //! A line is handed on as a whole, without the message in it: that one passes by as a stream. What the line says is
-//! `imap-proto`'s business.
+//! `imap-proto`'s business, which leaves the backslashes in quoted strings; so other literals become quoted strings.
 
 use std::io::{self, BufRead, Read};
 
@@ -79,11 +79,29 @@ pub fn response(from: &mut impl BufRead, on_message: &mut OnMessage<'_>) -> io::
             on_message(&text, &mut literal);
             literal.skip()?;
         } else if length < room {
-            from.take(length).read_to_end(&mut text)?;
+            let mut string = Vec::new();
+            from.take(length).read_to_end(&mut string)?;
+            if string.iter().any(|byte| matches!(byte, b'\r' | b'\n' | b'\0')) {
+                text.extend_from_slice(&string);
+                continue;
+            }
+            text.truncate(start);
+            quote(&string, &mut text);
         } else {
             return Err(io::ErrorKind::InvalidData.into());
         }
     }
+}
+
+fn quote(string: &[u8], text: &mut Vec<u8>) {
+    text.push(b'"');
+    for byte in string {
+        if matches!(byte, b'"' | b'\\') {
+            text.push(b'\\');
+        }
+        text.push(*byte);
+    }
+    text.push(b'"');
 }
 
 /// Where the announcement of a literal begins that ends `text`, and its length.
@@ -99,8 +117,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_pass_by_and_other_literals_stay() {
-        let wire = b"* LIST () \".\" {3}\r\na}b\r\n* 1 FETCH (UID 7 BODY[] {11}\r\na {5}\r\nx)\r\ny FLAGS ())\r\na OK\r\n";
+    fn messages_pass_by_and_other_literals_are_quoted() {
+        let wire = b"* LIST () \".\" {4}\r\na}\"b\r\n* 1 FETCH (UID 7 BODY[] {11}\r\na {5}\r\nx)\r\ny FLAGS ())\r\na OK\r\n";
         let mut reader = io::BufReader::with_capacity(3, &wire[..]);
         let mut seen = Vec::new();
         let mut next = |reader: &mut _| {
@@ -112,7 +130,7 @@ mod tests {
             })
             .unwrap()
         };
-        assert_eq!(next(&mut reader), b"* LIST () \".\" {3}\r\na}b\r\n");
+        assert_eq!(next(&mut reader), b"* LIST () \".\" \"a}\\\"b\"\r\n");
         assert_eq!(next(&mut reader), b"* 1 FETCH (UID 7 BODY[] \"\"y FLAGS ())\r\n");
         assert_eq!(next(&mut reader), b"a OK\r\n");
         assert_eq!(seen, [(b"* 1 FETCH (UID 7 BODY[] \"\"".to_vec(), b"a {5}".to_vec(), 11)]);

@@ -22,12 +22,12 @@ use crate::support::oracle;
 const STORAGES: [&str; 3] = ["maildir", "sdbox", "mdbox"];
 
 /// Messages of the short form of the live test on each storage, and in all of the long one.
-const MESSAGES: u32 = 120;
+const MESSAGES: u32 = 80;
 const MANY_MESSAGES: u32 = 20_000;
 
 fn setup(flavour: Flavour, storage: &str) -> Option<Setup> {
     let setup = Setup::with(flavour, "mailseal.sieve")?.without_our_script();
-    Some(setup.settings(&flavour.storage(storage)))
+    Some(setup.settings_first(&flavour.storage(storage)))
 }
 
 fn start(setup: Setup) -> Server {
@@ -151,20 +151,20 @@ fn clients_at_work_lose_nothing(flavour: Flavour) {
     for storage in STORAGES {
         let Some(setup) = setup(flavour, storage) else { return };
         let server = start(setup);
-        let races = live(&server, MESSAGES, &|| run(&server, &["--json", "--rate", "60", "--dovecot", ALICE]));
+        let races = live(&server, MESSAGES, &|| run(&server, &["--json", "--rate", "80", "--dovecot", ALICE]));
         assert_eq!(races.resurrected, 0, "{storage}");
         assert_eq!(races.unflagged, 0, "{storage}");
     }
 }
 
 /// Runs it, and kills it and all it has started at a random time, until it comes to its end; how often.
-fn run_and_kill(server: &Server, random: &mut Random, most: u32) -> (u32, Ended) {
+fn run_and_kill(server: &Server, random: &mut Random, most: u32, at_most: u32) -> (u32, Ended) {
     let mut kills = 0;
     loop {
         let options = ["--json", "--dovecot", ALICE];
         let mut child = command(server, &options).process_group(0).spawn().unwrap();
         let limit = Duration::from_millis(u64::from(100 + random.below(most)));
-        if kills < 25 && !wait_for(&mut child, limit) {
+        if kills < at_most && !wait_for(&mut child, limit) {
             killpg(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL).unwrap();
             child.wait().unwrap();
             kills += 1;
@@ -197,7 +197,7 @@ fn killed_at_any_point_it_goes_on(flavour: Flavour) {
             imap.append("INBOX", "\\Seen kw", mail(id).as_bytes()).unwrap();
         }
         let mut random = Random(storage.len() as u64);
-        let (kills, last) = run_and_kill(&server, &mut random, 500);
+        let (kills, last) = run_and_kill(&server, &mut random, 500, 25);
         assert_eq!(last.status, Some(0), "{last:?}");
         let again = run(&server, &["--json", "--dovecot", ALICE]);
         assert_eq!((again.status, &json(&again)["sealed"]), (Some(0), &0.into()), "{again:?}");
@@ -218,7 +218,7 @@ fn killed_at_any_point_it_goes_on(flavour: Flavour) {
 fn what_cannot_be_done_is_said(flavour: Flavour) {
     // Somebody whom Dovecot does not know does not keep it from the others.
     let Some(setup) = setup(flavour, "maildir") else { return };
-    let server = start(setup.settings(flavour.lazy_expunge()));
+    let server = start(setup.settings_first(flavour.lazy_expunge()));
     server.imap(ALICE).append("INBOX", "\\Seen", mail(1).as_bytes()).unwrap();
     let some = run(&server, &["--json", "--dovecot", "nobody@example.org", ALICE]);
     assert_eq!((some.status, &json(&some)["sealed"]), (Some(75), &1.into()), "{some:?}");
@@ -230,7 +230,7 @@ fn what_cannot_be_done_is_said(flavour: Flavour) {
 
     // The quota: what does not fit stays, and is counted and named.
     let Some(setup) = self::setup(flavour, "maildir") else { return };
-    let server = start(setup.settings(&flavour.quota(100)));
+    let server = start(setup.settings_first(&flavour.quota(100)));
     let mut imap = server.imap(ALICE);
     // It does not become smaller, for it is random.
     let mut random = Random(1);
@@ -272,7 +272,13 @@ fn scripts_on_saved_mail_leave_it_alone(flavour: Flavour) {
 fn a_large_mailbox_under_load_loses_nothing(flavour: Flavour) {
     let Some(setup) = setup(flavour, "maildir") else { return };
     let server = start(setup);
-    let races = live(&server, MANY_MESSAGES, &|| run(&server, &["--json", "--dovecot", ALICE]));
+    let mut random = Random(7);
+    let random = std::cell::RefCell::new(&mut random);
+    let races = live(&server, MANY_MESSAGES, &|| {
+        let (kills, ended) = run_and_kill(&server, &mut random.borrow_mut(), 30_000, 5);
+        let _ = writeln!(std::io::stderr(), "MEASURED: {kills} kills");
+        ended
+    });
     let _ = writeln!(
         std::io::stderr(),
         "MEASURED: {MANY_MESSAGES} messages in {:.1?} under load: {} STOREs lost, {} EXPUNGEs undone",
