@@ -49,6 +49,9 @@ use crate::protect::Policy;
 use crate::user::User;
 use crate::{cli, enrol, escape, keystore};
 
+/// How many sessions a user gets at most: each message that Dovecot cannot read takes two.
+const SESSIONS: usize = 100;
+
 /// What the command line says.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -262,7 +265,8 @@ impl Jobs<'_> {
             return Err(Error::Root);
         }
         if !geteuid().is_root() && account.owner.0 != geteuid() {
-            let what = format!("the mailbox is user {}'s, and this runs as user {}", account.owner.0, geteuid());
+            let what =
+                format!("the mailbox is user {}'s, and this runs as user {}", account.owner.0, geteuid());
             return Err(Error::Privileges { what });
         }
         // How many jobs there are is known to be few.
@@ -270,15 +274,46 @@ impl Jobs<'_> {
         let rate = self.rate.map(|rate| rate / jobs.max(1) as f64);
         let home = account.home.map(Into::into);
         let target = Target { home, ..target.clone() };
-        let mailbox = Mailbox { target, settings: self.settings.clone(), rate };
-        child::run_live(&mailbox, account.owner, &mut doveadm.imap(&mailbox.target.user), stop, report)
+        let mut mailbox = Mailbox { target, settings: self.settings.clone(), rate, suspects: Vec::new() };
+        // A message that Dovecot cannot read ends the session: it is left alone, and the others are gone on with.
+        let outer = report;
+        for _ in 0..SESSIONS {
+            let broken = Mutex::new(None);
+            let failure = Mutex::new(None);
+            let report = |event: Event| {
+                let keep = |place: &Mutex<Option<Event>>, event| {
+                    *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(event);
+                };
+                match event {
+                    Event::Broken(_) => keep(&broken, event),
+                    Event::Failed { .. } => keep(&failure, event),
+                    event => outer(event),
+                }
+            };
+            let imap = &mut doveadm.imap(&mailbox.target.user);
+            child::run_live(&mailbox, account.owner, imap, stop, &report)?;
+            let failure = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
+            match broken.into_inner().unwrap_or_else(PoisonError::into_inner) {
+                Some(Event::Broken(suspect)) if !stop.load(Ordering::Relaxed) => {
+                    mailbox.suspects.push(suspect);
+                }
+                _ => {
+                    failure.into_iter().for_each(outer);
+                    return Ok(());
+                }
+            }
+        }
+        let what = format!("the session has ended {SESSIONS} times over messages that cannot be read");
+        Err(Error::Dovecot { what })
     }
 }
 
 /// The users that the names and patterns stand for.
 fn mailboxes(names: &[String], doveadm: Option<&Doveadm>) -> Result<Vec<Target>, Error> {
     let Some(doveadm) = doveadm else {
-        return Err(Error::Dovecot { what: "doveadm is not there, or its configuration cannot be read".into() });
+        return Err(Error::Dovecot {
+            what: "doveadm is not there, or its configuration cannot be read".into(),
+        });
     };
     let mut users = Vec::new();
     for name in names {
@@ -290,8 +325,7 @@ fn mailboxes(names: &[String], doveadm: Option<&Doveadm>) -> Result<Vec<Target>,
     }
     let mut seen = HashSet::new();
     users.retain(|user| seen.insert(user.clone()));
-    let target =
-        |user: String| Target { path: user.clone().into(), user, home: None, control: None };
+    let target = |user: String| Target { path: user.clone().into(), user, home: None, control: None };
     Ok(users.into_iter().map(target).collect())
 }
 
@@ -437,6 +471,8 @@ impl Front<'_> {
                 self.progress.say(&text);
             }
             Event::Problem(complaint) => self.complain(None, &complaint),
+            // Whoever starts sessions takes it.
+            Event::Broken(_) => {}
             Event::Folder { target, folder, tally } => {
                 let Target { path, user, .. } = &self.targets[target];
                 let maildir = path.to_string_lossy().into_owned();

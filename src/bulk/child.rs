@@ -47,7 +47,8 @@ pub fn run_live(
     stop: &Arc<AtomicBool>,
     report: &(dyn Fn(Event) + Sync),
 ) -> Result<(), Error> {
-    let failed = |error: io::Error| Error::Privileges { what: format!("the process for {}: {error}", owner.0) };
+    let failed =
+        |error: io::Error| Error::Privileges { what: format!("the process for {}: {error}", owner.0) };
     let no_session = |error: io::Error| Error::Dovecot { what: format!("doveadm: {error}") };
     let (from_session, mut to_child) = io::pipe().map_err(failed)?;
     let (from_child, to_session) = io::pipe().map_err(failed)?;
@@ -103,7 +104,8 @@ pub fn run_live(
     let _ = session.wait();
     // What Dovecot says tells more than that the session has ended.
     let said = String::from_utf8_lossy(&said).into_owned();
-    let trouble = said.lines().find(|line| ["Error: ", "Fatal: ", "Panic: "].iter().any(|it| line.contains(it)));
+    let trouble =
+        said.lines().find(|line| ["Error: ", "Fatal: ", "Panic: "].iter().any(|it| line.contains(it)));
     if let Some(line) = trouble {
         report(Event::Problem(Complaint::of(&Error::Dovecot { what: line.to_owned() })));
     }
@@ -123,8 +125,7 @@ fn wait_for(stop: &AtomicBool, ended: &AtomicBool) -> bool {
 
 /// This very program with the rights of `owner`, whatever lies where it was started from.
 fn as_owner(option: &str, owner: (Uid, Gid)) -> io::Result<Command> {
-    let program =
-        if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { std::env::current_exe()? };
+    let program = if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { std::env::current_exe()? };
     let mut command = Command::new(program);
     command.arg0(cli::BULK).arg(option);
     if owner.0 != geteuid() {
@@ -237,7 +238,8 @@ pub fn live_main(stop: &Arc<AtomicBool>) -> Result<(), Error> {
             stop.store(true, Ordering::Relaxed);
         }
     };
-    live::run(&mailbox, reader, writer, stop, &report).unwrap_or_else(|error| report(Event::failed(0, &error)));
+    live::run(&mailbox, reader, writer, stop, &report)
+        .unwrap_or_else(|error| report(Event::failed(0, &error)));
     Ok(())
 }
 

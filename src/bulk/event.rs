@@ -29,6 +29,20 @@ pub struct Mailbox {
     pub settings: Settings,
     /// At most so many messages a second.
     pub rate: Option<f64>,
+    /// Messages over which Dovecot has ended a session, or the batches that they are in.
+    pub suspects: Vec<Suspect>,
+}
+
+/// Messages that were asked for when a session ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspect {
+    /// Their folder, as IMAP writes it.
+    pub folder: String,
+    /// Under which their UIDs are valid.
+    pub uid_validity: u32,
+    /// Their UIDs. One alone is not asked for any more; several are asked for one by one; none means that sizes are not
+    /// asked for.
+    pub uids: Vec<u32>,
 }
 
 impl Mailbox {
@@ -124,6 +138,8 @@ pub enum Event {
         /// Whether a message got another name, so that Dovecot's caches and the quota are out of date.
         changed: bool,
     },
+    /// Dovecot has ended the session when it was asked for these messages.
+    Broken(Suspect),
     /// A Maildir could not be worked on, or not to its end.
     Failed {
         /// The number of the target.

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use self::draft::Draft;
 use self::journal::{Entry, Journal, Replaced};
 use self::replace::{Outcome, Pair, replace, take_back};
-use super::event::{Complaint, Event, Mailbox, Settings, Target};
+use super::event::{Complaint, Event, Mailbox, Settings, Suspect, Target};
 use super::message::{Readable, Sealer, Verdict};
 use super::tally::Tally;
 use super::worker::{addressee, sealer};
@@ -68,6 +68,7 @@ pub fn run<R: BufRead, W: Write>(
         settings,
         target: &mailbox.target,
         pause: mailbox.pause(),
+        suspects: &mailbox.suspects,
         session,
         stop,
         report,
@@ -92,6 +93,7 @@ struct Work<'a, R, W> {
     target: &'a Target,
     /// The least time that a message takes.
     pause: Duration,
+    suspects: &'a [Suspect],
     session: Session<R, W>,
     stop: &'a AtomicBool,
     report: &'a dyn Fn(Event),
@@ -143,8 +145,9 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
     fn count(&mut self, reason: &str) -> Result<(), Error> {
         for name in self.folders()? {
             let Ok(selected) = self.session.select(&name, true)? else { continue };
-            let mut folder = Folder { name: &name, uid_validity: selected.uid_validity, tally: Tally::default() };
-            let items = self.items(1)?;
+            let mut folder =
+                Folder { name: &name, uid_validity: selected.uid_validity, tally: Tally::default() };
+            let items = self.items(&folder, 1)?;
             self.survey(&items);
             for (_, bytes) in items {
                 folder.tally.keep(reason, bytes);
@@ -296,24 +299,29 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
         let sizes: BTreeSet<u64> = entry.replaced.iter().map(|it| it.size).collect();
         let first = entry.replaced.iter().map(|it| it.uid).max().unwrap_or(0).saturating_add(1);
         let mut found = HashMap::new();
-        for message in self.session.look_at(&format!("{first}:*"), SURVEY)? {
-            if message.uid < first || !sizes.contains(&message.size) {
+        let (_, broken) = self.suspects_in(&entry.folder, entry.uid_validity);
+        for Message { uid, size, .. } in self.sized(&entry.folder, entry.uid_validity, first)? {
+            // Zero is a size that is not known.
+            if uid < first || broken.contains(&uid) || size > 0 && !sizes.contains(&size) {
                 continue;
             }
             let mut hash = None;
-            self.session.fetch(&message.uid.to_string(), &mut |_, text| {
+            let fetched = self.session.fetch(&uid.to_string(), &mut |_, text| {
                 hash = draft::hash(text).ok().filter(|_| text.is_read());
+            });
+            fetched.inspect_err(|_| {
+                let (folder, uid_validity) = (entry.folder.clone(), entry.uid_validity);
+                (self.report)(Event::Broken(Suspect { folder, uid_validity, uids: vec![uid] }));
             })?;
-            let of = entry.replaced.iter().find(|it| Some(&it.hash) == hash.as_ref());
-            if let Some(of) = of.filter(|it| it.size == message.size) {
-                found.insert(of.uid, message.uid);
+            if let Some(of) = entry.replaced.iter().find(|it| Some(&it.hash) == hash.as_ref()) {
+                found.insert(of.uid, uid);
             }
         }
         Ok(found)
     }
 
     /// The messages of the selected folder from this UID on that are wanted: UID and size.
-    fn items(&mut self, from: u32) -> Result<Vec<(u32, u64)>, Error> {
+    fn items(&mut self, folder: &Folder<'_>, from: u32) -> Result<Vec<(u32, u64)>, Error> {
         let mut wanted = None;
         let spans = [("YOUNGER", self.settings.newer_than), ("OLDER", self.settings.older_than)];
         let spans: Vec<String> =
@@ -322,7 +330,7 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
             let found = self.session.search(&format!("UID {from}:*{}", spans.concat()))?;
             wanted = Some(found.into_iter().collect::<BTreeSet<u32>>());
         }
-        let found = self.session.look_at(&format!("{from}:*"), SURVEY)?;
+        let found = self.sized(folder.name, folder.uid_validity, from)?;
         Ok(found
             .into_iter()
             // In an empty range the last message is named.
@@ -330,6 +338,20 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
             .filter(|message| wanted.as_ref().is_none_or(|wanted| wanted.contains(&message.uid)))
             .map(|message| (message.uid, message.size))
             .collect())
+    }
+
+    /// The messages of the selected folder from this UID on, with their sizes; without where one has none that Dovecot
+    /// can tell.
+    fn sized(&mut self, folder: &str, uid_validity: u32, from: u32) -> Result<Vec<Message>, Error> {
+        let here = |it: &Suspect| it.folder == folder && it.uid_validity == uid_validity;
+        let sizes = !self.suspects.iter().any(|it| here(it) && it.uids.is_empty());
+        let found = self.session.look_at(&format!("{from}:*"), if sizes { SURVEY } else { "UID" });
+        found.inspect_err(|_| {
+            if sizes {
+                let suspect = Suspect { folder: folder.to_owned(), uid_validity, uids: Vec::new() };
+                (self.report)(Event::Broken(suspect));
+            }
+        })
     }
 
     /// Seals a folder. What was done before an error counts.
@@ -341,7 +363,7 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
         sealer: &Sealer<'_>,
         mut journal: Option<&mut Journal>,
     ) -> Result<(), Error> {
-        let items = self.items(from)?;
+        let items = self.items(folder, from)?;
         let own = self.own.get(folder.name);
         let new = |uid: &u32| *uid < selected.uid_next && own.is_none_or(|own| !own.contains(uid));
         let items: Vec<(u32, u64)> = items.into_iter().filter(|(uid, _)| new(uid)).collect();
@@ -357,7 +379,14 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
             }
             return Ok(());
         }
-        for batch in batches(&items) {
+        let (alone, broken) = self.suspects_in(folder.name, folder.uid_validity);
+        let (broken, items): (Vec<_>, Vec<_>) = items.into_iter().partition(|(uid, _)| broken.contains(uid));
+        for (uid, bytes) in broken {
+            let what = "the session ends when it is asked for (doveadm force-resync may mend it)".to_owned();
+            self.failed(folder, uid, bytes, &Error::Dovecot { what })?;
+            self.step(1, bytes);
+        }
+        for batch in batches(&items, &alone) {
             if self.stopped() {
                 break;
             }
@@ -367,6 +396,14 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
             self.wait((self.pause * count).saturating_sub(start.elapsed()));
         }
         Ok(())
+    }
+
+    /// The UIDs in the folder that are asked for one by one, and those that are not asked for.
+    fn suspects_in(&self, folder: &str, uid_validity: u32) -> (HashSet<u32>, HashSet<u32>) {
+        let here = self.suspects.iter().filter(|it| it.folder == folder && it.uid_validity == uid_validity);
+        let (several, single): (Vec<&Suspect>, Vec<_>) = here.partition(|it| it.uids.len() > 1);
+        let uids = |suspects: Vec<&Suspect>| suspects.iter().flat_map(|it| it.uids.clone()).collect();
+        (uids(several), uids(single))
     }
 
     /// Waits, unless the run is to stop.
@@ -444,6 +481,12 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
             if result.is_err() || text.is_read() || matches!(result, Ok((None, _))) {
                 read.push((message, result));
             }
+        });
+        let answer = answer.inspect_err(|_| {
+            // Whoever starts a session anew has to know what ended this one.
+            let uids = left.keys().copied().collect();
+            let (folder, uid_validity) = (folder.name.to_owned(), folder.uid_validity);
+            (self.report)(Event::Broken(Suspect { folder, uid_validity, uids }));
         })?;
         for (message, result) in read {
             let Some(bytes) = left.remove(&message.uid) else { continue };
@@ -461,7 +504,7 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
                 }
             })?;
             let bytes = message.size;
-            let mut draft = Draft::new();
+            let mut draft = Draft::default();
             match sealer.seal_whole(&whole, &mut draft) {
                 Ok(verdict) => self.judged(folder, message, verdict, Out::new(dry, draft), &mut sealed),
                 Err(error) => self.failed(folder, message.uid, bytes, &error)?,
@@ -470,9 +513,9 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
         // An empty message has no text to be handed on; what is not named any more has been expunged or moved.
         if !left.is_empty() {
             let uids = set(left.keys().copied());
-            for message in self.session.look_at(&uids, SURVEY)? {
+            for message in self.session.look_at(&uids, "UID")? {
                 if let Some(bytes) = left.remove(&message.uid) {
-                    if message.size == 0 {
+                    if answer.ok && bytes == 0 {
                         folder.tally.keep("empty", 0);
                     } else {
                         let what = format!("it cannot be read: {}", answer.text);
@@ -508,11 +551,7 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
     }
 
     /// Appends the sealed messages: the UID of each, by that of the clear one. What is refused is counted.
-    fn append(
-        &mut self,
-        folder: &mut Folder<'_>,
-        sealed: &mut [Sealed],
-    ) -> Result<HashMap<u32, u32>, Error> {
+    fn append(&mut self, folder: &mut Folder<'_>, sealed: &mut [Sealed]) -> Result<HashMap<u32, u32>, Error> {
         let mut appended = HashMap::new();
         let answer = self.append_all(folder, sealed)?;
         if answer.ok {
@@ -698,17 +737,18 @@ fn seal_one(
         let verdict = sealer.seal_stream(text, &mut out)?;
         return Ok((verdict, Out::Size(out.total())));
     }
-    let mut draft = Draft::new();
+    let mut draft = Draft::default();
     let verdict = sealer.seal_stream(text, &mut draft)?;
     Ok((verdict, Out::Draft(draft.into())))
 }
 
-/// Cuts the messages into batches.
-fn batches(items: &[(u32, u64)]) -> Vec<&[(u32, u64)]> {
+/// Cuts the messages into batches, some of them alone.
+fn batches<'a>(items: &'a [(u32, u64)], alone: &HashSet<u32>) -> Vec<&'a [(u32, u64)]> {
     let mut batches = Vec::new();
     let (mut start, mut bytes) = (0, 0);
-    for (at, (_, size)) in items.iter().enumerate() {
-        if at > start && (at - start == BATCH || bytes + size > BATCH_BYTES) {
+    for (at, (uid, size)) in items.iter().enumerate() {
+        let apart = alone.contains(uid) || at > start && alone.contains(&items[at - 1].0);
+        if at > start && (apart || at - start == BATCH || bytes + size > BATCH_BYTES) {
             batches.push(&items[start..at]);
             (start, bytes) = (at, 0);
         }
@@ -718,4 +758,23 @@ fn batches(items: &[(u32, u64)]) -> Vec<&[(u32, u64)]> {
         batches.push(&items[start..]);
     }
     batches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_hold_all_and_not_too_much() {
+        let items: Vec<(u32, u64)> =
+            (0..100).map(|uid| (uid, if uid % 10 == 0 { BATCH_BYTES } else { 1 })).collect();
+        let alone = HashSet::from([5, 6, 99]);
+        let batches = batches(&items, &alone);
+        assert_eq!(batches.concat(), items);
+        for batch in batches {
+            assert!(!batch.is_empty() && batch.len() <= BATCH);
+            assert!(batch.iter().skip(1).map(|(_, bytes)| bytes).sum::<u64>() <= BATCH_BYTES);
+            assert!(batch.len() == 1 || !batch.iter().any(|(uid, _)| alone.contains(uid)));
+        }
+    }
 }

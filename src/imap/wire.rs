@@ -64,11 +64,8 @@ pub fn response(from: &mut impl BufRead, on_message: &mut OnMessage<'_>) -> io::
         let room = (LONGEST - text.len()) as u64;
         from.take(room).read_until(b'\n', &mut text)?;
         if !text.ends_with(b"\n") {
-            let kind = if text.len() < LONGEST {
-                io::ErrorKind::UnexpectedEof
-            } else {
-                io::ErrorKind::InvalidData
-            };
+            let kind =
+                if text.len() < LONGEST { io::ErrorKind::UnexpectedEof } else { io::ErrorKind::InvalidData };
             return Err(kind.into());
         }
         let Some((start, length)) = announced(&text) else { return Ok(text) };

@@ -81,6 +81,8 @@ on_each_dovecot!(
     clients_at_work_lose_nothing,
     killed_at_any_point_it_goes_on,
     what_cannot_be_done_is_said,
+    a_message_that_cannot_be_read_keeps_nothing_else_back,
+    runs_at_once_and_interrupted_ones_seal_each_message_once,
     scripts_on_saved_mail_leave_it_alone,
     #[ignore = "minutes: 20,000 messages under load"]
     a_large_mailbox_under_load_loses_nothing,
@@ -151,7 +153,8 @@ fn clients_at_work_lose_nothing(flavour: Flavour) {
     for storage in STORAGES {
         let Some(setup) = setup(flavour, storage) else { return };
         let server = start(setup);
-        let races = live(&server, MESSAGES, &|| run(&server, &["--json", "--rate", "80", "--dovecot", ALICE]));
+        let races =
+            live(&server, MESSAGES, &|| run(&server, &["--json", "--rate", "80", "--dovecot", ALICE]));
         assert_eq!(races.resurrected, 0, "{storage}");
         assert_eq!(races.unflagged, 0, "{storage}");
     }
@@ -250,6 +253,49 @@ fn what_cannot_be_done_is_said(flavour: Flavour) {
     let stored = server.inbox(ALICE);
     assert_eq!(stored.len(), 2);
     assert_eq!(stored.iter().filter_map(|it| id_in(it)).collect::<Vec<_>>(), [0, 1]);
+}
+
+fn a_message_that_cannot_be_read_keeps_nothing_else_back(flavour: Flavour) {
+    let Some(setup) = setup(flavour, "maildir") else { return };
+    let server = start(setup);
+    let mut imap = server.imap(ALICE);
+    for id in 0..20 {
+        imap.append("INBOX", "", mail(id).as_bytes()).unwrap();
+    }
+    drop(imap);
+    // Its name tells a wrong size, over which Dovecot ends the session.
+    let bad = mail(20);
+    server.write_home(ALICE, "maildir/cur/1500000000.M1P1.host,S=20:2,S", bad.as_bytes());
+    let done = run(&server, &["--json", "--dovecot", ALICE]);
+    let summary = json(&done);
+    assert_eq!((done.status, &summary["failed"]), (Some(1), &1.into()), "{done:?}");
+    assert!(done.stderr.contains("INBOX: UID 21: "), "{done:?}");
+    let log = server.files_with("The text of message");
+    let homes = log.iter().filter(|path| path.starts_with(server.home(ALICE)));
+    assert_eq!(homes.count(), 1, "all but the bad one are sealed: {log:?}");
+}
+
+fn runs_at_once_and_interrupted_ones_seal_each_message_once(flavour: Flavour) {
+    const COUNT: u32 = 100;
+    let Some(setup) = setup(flavour, "sdbox") else { return };
+    let server = start(setup);
+    let mut imap = server.imap(ALICE);
+    for id in 0..COUNT {
+        imap.append("INBOX", "", mail(id).as_bytes()).unwrap();
+    }
+    let options = ["--json", "--dovecot", ALICE];
+    let mut first = command(&server, &["--rate", "50", "--json", "--dovecot", ALICE]).spawn().unwrap();
+    assert!(!wait_for(&mut first, Duration::from_millis(900)), "it keeps to its rate");
+    nix::sys::signal::kill(Pid::from_raw(first.id().cast_signed()), Signal::SIGTERM).unwrap();
+    let first = ended(first);
+    assert_eq!((first.status, &json(&first)["interrupted"]), (Some(75), &true.into()), "{first:?}");
+    let both = [(); 2].map(|()| command(&server, &options).spawn().unwrap()).map(ended);
+    assert!(both.iter().all(|it| it.status == Some(0)), "{both:?}");
+    let sealed: u64 = both.iter().chain([&first]).map(|it| json(it)["sealed"].as_u64().unwrap()).sum();
+    assert_eq!(sealed, u64::from(COUNT), "{first:?} {both:?}");
+    let mut ids: Vec<u32> = opened(&server, "INBOX").into_iter().map(|(id, _)| id).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, (0..COUNT).collect::<Vec<_>>());
 }
 
 fn scripts_on_saved_mail_leave_it_alone(flavour: Flavour) {

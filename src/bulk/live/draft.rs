@@ -19,13 +19,14 @@ pub struct Draft {
     size: u64,
 }
 
-impl Draft {
+impl Default for Draft {
     /// Nothing yet.
-    #[must_use]
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self { text: SpooledTempFile::new(IN_MEMORY), hash: Sha256::new(), size: 0 }
     }
+}
 
+impl Draft {
     /// Its size.
     #[must_use]
     pub fn size(&self) -> u64 {

@@ -59,8 +59,10 @@ impl Journal {
     /// [`Error::Home`], with what the user can do about it.
     pub fn open(home: &Path, waiting: impl FnOnce()) -> Result<Self, Error> {
         let path = home.join(NAME);
-        let failed =
-            |error: io::Error| Error::Home { path: path.clone(), what: format!("cannot be written: {error}") };
+        let failed = |error: io::Error| Error::Home {
+            path: path.clone(),
+            what: format!("cannot be written: {error}"),
+        };
         let mut waiting = Some(waiting);
         loop {
             let file = OpenOptions::new()
@@ -75,7 +77,9 @@ impl Journal {
             let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(file) => file,
                 Err((file, nix::Error::EWOULDBLOCK)) => {
-                    waiting.take().map(|waiting| waiting());
+                    if let Some(waiting) = waiting.take() {
+                        waiting();
+                    }
                     Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| failed(error.into()))?
                 }
                 Err((_, error)) => return Err(failed(error.into())),
@@ -176,7 +180,7 @@ mod tests {
         journal.write(&entry).unwrap();
         drop(journal);
         let mut journal = Journal::open(home.path(), || ()).unwrap();
-        assert_eq!(journal.left().unwrap(), [entry.clone()]);
+        assert_eq!(journal.left().unwrap(), std::slice::from_ref(&entry));
         journal.settle(vec![entry.clone()]).unwrap();
         let next = Entry { uid_validity: 5, ..entry.clone() };
         journal.write(&next).unwrap();
