@@ -154,7 +154,7 @@ fn clients_at_work_lose_nothing(flavour: Flavour) {
         let Some(setup) = setup(flavour, storage) else { return };
         let server = start(setup);
         let races =
-            live(&server, MESSAGES, &|| run(&server, &["--json", "--rate", "80", "--dovecot", ALICE]));
+            live(&server, 0..MESSAGES, &|| run(&server, &["--json", "--rate", "80", "--dovecot", ALICE]));
         assert_eq!(races.resurrected, 0, "{storage}");
         assert_eq!(races.unflagged, 0, "{storage}");
     }
@@ -318,9 +318,12 @@ fn scripts_on_saved_mail_leave_it_alone(flavour: Flavour) {
 fn a_large_mailbox_under_load_loses_nothing(flavour: Flavour) {
     let Some(setup) = setup(flavour, "maildir") else { return };
     let server = start(setup);
+    for id in 0..MANY_MESSAGES {
+        server.write_home(ALICE, &format!("maildir/cur/1600000000.M{id}P1.host:2,S"), mail(id).as_bytes());
+    }
     let mut random = Random(7);
     let random = std::cell::RefCell::new(&mut random);
-    let races = live(&server, MANY_MESSAGES, &|| {
+    let races = live(&server, MANY_MESSAGES..MANY_MESSAGES, &|| {
         let (kills, ended) = run_and_kill(&server, &mut random.borrow_mut(), 30_000, 5);
         let _ = writeln!(std::io::stderr(), "MEASURED: {kills} kills");
         ended
