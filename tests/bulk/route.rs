@@ -341,10 +341,13 @@ fn a_large_mailbox_under_load_loses_nothing(flavour: Flavour) {
 fn a_large_message_takes_no_memory(flavour: Flavour) {
     let Some(setup) = setup(flavour, "maildir") else { return };
     let server = start(setup);
-    let line = "The text of a message that is longer than memory, again and again.\r\n";
+    // Random text, again and again: nothing makes it smaller.
+    let mut random = Random(3);
+    let mut line = || (0..70).map(|_| b'!' + random.below(90) as u8).chain(*b"\r\n").collect::<Vec<u8>>();
+    let text: Vec<u8> = (0..20_000).flat_map(|_| line()).collect();
     let mut large = b"Subject: id 0;\r\n\r\n".to_vec();
     while large.len() < 200_000_000 {
-        large.extend_from_slice(line.as_bytes());
+        large.extend_from_slice(&text);
     }
     server.imap(ALICE).append("INBOX", "", &large).unwrap();
     let mut command = command(&server, &["--dovecot", ALICE]);
