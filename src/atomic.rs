@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -23,7 +24,16 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
         let _ = std::fs::remove_file(&temporary);
         return Err(error);
     }
-    File::open(folder)?.sync_all()
+    flush(File::open(folder)?)
+}
+
+/// Brings an open file or folder to the disk, once: what the disk holds after a failure is unknown, and a second try that
+/// succeeds would tell nothing (`fsync(2)`). The standard library tries again where a signal interrupts it.
+///
+/// # Errors
+/// Those of the file system, `EINTR` among them.
+pub fn flush(file: impl AsFd) -> io::Result<()> {
+    Ok(nix::unistd::fsync(file)?)
 }
 
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
@@ -36,7 +46,7 @@ fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     // The umask may have taken rights away that a reader needs.
     file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
     file.write_all(bytes)?;
-    file.sync_all()?;
+    flush(&file)?;
     nix::unistd::close(file).map_err(io::Error::from)
 }
 

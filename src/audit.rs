@@ -9,7 +9,7 @@ mod message;
 mod page;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -23,7 +23,9 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::maildir::folder::Folder;
+use crate::process;
 use crate::protect::exposed::Exposed;
+use crate::sandbox::Sandbox;
 use crate::sweep::Sweep;
 
 /// What the command line says.
@@ -41,6 +43,8 @@ pub struct Options {
     pub list: bool,
     /// For scripts.
     pub json: bool,
+    /// Whether what reads mail must be confined to the Maildir.
+    pub sandbox: Sandbox,
 }
 
 /// The result of an audit. The names are those of the JSON.
@@ -141,6 +145,8 @@ pub fn run(options: &Options, config: &Config, out: &mut impl Write) -> Result<E
                 Ok(book) => (book, None),
                 Err(error) => (KeyBook::default(), Some(error.to_string())),
             };
+        // After the certificates, which may come through /dev/fd.
+        process::forbid_dumps()?;
         let mut maildir = Maildir {
             path: path.display().to_string(),
             user: target.user,
@@ -152,11 +158,14 @@ pub fn run(options: &Options, config: &Config, out: &mut impl Write) -> Result<E
         let sweep =
             Sweep { paths: vec![path], control: target.control.map(PathBuf::from), jobs: options.sweep.jobs };
         let book = Mutex::new(book);
-        let swept = sweep.each_folder(|_, folder| {
-            let mut book = book.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = audit_folder(folder, &mut book, maildir.files.as_mut())?;
-            maildir.folders.push(count);
-            Ok(())
+        let own: Vec<&Path> = sweep.paths.iter().chain(&sweep.control).map(PathBuf::as_path).collect();
+        let swept = options.sandbox.within(&own, || {
+            sweep.each_folder(|_, folder| {
+                let mut book = book.lock().unwrap_or_else(PoisonError::into_inner);
+                let count = audit_folder(folder, &mut book, maildir.files.as_mut())?;
+                maildir.folders.push(count);
+                Ok(())
+            })
         });
         if result.is_ok() {
             result = swept;

@@ -46,6 +46,7 @@ use crate::log::sink::Sink;
 use crate::maildir::layout::Maildir;
 use crate::openpgp::compress::Compression;
 use crate::protect::Policy;
+use crate::sandbox::Sandbox;
 use crate::user::User;
 use crate::{cli, enrol, escape, keystore};
 
@@ -87,6 +88,8 @@ pub struct Options {
     pub unpack: bool,
     /// Change nothing.
     pub dry_run: bool,
+    /// Whether what touches mail must be confined to the Maildirs.
+    pub sandbox: Sandbox,
     /// Messages at once.
     pub jobs: usize,
     /// Whether progress is shown.
@@ -206,7 +209,7 @@ fn seal_maildirs(
         };
         let report = |event: Event| note(event.renumbered(|number| numbers.get(number).copied()));
         let result = if owner.0 == geteuid() {
-            worker::run(&job, stop, &report);
+            worker::run(&job, Maildir::open, stop, &report);
             Ok(())
         } else {
             child::run(&job, owner, stop, &report)
@@ -357,6 +360,7 @@ fn settings(options: &Options) -> Result<Settings, Error> {
         keep_uids: options.keep_uids,
         unpack: options.unpack,
         dry_run: options.dry_run,
+        sandbox: options.sandbox,
         jobs: options.jobs,
         newer_than: options.newer_than.map(|age| age.as_secs()),
         older_than: options.older_than.map(|age| age.as_secs()),

@@ -150,6 +150,7 @@ fn examine(options: &Options, findings: &mut Findings) {
         }
     };
     installation.check_version(findings);
+    program::check_sandbox(findings);
     let users = Users::all(dovecot_config, findings);
     let script = scripts::check(&installation, users.mail_user(), findings);
     let Some(script) = script else { return };

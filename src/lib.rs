@@ -30,7 +30,8 @@
 //! bulk      mailboxes that exist: Maildirs, users, jobs, what a person sees      [edge]
 //! maildir   messages that are stored: replaced in place, never lost              [edge]
 //! imap      a session with a mailbox that Dovecot keeps; bulk/live works in it
-//! user, config, log, limits, escape, error, exit, cli; process, deadline, log/sink   [edge]
+//! process, sandbox   what a process gives up, before and after it has its certificates   [edge]
+//! user, config, log, limits, escape, error, exit, cli; deadline, log/sink            [edge]
 //! ```
 //!
 //! # Invariants

@@ -26,7 +26,7 @@
 //!    if it was expunged or moved, the new one is unlinked instead. The folder is flushed.
 //!
 //! So at every instant at least one of the two is there, whole. After a kill between 3 and 5 both are: the new one's
-//! name ends in a [tag](tag) made of the old one's inode, size and mtime, which proves that the new one was made from
+//! name ends in a [tag] made of the old one's inode, size and mtime, which proves that the new one was made from
 //! just this file, and the next run removes the old one ([`recover`]). A kill before 3 leaves a file in `tmp/`, which
 //! the next run removes.
 

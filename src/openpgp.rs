@@ -7,7 +7,7 @@
 //!             └ literal data, with the restore record as its name
 //! ```
 //!
-//! Of a long message, armor, encryption and what is inside work at the same time ([`relay`]).
+//! Of a long message, armor, encryption and what is inside work at the same time (`relay`).
 //!
 //! Session keys, public-key encryption and random octets are sequoia's. Nothing here reads OpenPGP; the tests do, with
 //! sequoia, gpg and a third implementation.

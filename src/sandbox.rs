@@ -11,10 +11,14 @@ mod seccomp;
 
 use std::path::Path;
 
+#[cfg(target_os = "linux")]
+use landlock::confine;
+use serde::{Deserialize, Serialize};
+
 use crate::error::Error;
 
 /// How much the sandbox matters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 pub enum Sandbox {
     /// As much of it as the kernel has.
     #[default]
@@ -36,7 +40,7 @@ impl Sandbox {
             #[cfg(target_os = "linux")]
             {
                 // Landlock first: seccomp would forbid it.
-                let confined = landlock::confine(&[]);
+                let confined = confine(&[]);
                 seccomp::restrict()?;
                 confined
             }
@@ -51,30 +55,28 @@ impl Sandbox {
         })
     }
 
-    /// Leaves the thread, and those that it starts from now on, no files but those below `folders` and no connection to
-    /// the network.
+    /// Does `work` where there are no files but those below `folders`, and no connection to the network: on Linux in a
+    /// thread of its own, with those that it starts; on OpenBSD the process can still read and run other files, and write
+    /// to none but these and those of the calls before.
     ///
     /// # Errors
-    /// As [`Sandbox::enter`].
-    pub fn confine(self, folders: &[&Path]) -> Result<(), Error> {
-        self.judge(|| {
-            #[cfg(target_os = "linux")]
-            {
-                landlock::confine(folders)
-            }
-            #[cfg(target_os = "openbsd")]
-            {
-                folders.iter().try_for_each(|folder| {
-                    unveil::unveil(folder, "rwc").map_err(|error| error.to_string())
-                })?;
-                unveil::unveil("", "").map_err(|error| error.to_string())
-            }
-            #[cfg(not(any(target_os = "linux", target_os = "openbsd")))]
-            {
-                let _ = folders;
-                Err("this system has neither Landlock nor unveil".into())
-            }
-        })
+    /// Those of `work`, and as [`Sandbox::enter`].
+    pub fn within<T: Send>(
+        self,
+        folders: &[&Path],
+        work: impl FnOnce() -> Result<T, Error> + Send,
+    ) -> Result<T, Error> {
+        if self == Self::Off {
+            return work();
+        }
+        let confined = || {
+            self.judge(|| confine(folders))?;
+            work()
+        };
+        match std::thread::scope(|scope| scope.spawn(confined).join()) {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
     }
 
     fn judge(self, build: impl FnOnce() -> Result<(), String>) -> Result<(), Error> {
@@ -86,5 +88,39 @@ impl Sandbox {
             }
             Self::Require => build().map_err(|what| Error::Sandbox { what }),
         }
+    }
+}
+
+#[cfg(target_os = "openbsd")]
+fn confine(folders: &[&Path]) -> Result<(), String> {
+    let others = [(Path::new("/"), "rx"), (Path::new("/dev/null"), "rw")];
+    others
+        .into_iter()
+        .chain(folders.iter().map(|folder| (*folder, "rwc")))
+        .try_for_each(|(path, rights)| unveil::unveil(path, rights).map_err(|error| error.to_string()))
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "openbsd")))]
+fn confine(_: &[&Path]) -> Result<(), String> {
+    Err("this system has neither Landlock nor unveil".into())
+}
+
+/// What of the sandbox this system does not have, each as a sentence.
+#[must_use]
+pub fn missing() -> Vec<String> {
+    #[cfg(target_os = "linux")]
+    {
+        // A thread that ends at once is the only one that is confined.
+        let landlock = std::thread::scope(|scope| scope.spawn(|| confine(&[])).join());
+        let landlock = landlock.unwrap_or_else(|_| Err("Landlock cannot be tried".into()));
+        [landlock, seccomp::is_there()].into_iter().filter_map(Result::err).collect()
+    }
+    #[cfg(target_os = "openbsd")]
+    {
+        Vec::new()
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "openbsd")))]
+    {
+        vec!["this system has neither Landlock and seccomp nor pledge".into()]
     }
 }

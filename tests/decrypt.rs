@@ -29,9 +29,10 @@ use sequoia_openpgp::{
     serialize::SerializeInto, types::SymmetricAlgorithm,
 };
 use support::{
+    decrypt::decrypt,
     filter::{self, Run, filter},
     fixtures, gnupg,
-    oracle::{decrypt, key},
+    oracle::key,
     skip,
 };
 

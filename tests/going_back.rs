@@ -14,9 +14,10 @@ use std::{
 };
 
 use support::{
+    decrypt::decrypt,
     filter::{self, Run, filter},
     fixtures, made,
-    oracle::{decrypt, key},
+    oracle::key,
     variants::{to_crlf, to_lf},
 };
 

@@ -9,6 +9,7 @@ use std::{
     fs,
     io::Write,
     os::unix::{fs::symlink, net::UnixListener},
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -171,6 +172,52 @@ fn a_folder_with_too_much_in_it_is_refused_in_time() {
         host.write(file, &(0..33).flat_map(|_| made::public(&made::cert("Alice"))).collect::<Vec<_>>());
     }
     host.delivery(FOLDER).run().assert_failed("66 certificates", 75, "key-store", "more than 64");
+}
+
+/// Whatever takes the file's place while it is read: a certificate that was there, or a refusal.
+#[test]
+fn a_file_that_is_swapped_meanwhile_is_a_whole_one_or_refused() {
+    let Some((host, alice)) = host() else { return };
+    let other = made::cert("Alice <alice@example.org>");
+    let (public, stop) = ([made::public(&alice), made::public(&other)], AtomicBool::new(false));
+    let (path, next) = (host.path(KEY), host.path("next"));
+    let outcomes = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in (0..7).cycle().take_while(|_| !stop.load(Ordering::Relaxed)) {
+                match number {
+                    0 | 2 | 4 => drop(host.write("next", &public[number % 4 / 2])),
+                    1 => symlink("/dev/null", &next).unwrap(),
+                    3 => nix::unistd::mkfifo(&next, Mode::from_bits_truncate(0o644)).unwrap(),
+                    5 => drop(host.write("next", &made::secret(&alice))),
+                    _ => {
+                        host.write("next", &public[0]);
+                        host.mode("next", 0o666);
+                    }
+                }
+                fs::rename(&next, &path).unwrap();
+            }
+        });
+        let mut outcomes = [0; 2];
+        for number in 0..60 {
+            let (start, run) = (Instant::now(), host.delivery(FILE).run());
+            assert!(start.elapsed() < Duration::from_secs(2), "{number}: {:?}", start.elapsed());
+            if run.run.status == Some(0) {
+                let certs = [&alice, &other];
+                let sealed = certs.iter().any(|cert| {
+                    let keys = run.log()["keys"].to_owned();
+                    cert.keys().any(|key| keys.eq_ignore_ascii_case(&key.key().keyid().to_hex()))
+                });
+                assert!(sealed && !run.run.stdout.ends_with(b"canary in the body\n"), "{}", run.line);
+                outcomes[0] += 1;
+            } else {
+                run.assert_failed(&format!("{number}"), 75, "key-store", "");
+                outcomes[1] += 1;
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        outcomes
+    });
+    assert!(outcomes.iter().all(|count| *count > 0), "sealed and refused: {outcomes:?}");
 }
 
 /// Certificates flooded with signatures (CVE-2019-13050), and what only looks like one.

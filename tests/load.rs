@@ -5,6 +5,8 @@
 mod dovecot;
 #[path = "support/skip.rs"]
 mod skip;
+#[path = "load/soak.rs"]
+mod soak;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -9,14 +9,18 @@ use std::{
     io::{self, Read as _, Write as _},
     net::{TcpListener, UdpSocket},
     os::unix::net::UnixDatagram,
+    os::unix::process::ExitStatusExt as _,
     path::Path,
-    process::Command,
-    time::SystemTime,
+    process::{Command, Stdio},
+    time::{Duration, Instant, SystemTime},
 };
 
 use mailseal::{error::Error, sandbox::Sandbox};
 use nix::{
-    sys::{ptrace, signal::kill},
+    sys::{
+        ptrace,
+        signal::{Signal, kill},
+    },
     unistd::{execv, getppid, pipe},
 };
 
@@ -114,25 +118,79 @@ fn inside_nothing_of_it_is_possible() {
     sequoia_openpgp::crypto::random(&mut [0; 32]).unwrap();
 }
 
+/// A fault ends the process at once: one that cannot end would hold up its delivery.
 #[test]
-fn a_confined_thread_has_the_named_folders_and_no_others() {
-    if !is_inside() {
-        return run_inside("a_confined_thread_has_the_named_folders_and_no_others");
+fn inside_a_process_can_still_crash() {
+    if is_inside() {
+        if enter() {
+            std::process::abort();
+        }
+        return;
     }
+    let mut inside = Command::new(std::env::current_exe().unwrap());
+    inside.args(["--exact", "inside_a_process_can_still_crash", "--nocapture"]).env(INSIDE, "1");
+    let mut inside = inside.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let begin = Instant::now();
+    let status = loop {
+        if let Some(status) = inside.try_wait().unwrap() {
+            break status;
+        }
+        if begin.elapsed() > Duration::from_secs(10) {
+            inside.kill().unwrap();
+            inside.wait().unwrap();
+            panic!("it does not end");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    if status.success() {
+        return skip::unless_ci("this kernel has no sandbox");
+    }
+    assert_eq!(status.signal(), Some(Signal::SIGABRT as i32), "{status}");
+}
+
+/// In as much address space as Dovecot leaves its services, and on a kernel that has it, all of the sandbox is there.
+#[test]
+fn a_delivery_is_sealed_inside_all_of_it_and_within_dovecots_memory() {
+    if let Some(what) = mailseal::sandbox::missing().first() {
+        return skip::unless_ci(what);
+    }
+    let mut filter = Command::new("sh");
+    filter.args(["-c", "ulimit -v 262144 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_mailseal-filter")]);
+    let key = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/certs/curve25519.pgp");
+    filter.args(["--sandbox", "require", "--log", "none", "--key", key]);
+    let mut filter = filter.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    // A thread beside: the output begins before the input ends.
+    let mut stdin = filter.stdin.take().unwrap();
+    let mail = format!("Subject: x\n\n{}", "A line of the text.\n".repeat(100_000));
+    let writer = std::thread::spawn(move || stdin.write_all(mail.as_bytes()));
+    let output = filter.wait_with_output().unwrap();
+    writer.join().unwrap().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("-----END PGP MESSAGE-----"));
+}
+
+#[test]
+fn confined_work_has_the_named_folders_and_no_others() {
     let (allowed, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     fs::write(other.path().join("file"), "x").unwrap();
     std::os::unix::fs::symlink(other.path().join("file"), allowed.path().join("link")).unwrap();
-    if let Err(error) = Sandbox::Require.confine(&[allowed.path(), Path::new("/nowhere")]) {
+    let inside = || {
+        fs::write(allowed.path().join("a"), "x").unwrap();
+        fs::rename(allowed.path().join("a"), allowed.path().join("b")).unwrap();
+        assert_denied("read elsewhere", &fs::read(other.path().join("file")).map(drop));
+        assert_denied("write elsewhere", &fs::write(other.path().join("new"), "x"));
+        assert_denied("read through a link", &fs::read(allowed.path().join("link")).map(drop));
+        let moved = fs::rename(allowed.path().join("b"), other.path().join("b"));
+        assert!(moved.is_err(), "moved out");
+        let later = std::thread::scope(|scope| scope.spawn(|| fs::read(other.path().join("file"))).join());
+        assert_denied("read elsewhere in a later thread", &later.unwrap().map(drop));
+        fs::remove_file(allowed.path().join("b")).map_err(Error::Write)
+    };
+    if let Err(error) = Sandbox::Require.within(&[allowed.path(), Path::new("/nowhere")], inside) {
         return skip::unless_ci(&missing(&error));
     }
-    fs::write(allowed.path().join("a"), "x").unwrap();
-    fs::rename(allowed.path().join("a"), allowed.path().join("b")).unwrap();
-    assert_denied("read elsewhere", &fs::read(other.path().join("file")).map(drop));
-    assert_denied("write elsewhere", &fs::write(other.path().join("new"), "x"));
-    assert_denied("read through a link", &fs::read(allowed.path().join("link")).map(drop));
-    let moved = fs::rename(allowed.path().join("b"), other.path().join("b"));
-    assert!(moved.is_err(), "moved out");
-    fs::remove_file(allowed.path().join("b")).unwrap();
+    // The thread that waited is as it was.
+    assert_eq!(fs::read(other.path().join("file")).unwrap(), b"x");
 }
 
 /// Enters the whole sandbox, or says that this kernel has none.

@@ -15,6 +15,7 @@ use mailseal::error::Error;
 use mailseal::exit::Exit;
 use mailseal::openpgp::compress::Compression;
 use mailseal::protect::Policy;
+use mailseal::sandbox::Sandbox;
 use mailseal::{cli, date, process};
 
 /// Encrypts every message of existing mailboxes to its owner's OpenPGP certificate, as deliveries are encrypted.
@@ -70,6 +71,9 @@ struct Args {
     /// Change nothing, and say what would be done
     #[arg(long)]
     dry_run: bool,
+    /// Whether what touches mail must be confined to the Maildir
+    #[arg(long, value_enum, default_value_t)]
+    sandbox: Sandbox,
     /// Messages at once; with --dovecot, users at once [default: the processors]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
@@ -166,6 +170,7 @@ fn options(args: Args) -> Result<Options, Error> {
         control: args.control,
         unpack: args.unpack,
         dry_run: args.dry_run,
+        sandbox: args.sandbox,
         jobs: args.jobs.map_or_else(cores, NonZeroUsize::get),
         progress: args.progress,
         json: args.json,

@@ -21,6 +21,7 @@ use nix::unistd::{Gid, Pid, Uid, geteuid, getgroups, getresgid, getresuid};
 use super::event::{Complaint, Event, Job, Mailbox};
 use super::{live, worker};
 use crate::error::Error;
+use crate::maildir::layout::Maildir;
 use crate::{cli, process};
 
 /// How often it is looked whether to stop.
@@ -208,7 +209,7 @@ pub fn main(stop: &Arc<AtomicBool>) -> Result<(), Error> {
         let _ = stdin.read(&mut [0]);
         stopped.store(true, Ordering::Relaxed);
     });
-    worker::run(&job, stop, &|event| {
+    worker::run(&job, Maildir::open_strictly, stop, &|event| {
         let Ok(mut line) = serde_json::to_vec(&event) else { return };
         line.push(b'\n');
         // Where nobody reads any more, standard input ends as well.

@@ -10,6 +10,7 @@ use super::tally::Tally;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::protect::Policy;
+use crate::sandbox::Sandbox;
 
 /// What one process works on: Maildirs of one owner.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -88,6 +89,8 @@ pub struct Settings {
     pub unpack: bool,
     /// Change nothing.
     pub dry_run: bool,
+    /// Whether what touches mail must be confined to the Maildirs.
+    pub sandbox: Sandbox,
     /// Messages at once.
     pub jobs: usize,
     /// Only messages whose ctime is at most so many seconds ago.

@@ -42,24 +42,29 @@ const BATCH_BYTES: u64 = 64 * 1024 * 1024;
 /// How often a mailbox is gone through for messages that were moved while it was sealed.
 const PASSES: usize = 3;
 
-/// Works through a job, until `stop` is set, and reports.
-pub fn run(job: &Job, stop: &AtomicBool, report: &(dyn Fn(Event) + Sync)) {
+/// Works through a job, until `stop` is set, and reports. `open` is [`Maildir::open`], or [`Maildir::open_strictly`] in a
+/// process that root has started.
+pub fn run(job: &Job, open: Open, stop: &AtomicBool, report: &(dyn Fn(Event) + Sync)) {
     for (number, target) in job.targets.iter().enumerate() {
         if stop.load(Ordering::Relaxed) {
             return;
         }
-        let mut work = Work { number, target, settings: &job.settings, stop, report };
+        let work = Work { number, target, settings: &job.settings, open, stop, report };
         if let Err(error) = work.run() {
             report(Event::failed(number, &error));
         }
     }
 }
 
+/// How a Maildir is opened.
+pub type Open = fn(&Path, Option<&Path>) -> Result<Maildir, Error>;
+
 /// The work on one Maildir.
 struct Work<'a> {
     number: usize,
     target: &'a Target,
     settings: &'a Settings,
+    open: Open,
     stop: &'a AtomicBool,
     report: &'a (dyn Fn(Event) + Sync),
 }
@@ -94,11 +99,17 @@ struct Ages {
 }
 
 impl Work<'_> {
-    fn run(&mut self) -> Result<(), Error> {
+    fn run(&self) -> Result<(), Error> {
         let config = Config::load(self.settings.config.as_deref().map(Path::new))?;
         let control = self.target.control.as_deref().map(Path::new);
-        let maildir = Maildir::open(Path::new(&self.target.path), control)?;
+        let maildir = (self.open)(Path::new(&self.target.path), control)?;
         let addressee = addressee(self.settings, self.target, &config)?;
+        let own: Vec<&Path> = [Some(Path::new(&self.target.path)), control].into_iter().flatten().collect();
+        self.settings.sandbox.within(&own, || self.work_on(&maildir, addressee, &config))
+    }
+
+    /// The work, once the certificates are known.
+    fn work_on(&self, maildir: &Maildir, addressee: Addressee, config: &Config) -> Result<(), Error> {
         let folders = maildir.folders()?;
         let now = seconds(SystemTime::now());
         let back =
@@ -108,12 +119,12 @@ impl Work<'_> {
             to: back(self.settings.older_than),
             untagged: false,
         };
-        self.survey(&maildir, &folders, &ages)?;
+        self.survey(maildir, &folders, &ages)?;
         match addressee {
-            Addressee::Clear(reason) => self.count(&maildir, &folders, &ages, reason),
+            Addressee::Clear(reason) => self.count(maildir, &folders, &ages, reason),
             Addressee::Sealed { recipients, .. } => {
-                let sealer = sealer(self.settings, self.target, &config, &recipients)?;
-                self.seal(&maildir, &folders, ages, &sealer)
+                let sealer = sealer(self.settings, self.target, config, &recipients)?;
+                self.seal(maildir, &folders, ages, &sealer)
             }
         }
     }

@@ -19,6 +19,7 @@ use nix::sys::time::TimeSpec;
 use rayon::prelude::*;
 
 use super::Stored;
+use crate::atomic;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::maildir::commit::Uids;
@@ -178,7 +179,7 @@ impl Copy {
             {
                 let mut file = dir.create(OsStr::new(name), 0o600)?;
                 file.write_all(&bytes)?;
-                file.sync_all()?;
+                atomic::flush(&file)?;
             }
         }
         let inside = |name: &str| make(&dir, OsStr::new(name));
@@ -266,7 +267,7 @@ impl<'a> Temporary<'a> {
     fn place(self, like: &FileStat, dir: &Dir, name: &OsStr) -> io::Result<()> {
         let modified = TimeSpec::new(like.st_mtime, like.st_mtime_nsec);
         futimens(&self.file, &modified, &modified)?;
-        self.file.sync_all()?;
+        atomic::flush(&self.file)?;
         self.tmp.rename(&self.name, dir, name)
     }
 }

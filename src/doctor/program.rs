@@ -16,6 +16,7 @@ use crate::filter::DRAIN;
 use crate::keystore::source::Source;
 use crate::log::Target;
 use crate::log::sink::Sink;
+use crate::sandbox;
 
 /// Address space that the filter needs, with room for a long header and large certificates.
 const MEMORY: u64 = 64 << 20;
@@ -96,6 +97,19 @@ fn check_name(path: &Path, findings: &mut Findings) {
 fn is_script(path: &Path) -> bool {
     let mut start = [0; 2];
     std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == *b"#!"
+}
+
+/// The check of what the kernel has to confine the filter with.
+pub fn check_sandbox(findings: &mut Findings) {
+    const CHECK: &str = "sandbox";
+    for what in sandbox::missing() {
+        findings.warn(
+            CHECK,
+            format!("{what}: a fault in the filter finds more to open than the message"),
+            "use a kernel with Landlock (5.13 or later, lsm=landlock,...) and seccomp, and containers that let both through",
+        );
+    }
+    findings.ok_unless_said(CHECK, "deliveries give up everything but the message");
 }
 
 fn check_time(installation: &Installation, config: &Config, findings: &mut Findings) {

@@ -10,6 +10,7 @@ use super::lock::Lock;
 use super::name::Name;
 use super::tag::Tag;
 use super::uidlist::{self, Renames};
+use crate::atomic;
 use crate::error::Error;
 
 /// How often a message is looked for that a program without Dovecot's lock renames meanwhile.
@@ -63,7 +64,8 @@ impl Folder {
     #[must_use]
     pub fn commit(&self, batch: Vec<Box<Ready<'_>>>, uids: Uids) -> Vec<Result<Committed, Error>> {
         // Flushed before the lock is taken, so that others wait for renames only.
-        let synced: Vec<_> = batch.into_iter().map(|ready| ready.file.sync_all().map(|()| ready)).collect();
+        let synced: Vec<_> =
+            batch.into_iter().map(|ready| atomic::flush(&ready.file).map(|()| ready)).collect();
         let _turn = self.commit_turn();
         let lock = Lock::take(&self.control);
         let mut batch: Vec<State<'_>> = synced

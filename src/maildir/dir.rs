@@ -17,6 +17,8 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, RenameFlags, openat, renameat, rename
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
 use nix::unistd::{LinkatFlags, UnlinkatFlags, linkat, unlinkat};
 
+use crate::atomic;
+
 /// What no open here does without: no link followed, no terminal taken, no wait for the other end of a FIFO.
 const SAFE: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_CLOEXEC).union(OFlag::O_NOCTTY).union(OFlag::O_NONBLOCK);
 
@@ -82,6 +84,18 @@ impl Dir {
     /// # Errors
     /// Those of the file system; `ELOOP` for a link that is another's.
     pub fn open(path: &Path) -> io::Result<Self> {
+        Self::open_past_links_of(&[0, nix::unistd::geteuid().as_raw()], path)
+    }
+
+    /// The same with links of root only: for who works in the owner's name and not at the owner's word.
+    ///
+    /// # Errors
+    /// As [`Dir::open`].
+    pub fn open_strictly(path: &Path) -> io::Result<Self> {
+        Self::open_past_links_of(&[0], path)
+    }
+
+    fn open_past_links_of(trusted: &[u32], path: &Path) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
         let mut dir = Self::pass(AT_FDCWD, Path::new("/"))?;
         let mut rest: Vec<OsString> = components(&path);
@@ -97,7 +111,7 @@ impl Dir {
                 continue;
             }
             links += 1;
-            if ![0, nix::unistd::geteuid().as_raw()].contains(&stat.st_uid) || links > 40 {
+            if !trusted.contains(&stat.st_uid) || links > 40 {
                 return Err(Errno::ELOOP.into());
             }
             let target = nix::fcntl::readlinkat(&dir.fd, &*name)?;
@@ -243,7 +257,7 @@ impl Dir {
     /// # Errors
     /// Those of the file system.
     pub fn sync(&self) -> io::Result<()> {
-        Ok(nix::unistd::fsync(&self.fd)?)
+        atomic::flush(&self.fd)
     }
 
     /// The entries but `.` and `..`, in no order.

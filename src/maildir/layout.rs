@@ -32,7 +32,24 @@ impl Maildir {
     /// # Errors
     /// [`Error::NoMaildir`] where it is none, [`Error::Mail`] where it cannot be opened.
     pub fn open(path: &Path, control: Option<&Path>) -> Result<Self, Error> {
-        let open = |path: &Path| Dir::open(path).map_err(|error| refused(path, error));
+        Self::open_with(Dir::open, path, control)
+    }
+
+    /// The same, past no symbolic links but root's: for a process that root has started with the owner's rights, whose
+    /// path the owner may have turned into a link meanwhile.
+    ///
+    /// # Errors
+    /// As [`Maildir::open`].
+    pub fn open_strictly(path: &Path, control: Option<&Path>) -> Result<Self, Error> {
+        Self::open_with(Dir::open_strictly, path, control)
+    }
+
+    fn open_with(
+        open: fn(&Path) -> io::Result<Dir>,
+        path: &Path,
+        control: Option<&Path>,
+    ) -> Result<Self, Error> {
+        let open = |path: &Path| open(path).map_err(|error| refused(path, error));
         let root = open(path)?;
         let stat = root.stat_self().map_err(|error| failed(path, error))?;
         let maildir = Self {

@@ -85,7 +85,7 @@ impl<W: Write, L: AsRef<[u8]>, I: Iterator<Item = L>> Write for Undo<W, I> {
     }
 }
 
-/// Reads the original of a protected entity: [`Undo`] as a reader.
+/// Reads the original of a protected entity: `Undo` as a reader.
 #[derive(Debug)]
 pub struct Undone<R> {
     entity: R,

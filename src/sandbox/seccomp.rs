@@ -38,6 +38,8 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_set_robust_list,
     libc::SYS_rseq,
     libc::SYS_sigaltstack,
+    // Without it a fault that a handler has seen is met again and again, and the process never ends.
+    libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigreturn,
     libc::SYS_sched_yield,
@@ -74,10 +76,26 @@ pub fn restrict() -> Result<(), String> {
     Ok(())
 }
 
+/// Whether the kernel has filters whose answer is an error. To install one would bind the whole process.
+///
+/// # Errors
+/// What is missing, as a sentence.
+pub fn is_there() -> Result<(), String> {
+    const ACTIONS: &str = "/proc/sys/kernel/seccomp/actions_avail";
+    match std::fs::read_to_string(ACTIONS) {
+        Ok(actions) if actions.split_whitespace().any(|action| action == "errno") => Ok(()),
+        Ok(_) => Err("the kernel's seccomp does not know the answer \"errno\"".into()),
+        Err(error) => Err(format!("the kernel has no seccomp ({ACTIONS}: {error})")),
+    }
+}
+
 fn allow_list(arch: TargetArch) -> Result<BpfProgram, seccompiler::BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
     // Threads, but no processes.
     rules.insert(libc::SYS_clone, vec![only_with(0, libc::CLONE_THREAD as u64, libc::CLONE_THREAD as u64)?]);
+    // Signals to itself, as abort(3) sends one.
+    let own = u64::from(std::process::id());
+    rules.insert(libc::SYS_tgkill, vec![only_with(0, u64::from(u32::MAX), own)?]);
     // Memory, but none that can be run.
     for call in [libc::SYS_mmap, libc::SYS_mprotect] {
         rules.insert(call, vec![only_with(2, libc::PROT_EXEC as u64, 0)?]);

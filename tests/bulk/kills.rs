@@ -59,6 +59,9 @@ fn random_kills(kills: usize, seed: u64) {
             let double = mailbox.known.iter().filter(|known| mailbox.files_of(known).len() == 2).count();
             temporary += left;
             twins += double;
+            if done % 500 == 0 {
+                measured(&format!("{done} kills so far: 0 lost"));
+            }
             if ran {
                 break;
             }
@@ -133,16 +136,17 @@ const CHANGING: [&str; 10] = [
 /// The kill is before the call; the one before the next call is after it.
 #[test]
 fn a_kill_at_every_change_of_one_rewrite_loses_nothing() {
-    kills_at_calls(|name, line| CHANGING.contains(&name) || line.contains("O_CREAT"));
+    kills_at_calls(false, |name, line| CHANGING.contains(&name) || line.contains("O_CREAT"));
 }
 
 #[test]
 #[ignore = "minutes: every system call, of both ways to treat UIDs"]
 fn a_kill_at_every_call_of_one_rewrite_loses_nothing() {
-    kills_at_calls(|_, _| true);
+    kills_at_calls(true, |_, _| true);
 }
 
-fn kills_at_calls(is_wanted: impl Fn(&str, &str) -> bool) {
+/// `waits`: also for a lock that was made and not signed.
+fn kills_at_calls(waits: bool, is_wanted: impl Fn(&str, &str) -> bool) {
     if !has_strace() {
         return;
     }
@@ -166,6 +170,11 @@ fn kills_at_calls(is_wanted: impl Fn(&str, &str) -> bool) {
             hit += usize::from(run.status != Some(0));
             let when = format!("killed at {name} {count} {options:?}");
             mailbox.assert_nothing_lost(&when);
+            // Nobody can tell whose a lock without a name is, and the next run waits two minutes for it.
+            let lock = mailbox.path("dovecot-uidlist.lock");
+            if !waits && fs::read(&lock).is_ok_and(|text| text.is_empty()) {
+                fs::remove_file(lock).unwrap();
+            }
             mailbox.seal();
             mailbox.assert_sealed(&when);
             if options.is_empty() {
@@ -289,9 +298,9 @@ fn strace(mailbox: &Mailbox, options: &[&str], expressions: &[&str]) -> Ended {
     strace_to(mailbox, options, expressions, std::path::Path::new("/dev/null"))
 }
 
-/// One job: then all is done in one thread, whose calls are counted; doveadm's are not.
+/// One job and no sandbox: then all is done in one thread, whose calls are counted; doveadm's are not.
 fn strace_to(mailbox: &Mailbox, options: &[&str], expressions: &[&str], log: &std::path::Path) -> Ended {
-    let program = mailbox.command(&[options, &["--jobs", "1"]].concat());
+    let program = mailbox.command(&[options, &["--jobs", "1", "--sandbox", "off"]].concat());
     let mut command = Command::new("strace");
     command.args(["-E", "PATH=", "-o"]).arg(log);
     for expression in expressions {

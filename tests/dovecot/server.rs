@@ -163,6 +163,11 @@ impl Server {
         server
     }
 
+    /// The process group of its processes.
+    pub fn group(&self) -> u32 {
+        self.master.id()
+    }
+
     /// A new LMTP connection.
     pub fn lmtp(&self) -> Lmtp {
         Lmtp::connect((self.address, self.lmtp_port).into()).unwrap()

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     fs::{self, Permissions},
+    io,
     os::unix::{
         fs::{PermissionsExt, chown, lchown},
         process::CommandExt,
@@ -89,10 +90,14 @@ impl Host {
         chown(self.path(name), Some(uid), Some(gid)).unwrap();
     }
 
-    /// Gives a folder and all in it to the mail user.
+    /// Gives a folder and all in it to the mail user, but for what goes meanwhile: GnuPG's daemons end when they like and
+    /// take their sockets with them.
     pub fn give(&self, name: &str) {
         let path = self.path(name);
-        lchown(&path, Some(UID), Some(GID)).unwrap();
+        match lchown(&path, Some(UID), Some(GID)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            done => done.unwrap(),
+        }
         if path.is_dir() && !path.is_symlink() {
             for entry in fs::read_dir(&path).unwrap() {
                 self.give(entry.unwrap().path().to_str().unwrap());

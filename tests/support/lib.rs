@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod admin;
+pub mod decrypt;
 pub mod delivery;
 pub mod filter;
 pub mod fixtures;

@@ -1,9 +1,10 @@
 //! What the sealed form of a message must be, computed from the message by the contract, and compared byte for byte.
 
-use std::{path::Path, process::Command};
+use std::path::Path;
 
 use super::{
-    filter::{self, Run},
+    decrypt::decrypt,
+    filter::Run,
     fixtures,
     header::{Item, content, lines, split},
     openers::{self, GnuPg},
@@ -70,13 +71,6 @@ pub fn check_run(message: &[u8], run: &Run, cert: &str, gnupg: Option<&GnuPg>) -
         compare("gpg", &gnupg.decrypt(sealed.armor)?, &entities)?;
     }
     Ok(sealed.boundary)
-}
-
-/// Runs `mailseal decrypt` with the secret key of a fixture.
-pub fn decrypt(cert: &str, sealed: &[u8]) -> Run {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mailseal"));
-    command.args(["decrypt", "--secret-key"]).arg(fixtures::secret(cert));
-    filter::run(&mut command, sealed, sealed.len().max(1))
 }
 
 /// Whether the record of this header must fit into a file name: few MIME fields, and short MIME-Versions.

@@ -1,10 +1,11 @@
 //! What the sealed form of a message with a protected header must be, by the contract and RFC 9788.
 
 use super::{
+    decrypt::decrypt,
     filter::Run,
     header::{Item, Kind, content, lines, split},
     openers::{self, GnuPg, Opened},
-    oracle::{check_outside_of, compare, decrypt, has_crlf, line_ending, mended},
+    oracle::{check_outside_of, compare, has_crlf, line_ending, mended},
     restore::restore,
     variants::to_crlf,
 };
@@ -138,7 +139,7 @@ pub fn check(
 pub fn check_restored(message: &[u8], run: &Run, cert: &str) -> Result<(), String> {
     let items = split(&run.stdout).items;
     for item in items.iter().filter(|item| ["from", "to", "cc"].iter().any(|name| item.is(name))) {
-        let same = split(message).items.iter().any(|other| other.bytes == item.bytes);
+        let same = split(message).items.iter().any(|other| strip_eol(other.bytes) == strip_eol(item.bytes));
         if !same && item.value().contains(['<', '"', '(']) {
             return Err(format!("outside: {:?}", item.value()));
         }
@@ -164,9 +165,10 @@ fn decrypts_to(message: &[u8], cert: &str, sealed: &[u8]) -> Result<(), String> 
 
 /// The armor in a sealed message.
 pub fn armor(sealed: &[u8]) -> &[u8] {
-    let begin = sealed.windows(10).position(|window| window == b"-----BEGIN").unwrap();
-    let end = sealed.windows(8).rposition(|window| window == b"-----END").unwrap();
-    &sealed[begin..sealed.len().min(end + b"-----END PGP MESSAGE-----\n".len())]
+    let last = |text: &[u8]| sealed.windows(text.len()).rposition(|window| window == text).unwrap();
+    let end = last(b"\n-----END PGP MESSAGE-----");
+    let line = sealed[end + 1..].iter().position(|&byte| byte == b'\n').unwrap();
+    &sealed[last(b"\n-----BEGIN PGP MESSAGE-----") + 1..end + line + 2]
 }
 
 /// What was appended to a Content-Type, folds taken out: parameters of header protection and nothing else.

@@ -9,6 +9,7 @@ use mailseal::audit::{self, Options};
 use mailseal::config::Config;
 use mailseal::error::Error;
 use mailseal::exit::Exit;
+use mailseal::sandbox::Sandbox;
 use mailseal::sweep::Sweep;
 
 #[derive(Debug, Args)]
@@ -34,11 +35,14 @@ pub struct Arguments {
     /// Messages at once [default: the processors]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
+    /// Whether what reads mail must be confined to the Maildir
+    #[arg(long, value_enum, default_value_t)]
+    sandbox: Sandbox,
 }
 
 /// Runs it.
 pub fn run(arguments: Arguments, config: &Config, out: &mut (impl Write + Send)) -> Result<Exit, Error> {
-    let Arguments { paths, users, home, key_files, list, json, jobs } = arguments;
+    let Arguments { paths, users, home, key_files, list, json, jobs, sandbox } = arguments;
     let sweep = Sweep { paths, control: None, jobs };
-    audit::run(&Options { sweep, users, home, key_files, list, json }, config, out)
+    audit::run(&Options { sweep, users, home, key_files, list, json, sandbox }, config, out)
 }

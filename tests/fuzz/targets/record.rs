@@ -29,7 +29,7 @@ fn read(name: &[u8]) {
 fn write(message: &[u8]) {
     let (fields_end, body_start) = Head::find_end(message, 0).unwrap_or((message.len(), message.len()));
     let head = Head::new(&message[..fields_end], &message[fields_end..body_start]);
-    let envelope = Envelope::new(head, LineEnding::of(message), [0; 16]);
+    let envelope = Envelope::new(head, LineEnding::of(message), None, [0; 16]);
     let name = envelope.record().encode();
     let record = Record::parse(name.as_bytes()).expect("our own record");
     assert_eq!(record.line_ending, LineEnding::of(message));

@@ -13,11 +13,13 @@ use libfuzzer_sys::fuzz_target;
 use mailseal::keystore::read_named;
 use mailseal::opening::Opening;
 use mailseal::openpgp::compress::Compression;
+use mailseal::protect::{self, Policy};
 use mailseal::recipients::{Recipients, WhenExpired};
 use mailseal::seal::seal;
 use shared::filter::Run;
 use shared::fixtures;
 use shared::oracle::check_run;
+use shared::protected::{Policy as Shown, check, check_restored};
 
 static RECIPIENTS: LazyLock<[(&str, Recipients); 2]> = LazyLock::new(|| {
     ["curve25519", "v6"].map(|name| {
@@ -40,10 +42,22 @@ fuzz_target!(|message: &[u8]| {
     let opening = Opening::read(&mut reader).expect("a short message can be read");
     let session = recipients.session(name).expect("a certificate that is fit");
     let mut stdout = Vec::new();
-    seal(&opening, &mut reader, &mut stdout, &session, compression).expect("a vector takes all");
+    let policy = [Policy::None, Policy::Baseline, Policy::Shy][choice / 72 % 3];
+    let protection = protect::plan(policy, &opening).protection;
+    let shown = protection.is_some().then_some(match policy {
+        Policy::None => Shown::Open,
+        Policy::Baseline => Shown::Baseline,
+        Policy::Shy => Shown::Shy,
+    });
+    seal(&opening, &mut reader, &mut stdout, &session, compression, protection).expect("a vector takes all");
     let run = Run { status: Some(0), stdout, stderr: String::new() };
-    if let Err(why) = check_run(message, &run, name, None) {
-        panic!("{name}, {compression:?}: {why}");
+    let result = match shown {
+        None => check_run(message, &run, name, None).map(drop),
+        Some(Shown::Shy) => check_restored(message, &run, name),
+        Some(shown) => check(message, &run, shown, name, None).map(drop),
+    };
+    if let Err(why) = result {
+        panic!("{name}, {compression:?}, {policy:?}: {why}");
     }
 });
 
