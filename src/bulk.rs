@@ -1,12 +1,13 @@
-//! Mailboxes that exist, sealed in bulk: what `encrypt-maildir` does with Maildirs.
+//! Mailboxes that exist, sealed in bulk: what `encrypt-maildir` does.
 //!
 //! ```text
 //! bulk      which mailboxes, the question, the summary, the exit status         [edge]
 //!  ├─ target    users and patterns -> Maildirs
 //!  ├─ doveadm   what only Dovecot knows or can do                               [edge]
 //!  ├─ child     a process with the rights of one owner                          [edge]
-//!  │   └─ worker    its work: folders, batches, commits                         [edge]
-//!  │       └─ message   one message: judged by all of it, sealed;  packed
+//!  │   ├─ worker    its work on Maildirs: folders, batches, commits             [edge]
+//!  │   ├─ live      its work on a mailbox through Dovecot                       [edge]
+//!  │   └─ message   one message: judged by all of it, sealed;  packed
 //!  ├─ event     what the two tell each other;  tally  what is counted
 //!  └─ progress  how far it is                                                   [edge]
 //! ```
@@ -16,6 +17,7 @@
 pub mod child;
 pub mod doveadm;
 pub mod event;
+pub mod live;
 pub mod message;
 pub mod packed;
 pub mod progress;
@@ -23,9 +25,10 @@ pub mod tally;
 pub mod target;
 pub mod worker;
 
+use std::collections::HashSet;
 use std::io::{self, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -33,7 +36,7 @@ use nix::unistd::{Gid, Uid, geteuid};
 use serde::Serialize;
 
 use self::doveadm::Doveadm;
-use self::event::{Event, Job, Settings, Target};
+use self::event::{Event, Job, Mailbox, Settings, Target};
 use self::progress::{Progress, Show};
 use self::tally::{FolderLine, Tally, rate, size};
 use crate::config::Config;
@@ -47,6 +50,9 @@ use crate::sandbox::Sandbox;
 use crate::user::User;
 use crate::{cli, enrol, escape, keystore};
 
+/// How many sessions a user gets at most: each message that Dovecot cannot read takes two.
+const SESSIONS: usize = 100;
+
 /// What the command line says.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -54,6 +60,10 @@ pub struct Options {
     pub maildirs: Vec<PathBuf>,
     /// The delivery users.
     pub users: Vec<String>,
+    /// The users whose mailboxes are reached through Dovecot, or patterns of their names.
+    pub dovecot: Vec<String>,
+    /// At most so many messages a second, of all users through Dovecot together.
+    pub rate: Option<f64>,
     /// The users' homes, with variables; if another than the system knows.
     pub home: Option<PathBuf>,
     /// Files with the certificates to seal to; when there are any, none are looked up.
@@ -127,6 +137,8 @@ struct Front<'a> {
     progress: Progress,
     sink: Sink,
     dry_run: bool,
+    /// Whether the mailboxes are reached through Dovecot.
+    live: bool,
     folders: Vec<FolderRow>,
     total: Tally,
     elsewhere: u64,
@@ -144,14 +156,13 @@ pub fn run(options: &Options, stop: &Arc<AtomicBool>, out: &mut impl Write) -> R
     let start = Instant::now();
     let config = Config::load(options.config.as_deref())?;
     let doveadm = Doveadm::find(options.dovecot_config.as_deref());
-    let mut targets = target::expand(&options.maildirs, &options.users, options.control.as_deref())?;
     let settings = settings(options)?;
-    for target in &mut targets {
-        complete(target, options, doveadm.as_ref())?;
-    }
-    if options.offline && doveadm.is_none() {
-        warn("doveadm is not there: whether somebody is logged in could not be checked");
-    }
+    let live = !options.dovecot.is_empty();
+    let targets = if live {
+        mailboxes(&options.dovecot, doveadm.as_ref())?
+    } else {
+        maildirs(options, doveadm.as_ref())?
+    };
     if !options.dry_run && !may_begin(options.keep_uids) {
         return Ok(Exit::Negative);
     }
@@ -160,6 +171,7 @@ pub fn run(options: &Options, stop: &Arc<AtomicBool>, out: &mut impl Write) -> R
         progress: Progress::new(options.progress),
         sink: Sink::open(&config.log.to, cli::BULK),
         dry_run: options.dry_run,
+        live,
         folders: Vec::new(),
         total: Tally::default(),
         elsewhere: 0,
@@ -168,15 +180,34 @@ pub fn run(options: &Options, stop: &Arc<AtomicBool>, out: &mut impl Write) -> R
         last_hint: String::new(),
     };
     let shared = Mutex::new(&mut front);
-    let locked = || shared.lock().unwrap_or_else(PoisonError::into_inner);
-    for (owner, numbers) in
-        by_owner(&targets, &|number, error| locked().note(number, Event::failed(number, error)))
-    {
+    let note = |event| shared.lock().unwrap_or_else(PoisonError::into_inner).note(event);
+    match &doveadm {
+        Some(doveadm) if live => {
+            let jobs = Jobs { settings: &settings, rate: options.rate, jobs: options.jobs };
+            jobs.run(&targets, doveadm, stop, &note);
+        }
+        _ => seal_maildirs(&targets, &settings, stop, &note),
+    }
+    front.progress.finish();
+    let left = if options.dry_run { Vec::new() } else { forget(&front, doveadm.as_ref(), options.keep_uids) };
+    let interrupted = stop.load(Ordering::Relaxed);
+    front.summarize(options.json, start.elapsed(), interrupted, &left, out)?;
+    Ok(front.exit(interrupted))
+}
+
+/// Has the Maildirs sealed, by one process for each owner.
+fn seal_maildirs(
+    targets: &[Target],
+    settings: &Settings,
+    stop: &Arc<AtomicBool>,
+    note: &(dyn Fn(Event) + Sync),
+) {
+    for (owner, numbers) in by_owner(targets, &|number, error| note(Event::failed(number, error))) {
         let job = Job {
             targets: numbers.iter().map(|number| targets[*number].clone()).collect(),
             settings: settings.clone(),
         };
-        let report = |event| locked().note(0, renumbered(event, &numbers));
+        let report = |event: Event| note(event.renumbered(|number| numbers.get(number).copied()));
         let result = if owner.0 == geteuid() {
             worker::run(&job, Maildir::open, stop, &report);
             Ok(())
@@ -184,14 +215,133 @@ pub fn run(options: &Options, stop: &Arc<AtomicBool>, out: &mut impl Write) -> R
             child::run(&job, owner, stop, &report)
         };
         if let Err(error) = result {
-            locked().note(0, Event::failed(numbers.first().copied().unwrap_or_default(), &error));
+            note(Event::failed(numbers.first().copied().unwrap_or_default(), &error));
         }
     }
-    front.progress.finish();
-    let left = if options.dry_run { Vec::new() } else { forget(&front, doveadm.as_ref(), options.keep_uids) };
-    let interrupted = stop.load(Ordering::Relaxed);
-    front.summarize(options.json, start.elapsed(), interrupted, &left, out)?;
-    Ok(front.exit(interrupted))
+}
+
+/// How the mailboxes of several users are sealed through Dovecot.
+struct Jobs<'a> {
+    settings: &'a Settings,
+    rate: Option<f64>,
+    jobs: usize,
+}
+
+impl Jobs<'_> {
+    /// Works on as many users at once as there are jobs.
+    fn run(
+        &self,
+        targets: &[Target],
+        doveadm: &Doveadm,
+        stop: &Arc<AtomicBool>,
+        note: &(dyn Fn(Event) + Sync),
+    ) {
+        let jobs = self.jobs.min(targets.len());
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while !stop.load(Ordering::Relaxed) {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let Some(target) = targets.get(number) else { return };
+                let report = |event: Event| note(event.renumbered(|_| Some(number)));
+                if let Err(error) = self.one(target, jobs, doveadm, stop, &report) {
+                    note(Event::failed(number, &error));
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..jobs {
+                scope.spawn(work);
+            }
+        });
+    }
+
+    fn one(
+        &self,
+        target: &Target,
+        jobs: usize,
+        doveadm: &Doveadm,
+        stop: &Arc<AtomicBool>,
+        report: &(dyn Fn(Event) + Sync),
+    ) -> Result<(), Error> {
+        let account = doveadm.account(&target.user)?;
+        if account.owner.0.is_root() {
+            return Err(Error::Root);
+        }
+        if !geteuid().is_root() && account.owner.0 != geteuid() {
+            let what =
+                format!("the mailbox is user {}'s, and this runs as user {}", account.owner.0, geteuid());
+            return Err(Error::Privileges { what });
+        }
+        // How many jobs there are is known to be few.
+        #[allow(clippy::cast_precision_loss)]
+        let rate = self.rate.map(|rate| rate / jobs.max(1) as f64);
+        let home = account.home.map(Into::into);
+        let target = Target { home, ..target.clone() };
+        let mut mailbox = Mailbox { target, settings: self.settings.clone(), rate, suspects: Vec::new() };
+        // A message that Dovecot cannot read ends the session: it is left alone, and the others are gone on with.
+        let outer = report;
+        for _ in 0..SESSIONS {
+            let broken = Mutex::new(None);
+            let failure = Mutex::new(None);
+            let report = |event: Event| {
+                let keep = |place: &Mutex<Option<Event>>, event| {
+                    *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(event);
+                };
+                match event {
+                    Event::Broken(_) => keep(&broken, event),
+                    Event::Failed { .. } => keep(&failure, event),
+                    event => outer(event),
+                }
+            };
+            let imap = &mut doveadm.imap(&mailbox.target.user);
+            child::run_live(&mailbox, account.owner, imap, stop, &report)?;
+            let failure = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
+            match broken.into_inner().unwrap_or_else(PoisonError::into_inner) {
+                Some(Event::Broken(suspect)) if !stop.load(Ordering::Relaxed) => {
+                    mailbox.suspects.push(suspect);
+                }
+                _ => {
+                    failure.into_iter().for_each(outer);
+                    return Ok(());
+                }
+            }
+        }
+        let what = format!("the session has ended {SESSIONS} times over messages that cannot be read");
+        Err(Error::Dovecot { what })
+    }
+}
+
+/// The users that the names and patterns stand for.
+fn mailboxes(names: &[String], doveadm: Option<&Doveadm>) -> Result<Vec<Target>, Error> {
+    let Some(doveadm) = doveadm else {
+        return Err(Error::Dovecot {
+            what: "doveadm is not there, or its configuration cannot be read".into(),
+        });
+    };
+    let mut users = Vec::new();
+    for name in names {
+        if name.contains(['*', '?']) {
+            users.extend(doveadm.users(name)?);
+        } else {
+            users.push(name.clone());
+        }
+    }
+    let mut seen = HashSet::new();
+    users.retain(|user| seen.insert(user.clone()));
+    let target = |user: String| Target { path: user.clone().into(), user, home: None, control: None };
+    Ok(users.into_iter().map(target).collect())
+}
+
+/// The Maildirs that the command line names, with what Dovecot and the system know of them.
+fn maildirs(options: &Options, doveadm: Option<&Doveadm>) -> Result<Vec<Target>, Error> {
+    let mut targets = target::expand(&options.maildirs, &options.users, options.control.as_deref())?;
+    for target in &mut targets {
+        complete(target, options, doveadm)?;
+    }
+    if options.offline && doveadm.is_none() {
+        warn("doveadm is not there: whether somebody is logged in could not be checked");
+    }
+    Ok(targets)
 }
 
 /// What the processes that touch mail are told.
@@ -287,25 +437,15 @@ fn by_owner(targets: &[Target], failed: &dyn Fn(usize, &Error)) -> Vec<((Uid, Gi
     owners
 }
 
-/// An event of a job, whose targets have other numbers there.
-fn renumbered(event: Event, numbers: &[usize]) -> Event {
-    let of = |target: usize| numbers.get(target).copied().unwrap_or_default();
-    match event {
-        Event::Folder { target, folder, tally } => Event::Folder { target: of(target), folder, tally },
-        Event::Maildir { target, elsewhere, changed } => {
-            Event::Maildir { target: of(target), elsewhere, changed }
-        }
-        Event::Failed { target, complaint, status } => {
-            Event::Failed { target: of(target), complaint, status }
-        }
-        other => other,
-    }
-}
-
 /// Has Dovecot forget the clear text of what was sealed, and says what may still hold it.
 fn forget(front: &Front<'_>, doveadm: Option<&Doveadm>, keep_uids: bool) -> Vec<String> {
     let mut left = Vec::new();
     for target in front.changed.iter().map(|number| &front.targets[*number]) {
+        if let Some(doveadm) = doveadm.filter(|_| front.live) {
+            left.extend(doveadm.forget(&target.user, false));
+            left.extend(doveadm.purge(&target.user));
+            continue;
+        }
         let path = Path::new(&target.path);
         match doveadm.filter(|doveadm| doveadm.mailbox(&target.user, path).is_some()) {
             Some(doveadm) => left.extend(doveadm.forget(&target.user, keep_uids)),
@@ -322,7 +462,7 @@ fn forget(front: &Front<'_>, doveadm: Option<&Doveadm>, keep_uids: bool) -> Vec<
 }
 
 impl Front<'_> {
-    fn note(&mut self, _number: usize, event: Event) {
+    fn note(&mut self, event: Event) {
         match event {
             Event::Survey { messages, bytes } => self.progress.expect(messages, bytes),
             Event::Step { messages, bytes } => self.progress.advance(messages, bytes),
@@ -335,11 +475,17 @@ impl Front<'_> {
                 self.progress.say(&text);
             }
             Event::Problem(complaint) => self.complain(None, &complaint),
+            // Whoever starts sessions takes it.
+            Event::Broken(_) => {}
             Event::Folder { target, folder, tally } => {
                 let Target { path, user, .. } = &self.targets[target];
                 let maildir = path.to_string_lossy().into_owned();
                 if !self.dry_run {
-                    let whole = Path::new(&maildir).join(&folder).to_string_lossy().into_owned();
+                    let whole = if self.live {
+                        folder.clone()
+                    } else {
+                        Path::new(&maildir).join(&folder).to_string_lossy().into_owned()
+                    };
                     let whole = whole.trim_end_matches('/');
                     self.sink.write(&FolderLine { user, folder: whole, tally: &tally });
                 }

@@ -200,6 +200,12 @@ pub enum Error {
         /// The user.
         user: String,
     },
+    /// Dovecot does not do what it is asked for.
+    #[error("Dovecot: {what}")]
+    Dovecot {
+        /// What it says.
+        what: String,
+    },
     /// A part of the sandbox is missing, and was required.
     #[error("the sandbox cannot be built: {what}")]
     Sandbox {
@@ -242,6 +248,7 @@ impl Error {
             | Self::Mail { .. }
             | Self::Unconfirmed { .. }
             | Self::InUse { .. }
+            | Self::Dovecot { .. }
             | Self::OpenPgp(_) => Exit::Temporary,
         }
     }
@@ -280,6 +287,7 @@ impl Error {
             Self::Mail { .. } => "mail",
             Self::Unconfirmed { .. } => "unconfirmed",
             Self::InUse { .. } => "in-use",
+            Self::Dovecot { .. } => "dovecot",
             Self::OpenPgp(_) => "openpgp",
         }
     }
@@ -337,6 +345,9 @@ impl Error {
             ),
             Self::InUse { .. } => {
                 "wait until nobody is, or log them out: doveadm kick USER; or do without --offline".into()
+            }
+            Self::Dovecot { .. } => {
+                "see Dovecot's log, and try `doveadm exec imap -u USER`; then run it again: it goes on where it ended".into()
             }
             Self::OpenPgp(_) => "deliver it again; if it stays, report it with the certificate".into(),
         }

@@ -29,6 +29,7 @@
 //! report    timings and failures from the mail log, in constant memory           [edge]
 //! bulk      mailboxes that exist: Maildirs, users, jobs, what a person sees      [edge]
 //! maildir   messages that are stored: replaced in place, never lost              [edge]
+//! imap      a session with a mailbox that Dovecot keeps; bulk/live works in it
 //! process, sandbox   what a process gives up, before and after it has its certificates   [edge]
 //! user, config, log, limits, escape, error, exit, cli; deadline, log/sink            [edge]
 //! ```
@@ -42,7 +43,7 @@
 //! - Bytes of a message are copied, never rendered again. mail-parser reads what must be understood of MIME.
 //! - Memory is bounded by [`limits`], whatever the size of the message.
 //! - Modules not marked as edges touch no file, environment or clock; they take `impl Read` and `impl Write`.
-//! - A stored message is replaced by [`maildir`] only: at every instant it is there whole, at the end once.
+//! - A stored message is replaced by [`maildir`] or [`bulk::live`] only: at every instant it is there whole, at the end once.
 //! - Text from a message, a key or a path passes [`escape`] before a terminal or a log.
 
 pub mod addressee;
@@ -68,7 +69,7 @@ pub mod exit;
 pub mod fetch;
 pub mod filter;
 pub mod head;
-
+pub mod imap;
 pub mod keys;
 pub mod keystore;
 pub mod limits;

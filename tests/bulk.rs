@@ -12,6 +12,8 @@ mod live;
 mod mailbox;
 #[path = "bulk/messages.rs"]
 mod messages;
+#[path = "bulk/route.rs"]
+mod route;
 #[path = "support/lib.rs"]
 mod support;
 

@@ -18,7 +18,7 @@ use mailseal::protect::Policy;
 use mailseal::sandbox::Sandbox;
 use mailseal::{cli, date, process};
 
-/// Encrypts every message of existing Maildirs to its owner's OpenPGP certificate, as deliveries are encrypted.
+/// Encrypts every message of existing mailboxes to its owner's OpenPGP certificate, as deliveries are encrypted.
 ///
 /// It can be interrupted at any moment, and run again: no message is lost, none is sealed twice. Messages get new UIDs:
 /// mail programs download them again.
@@ -26,8 +26,15 @@ use mailseal::{cli, date, process};
 #[command(name = cli::BULK, version, after_help = HELP)]
 struct Args {
     /// Maildirs, or patterns with %{user}, %{local} and %{domain}
-    #[arg(required_unless_present = "as_owner", value_name = "MAILDIR")]
+    #[arg(required_unless_present_any = ["as_owner", "as_user", "dovecot"], value_name = "MAILDIR")]
     maildirs: Vec<PathBuf>,
+    /// The mailboxes of these users, through Dovecot: live, of any storage. Patterns with * and ? are Dovecot's to fill in
+    #[arg(long, value_name = "USER", num_args = 1.., allow_hyphen_values = false, value_parser = NonEmptyStringValueParser::new(),
+        conflicts_with_all = ["maildirs", "users", "home", "offline", "keep_uids", "control", "unpack"])]
+    dovecot: Vec<String>,
+    /// With --dovecot, at most N messages a second, of all users together
+    #[arg(long, value_name = "N", value_parser = parse_rate, requires = "dovecot")]
+    rate: Option<f64>,
     /// The delivery user whose certificates to use (with a pattern, several) [default: the Maildir's owner]
     #[arg(long = "user", value_name = "NAME", allow_hyphen_values = true)]
     users: Vec<String>,
@@ -67,7 +74,7 @@ struct Args {
     /// Whether what touches mail must be confined to the Maildir
     #[arg(long, value_enum, default_value_t)]
     sandbox: Sandbox,
-    /// Messages at once [default: the processors]
+    /// Messages at once; with --dovecot, users at once [default: the processors]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
     /// Whether to show how far it is
@@ -79,15 +86,18 @@ struct Args {
     /// Seal to certificates that nobody has confirmed to be able to read with (mailseal keys confirm)
     #[arg(long)]
     unconfirmed: bool,
-    /// Only messages whose file changed within AGE (1h, 30d)
+    /// Only messages whose file changed within AGE (1h, 30d); with --dovecot, those that arrived within AGE
     #[arg(long, value_name = "AGE", value_parser = date::parse_span)]
     newer_than: Option<Duration>,
-    /// Only messages whose file did not change within AGE
+    /// Only messages whose file did not change within AGE; with --dovecot, those that arrived before
     #[arg(long, value_name = "AGE", value_parser = date::parse_span)]
     older_than: Option<Duration>,
     /// How root starts the process that touches mail
     #[arg(long, hide = true)]
     as_owner: bool,
+    /// The same for a mailbox that is reached through Dovecot
+    #[arg(long, hide = true)]
+    as_user: bool,
 }
 
 const HELP: &str = "\
@@ -121,10 +131,19 @@ fn run() -> Result<Exit, Error> {
     if args.as_owner {
         return child::main(&stop).map(|()| Exit::Ok);
     }
+    if args.as_user {
+        return child::live_main(&stop).map(|()| Exit::Ok);
+    }
     let mut out = BufWriter::new(std::io::stdout());
     let status = bulk::run(&options(args)?, &stop, &mut out)?;
     out.flush().map_err(Error::Write)?;
     Ok(status)
+}
+
+/// Parses a number of messages a second, `20` or `0.5`.
+fn parse_rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
+    rate.ok_or_else(|| format!("{text:?} is no number of messages a second"))
 }
 
 fn options(args: Args) -> Result<Options, Error> {
@@ -137,6 +156,8 @@ fn options(args: Args) -> Result<Options, Error> {
     Ok(Options {
         maildirs: args.maildirs,
         users: args.users,
+        dovecot: args.dovecot,
+        rate: args.rate,
         home: args.home,
         key_files: args.keys,
         config: args.config,

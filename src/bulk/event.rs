@@ -2,6 +2,7 @@
 //! started, which may be root.
 
 use std::ffi::OsString;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,10 +21,46 @@ pub struct Job {
     pub settings: Settings,
 }
 
+/// What one process works on through Dovecot: the mailbox of one user.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Mailbox {
+    /// Whose it is.
+    pub target: Target,
+    /// How.
+    pub settings: Settings,
+    /// At most so many messages a second.
+    pub rate: Option<f64>,
+    /// Messages over which Dovecot has ended a session, or the batches that they are in.
+    pub suspects: Vec<Suspect>,
+}
+
+/// Messages that were asked for when a session ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspect {
+    /// Their folder, as IMAP writes it.
+    pub folder: String,
+    /// Under which their UIDs are valid.
+    pub uid_validity: u32,
+    /// Their UIDs. One alone is not asked for any more; several are asked for one by one; none means that sizes are not
+    /// asked for.
+    pub uids: Vec<u32>,
+}
+
+impl Mailbox {
+    /// The least time that a message takes.
+    #[must_use]
+    pub fn pause(&self) -> Duration {
+        let longest = Duration::from_secs(3600);
+        self.rate.map_or(Duration::ZERO, |rate| {
+            Duration::try_from_secs_f64(1.0 / rate).unwrap_or(longest).min(longest)
+        })
+    }
+}
+
 /// A Maildir and whose mail it holds. Paths are as the system has them: they need not be text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
-    /// The Maildir.
+    /// The Maildir; the user's name where the mailbox is Dovecot's business.
     pub path: OsString,
     /// The delivery user.
     pub user: String,
@@ -104,6 +141,8 @@ pub enum Event {
         /// Whether a message got another name, so that Dovecot's caches and the quota are out of date.
         changed: bool,
     },
+    /// Dovecot has ended the session when it was asked for these messages.
+    Broken(Suspect),
     /// A Maildir could not be worked on, or not to its end.
     Failed {
         /// The number of the target.
@@ -133,6 +172,22 @@ impl Complaint {
 }
 
 impl Event {
+    /// The same event of a job whose targets have other numbers elsewhere.
+    #[must_use]
+    pub fn renumbered(self, number: impl Fn(usize) -> Option<usize>) -> Self {
+        let of = |target: usize| number(target).unwrap_or_default();
+        match self {
+            Self::Folder { target, folder, tally } => Self::Folder { target: of(target), folder, tally },
+            Self::Maildir { target, elsewhere, changed } => {
+                Self::Maildir { target: of(target), elsewhere, changed }
+            }
+            Self::Failed { target, complaint, status } => {
+                Self::Failed { target: of(target), complaint, status }
+            }
+            other => other,
+        }
+    }
+
     /// The end of a Maildir that could not be worked on.
     #[must_use]
     pub fn failed(target: usize, error: &Error) -> Self {

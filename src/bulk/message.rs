@@ -19,6 +19,7 @@ use crate::openpgp::compress::Compression;
 use crate::protect::{self, Policy};
 use crate::recipients::Recipients;
 use crate::seal::seal;
+use crate::unseal::{Inspected, inspect};
 
 use super::packed::{MAGIC_BYTES, Packing};
 
@@ -81,13 +82,71 @@ impl Sealer<'_> {
         if let Some(encrypted) = encrypted {
             return Ok(Verdict::Encrypted(encrypted));
         }
-        let session = self.recipients.session(self.user)?;
-        let plan = protect::plan(self.protect_headers, &opening);
-        let text = opening.head().items().any(|item| item.kind == Kind::Malformed);
-        let readable = Readable { text, fields: plan.warning.is_some() };
         let mut rest = source.open_at(opening.bytes().len() as u64).map_err(Error::Read)?;
-        seal(&opening, &mut rest, out, &session, self.compression, plan.protection)?;
-        Ok(Verdict::Sealed(readable))
+        self.write(&opening, &mut rest, out).map(Verdict::Sealed)
+    }
+
+    /// The same for a message that can be read only once, with CRLF for every line ending. `None` for a long one that
+    /// begins like an encrypted one, of which this does not tell: it must be held whole, and goes to
+    /// [`Sealer::seal_whole`].
+    ///
+    /// # Errors
+    /// As [`Sealer::seal`].
+    pub fn seal_stream<W: Write + Send + Sync>(
+        &self,
+        mut message: impl Read,
+        out: W,
+    ) -> Result<Option<Verdict>, Error> {
+        let opening = match Opening::read(&mut message) {
+            Err(Error::Empty) => return Ok(Some(Verdict::Empty)),
+            other => other?,
+        };
+        let encrypted = classify(opening.head(), opening.body(), opening.is_whole());
+        match encrypted {
+            None => self.write(&opening, &mut message, out).map(|readable| Some(Verdict::Sealed(readable))),
+            Some(encrypted) if opening.is_whole() => Ok(Some(Verdict::Encrypted(encrypted))),
+            // Of what mailseal writes, a single pass can tell.
+            Some(encrypted) => match inspect(&opening, message) {
+                Ok(Inspected::Sealed(envelope)) => match envelope.prove() {
+                    Ok(()) => Ok(Some(Verdict::Encrypted(encrypted))),
+                    Err(Error::Damaged { .. }) => Ok(None),
+                    Err(error) => Err(error),
+                },
+                Ok(Inspected::Foreign(_)) | Err(Error::Damaged { .. }) => Ok(None),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    /// The same for a message that is held whole.
+    ///
+    /// # Errors
+    /// As [`Sealer::seal`].
+    pub fn seal_whole<W: Write + Send + Sync>(&self, message: &[u8], out: W) -> Result<Verdict, Error> {
+        let mut rest = message;
+        let opening = match Opening::read(&mut rest) {
+            Err(Error::Empty) => return Ok(Verdict::Empty),
+            other => other?,
+        };
+        let body = &message[opening.bytes().len() - opening.body().len()..];
+        match classify(opening.head(), body, true) {
+            Some(encrypted) => Ok(Verdict::Encrypted(encrypted)),
+            None => self.write(&opening, &mut rest, out).map(Verdict::Sealed),
+        }
+    }
+
+    fn write<W: Write + Send + Sync>(
+        &self,
+        opening: &Opening,
+        rest: &mut impl Read,
+        out: W,
+    ) -> Result<Readable, Error> {
+        let session = self.recipients.session(self.user)?;
+        let plan = protect::plan(self.protect_headers, opening);
+        let text = opening.head().items().any(|item| item.kind == Kind::Malformed);
+        let fields = plan.warning.is_some();
+        seal(opening, rest, out, &session, self.compression, plan.protection)?;
+        Ok(Readable { text, fields })
     }
 }
 

@@ -12,8 +12,8 @@ use crate::escape;
 use crate::limits;
 
 /// Why a message that was not sealed still lies there for the server to read.
-pub const READABLE: [&str; 9] =
-    ["gzip", "zstd", "bzip2", "lz4", "xz", "mail-crypt", "not-a-file", "changed", "moved"];
+pub const READABLE: [&str; 10] =
+    ["gzip", "zstd", "bzip2", "lz4", "xz", "mail-crypt", "not-a-file", "changed", "moved", "read-only"];
 
 /// Counts. The names are those of the JSON output.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -103,7 +103,7 @@ impl Work<'_> {
         let config = Config::load(self.settings.config.as_deref().map(Path::new))?;
         let control = self.target.control.as_deref().map(Path::new);
         let maildir = (self.open)(Path::new(&self.target.path), control)?;
-        let addressee = self.addressee(&config)?;
+        let addressee = addressee(self.settings, self.target, &config)?;
         let own: Vec<&Path> = [Some(Path::new(&self.target.path)), control].into_iter().flatten().collect();
         self.settings.sandbox.within(&own, || self.work_on(&maildir, addressee, &config))
     }
@@ -123,50 +123,10 @@ impl Work<'_> {
         match addressee {
             Addressee::Clear(reason) => self.count(maildir, &folders, &ages, reason),
             Addressee::Sealed { recipients, .. } => {
-                let compression = match &self.settings.compression {
-                    Some(text) => text.parse().map_err(|what| Error::Usage {
-                        what,
-                        hint: "give auto, none, zlib or zlib:1 to zlib:9".into(),
-                    })?,
-                    None => config.message.compression,
-                };
-                let unpack = self.settings.unpack;
-                let protect_headers = self.settings.protect_headers.unwrap_or(config.message.protect_headers);
-                let user = &self.target.user;
-                let sealer = Sealer { user, recipients: &recipients, protect_headers, compression, unpack };
+                let sealer = sealer(self.settings, self.target, config, &recipients)?;
                 self.seal(maildir, &folders, ages, &sealer)
             }
         }
-    }
-
-    /// To whom the mail is sealed: to the certificates that were given, or as at a delivery; but nobody's mail is sealed
-    /// whole to what nobody has shown to be able to read.
-    fn addressee(&self, config: &Config) -> Result<Addressee, Error> {
-        let (user, now) = (&*self.target.user, SystemTime::now());
-        if !self.settings.certs.is_empty() {
-            let certs: Result<Vec<Cert>, _> = self
-                .settings
-                .certs
-                .iter()
-                .map(|bytes| Cert::from_bytes(bytes).map_err(Error::OpenPgp))
-                .collect();
-            let certs = certs?;
-            let recipients = Recipients::choose(user, &certs, &[], config.keys.expired, now)?;
-            return Ok(Addressee::Sealed { recipients, certs });
-        }
-        let home = self.target.home.as_deref().map(Path::new);
-        let found = addressee::find(&config.keys, &Whose { user, home, key_files: &[] }, now)?;
-        if let Addressee::Sealed { certs, .. } = &found
-            && !self.settings.unconfirmed
-            && !self.settings.dry_run
-        {
-            let confirmed = Enrolled::of(&config.keys.sources)
-                .and_then(|enrolled| enrolled.file(&User::parse(user)?, home)?.is_confirmed(certs));
-            if !confirmed.unwrap_or(false) {
-                return Err(Error::Unconfirmed { user: user.into() });
-            }
-        }
-        Ok(found)
     }
 
     fn stopped(&self) -> bool {
@@ -436,6 +396,56 @@ impl Work<'_> {
         let what = format!("{}: stays readable: {what}", path.display());
         (self.report)(Event::Problem(Complaint { what, hint: hint.into() }));
     }
+}
+
+/// To whom the mail is sealed: to the certificates that were given, or as at a delivery; but nobody's mail is sealed
+/// whole to what nobody has shown to be able to read.
+///
+/// # Errors
+/// Those of [`addressee::find`] and [`Recipients::choose`]; [`Error::Unconfirmed`].
+pub(super) fn addressee(settings: &Settings, target: &Target, config: &Config) -> Result<Addressee, Error> {
+    let (user, now) = (&*target.user, SystemTime::now());
+    if !settings.certs.is_empty() {
+        let certs: Result<Vec<Cert>, _> =
+            settings.certs.iter().map(|bytes| Cert::from_bytes(bytes).map_err(Error::OpenPgp)).collect();
+        let certs = certs?;
+        let recipients = Recipients::choose(user, &certs, &[], config.keys.expired, now)?;
+        return Ok(Addressee::Sealed { recipients, certs });
+    }
+    let home = target.home.as_deref().map(Path::new);
+    let found = addressee::find(&config.keys, &Whose { user, home, key_files: &[] }, now)?;
+    if let Addressee::Sealed { certs, .. } = &found
+        && !settings.unconfirmed
+        && !settings.dry_run
+    {
+        let confirmed = Enrolled::of(&config.keys.sources)
+            .and_then(|enrolled| enrolled.file(&User::parse(user)?, home)?.is_confirmed(certs));
+        if !confirmed.unwrap_or(false) {
+            return Err(Error::Unconfirmed { user: user.into() });
+        }
+    }
+    Ok(found)
+}
+
+/// How the mail is sealed: as the command line says, else as configured.
+///
+/// # Errors
+/// [`Error::Usage`].
+pub(super) fn sealer<'a>(
+    settings: &Settings,
+    target: &'a Target,
+    config: &Config,
+    recipients: &'a Recipients,
+) -> Result<Sealer<'a>, Error> {
+    let compression = match &settings.compression {
+        Some(text) => text.parse().map_err(|what| Error::Usage {
+            what,
+            hint: "give auto, none, zlib or zlib:1 to zlib:9".into(),
+        })?,
+        None => config.message.compression,
+    };
+    let protect_headers = settings.protect_headers.unwrap_or(config.message.protect_headers);
+    Ok(Sealer { user: &target.user, recipients, protect_headers, compression, unpack: settings.unpack })
 }
 
 /// Whether no further message can be written either.

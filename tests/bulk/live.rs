@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::dovecot::flavour::Flavour;
 use crate::dovecot::imap::{Answer, Imap};
@@ -39,12 +39,12 @@ fn run(server: &Server, options: &[&str]) -> Ended {
     ended(command.spawn().unwrap())
 }
 
-fn mail(id: u32) -> String {
+pub fn mail(id: u32) -> String {
     let text = format!("The text of message {id}, which nobody but its owner is to read.\n").repeat(20);
     format!("From: a@example.net\nSubject: id {id};\n\n{text}")
 }
 
-fn id_in(header: &[u8]) -> Option<u32> {
+pub fn id_in(header: &[u8]) -> Option<u32> {
     String::from_utf8_lossy(header).split_once("id ")?.1.split_once(';')?.0.parse().ok()
 }
 
@@ -62,22 +62,41 @@ struct Deeds {
 
 #[test]
 fn clients_at_work_lose_nothing() {
-    live(MESSAGES);
+    let Some(server) = server() else { return };
+    live(&server, 0..MESSAGES, &|| run(&server, &["--json"]));
 }
 
 #[test]
 #[ignore = "minutes: ten times the messages"]
 fn clients_at_work_on_a_large_mailbox_lose_nothing() {
-    live(MANY_MESSAGES);
+    let Some(server) = server() else { return };
+    live(&server, 0..MANY_MESSAGES, &|| run(&server, &["--json"]));
 }
 
-fn live(messages: u32) {
-    let Some(server) = server() else { return };
+/// What a run amid clients has come to.
+pub struct Races {
+    /// Flags that were set and are gone.
+    pub unflagged: usize,
+    /// Messages that were expunged, or moved, and are there again.
+    pub resurrected: usize,
+    /// Seconds that the run took.
+    pub time: Duration,
+}
+
+/// Appends messages with these numbers to those with lower ones, and lets clients work on the mailbox while `run` seals it, and again when they have ended; nothing is
+/// lost, nothing is there twice.
+pub fn live(server: &Server, appended: std::ops::Range<u32>, run: &dyn Fn() -> Ended) -> Races {
+    let messages = appended.end;
     let mut imap = server.imap(ALICE);
-    for id in 0..messages {
+    for id in appended {
         imap.append("INBOX", "\\Seen", mail(id).as_bytes()).unwrap();
     }
     imap.command("CREATE Moved").unwrap();
+    let validity = |imap: &mut Imap| {
+        let answers = imap.command("STATUS INBOX (UIDVALIDITY)").unwrap();
+        answers.iter().find_map(|answer| answer.number("UIDVALIDITY")).unwrap()
+    };
+    let first_validity = validity(&mut imap);
     drop(imap);
     let (stop, deeds, next) =
         (AtomicBool::new(false), Mutex::new(Deeds::default()), AtomicU32::new(messages));
@@ -95,6 +114,7 @@ fn live(messages: u32) {
             }
         }
     };
+    let mut time = Duration::ZERO;
     let outcome = std::thread::scope(|scope| {
         scope.spawn(|| {
             client(
@@ -169,8 +189,17 @@ fn live(messages: u32) {
                 5,
             );
         });
+        scope.spawn(|| {
+            let mut imap = server.imap(ALICE);
+            imap.command("SELECT INBOX").unwrap();
+            while !stop.load(Ordering::Relaxed) {
+                imap.idle(Duration::from_millis(300)).unwrap();
+            }
+        });
         std::thread::sleep(Duration::from_millis(300));
-        let outcome = run(&server, &["--json"]);
+        let start = Instant::now();
+        let outcome = run();
+        time = start.elapsed();
         std::thread::sleep(Duration::from_millis(200));
         stop.store(true, Ordering::Relaxed);
         outcome
@@ -180,10 +209,11 @@ fn live(messages: u32) {
     let deeds = deeds.into_inner().unwrap();
 
     // The mail that came after its folder was done, and then all there is, as a client sees it.
-    assert_eq!(run(&server, &[]).status, Some(0));
+    assert_eq!(run().status, Some(0));
+    assert_eq!(validity(&mut server.imap(ALICE)), first_validity);
     let mut there: BTreeMap<u32, Vec<(String, bool)>> = BTreeMap::new();
     for folder in ["INBOX", "Moved"] {
-        for (id, flagged) in opened(&server, folder) {
+        for (id, flagged) in opened(server, folder) {
             there.entry(id).or_default().push((folder.into(), flagged));
         }
     }
@@ -206,7 +236,7 @@ fn live(messages: u32) {
         log.lines().filter(|line| line.contains("Error:") || line.contains("Panic:")).collect();
     let _ = writeln!(
         std::io::stderr(),
-        "MEASURED: live run over {messages} messages, {} sealed amid it: {} flagged, {} expunged, {} moved, {} appended, \
+        "MEASURED: live run over {messages} messages, {} sealed amid it in {time:.1?}: {} flagged, {} expunged, {} moved, {} appended, \
          {} fetched; {} lost, {} twice, {} errors in the log, {} commands refused; the two named races: {unflagged} STOREs \
          lost, {resurrected} EXPUNGEs undone",
         summary["sealed"],
@@ -229,6 +259,7 @@ fn live(messages: u32) {
             && deeds.move_tried.len() > 5
             && deeds.fetched > 0
     );
+    Races { unflagged, resurrected, time }
 }
 
 /// A message of the selected folder whose number is wanted.
@@ -252,7 +283,7 @@ fn pick(
 }
 
 /// The messages of a folder, each of which its owner can open to what it was: number, and whether it is flagged.
-fn opened(server: &Server, folder: &str) -> Vec<(u32, bool)> {
+pub fn opened(server: &Server, folder: &str) -> Vec<(u32, bool)> {
     let mut imap = server.imap(ALICE);
     imap.command(&format!("EXAMINE {folder}")).unwrap();
     let answers = imap.command("UID FETCH 1:* (FLAGS RFC822.SIZE BODY.PEEK[])").unwrap();
@@ -336,10 +367,10 @@ fn new_uids_leave_no_clear_text_in_the_cache() {
     assert_eq!(opened(&server, "INBOX").len(), 10);
 }
 
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, limit: u32) -> u32 {
+    pub fn below(&mut self, limit: u32) -> u32 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as u32 % limit
     }

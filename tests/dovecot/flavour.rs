@@ -70,6 +70,50 @@ impl Flavour {
         command
     }
 
+    /// A shell script that runs one of Dovecot's programs with what it is given.
+    pub fn script(self, program: &str) -> String {
+        let command = self.command(program);
+        let quoted = |text: &std::ffi::OsStr| format!("'{}'", text.to_str().unwrap().replace('\'', r"'\''"));
+        let words: Vec<String> =
+            std::iter::once(command.get_program()).chain(command.get_args()).map(quoted).collect();
+        format!("#!/bin/sh\ncd /\nexec {} \"$@\"\n", words.join(" "))
+    }
+
+    /// Settings that store mail in this format: maildir, sdbox, mdbox.
+    pub fn storage(self, format: &str) -> String {
+        match self {
+            Self::V2_3 => format!("mail_location = {format}:~/{format}\n"),
+            Self::V2_4 => format!("mail_driver = {format}\nmail_path = ~/{format}\n"),
+        }
+    }
+
+    /// Settings that keep what is expunged in the folder EXPUNGED.
+    pub fn lazy_expunge(self) -> &'static str {
+        match self {
+            Self::V2_3 => {
+                "mail_plugins = $mail_plugins lazy_expunge\nplugin {\n  lazy_expunge = EXPUNGED\n}\n"
+            }
+            Self::V2_4 => {
+                "mail_plugins {\n  lazy_expunge = yes\n}\nlazy_expunge_mailbox = EXPUNGED\n\
+                 namespace inbox {\n  mailbox EXPUNGED {\n    auto = create\n  }\n}\n"
+            }
+        }
+    }
+
+    /// Settings that allow a user so many kilobytes.
+    pub fn quota(self, kilobytes: u32) -> String {
+        match self {
+            Self::V2_3 => format!(
+                "mail_plugins = $mail_plugins quota\nplugin {{\n  quota = count:User quota\n  quota_vsizes = yes\n  \
+                 quota_rule = *:storage={kilobytes}k\n  quota_grace = 0\n}}\n"
+            ),
+            Self::V2_4 => format!(
+                "mail_plugins {{\n  quota = yes\n}}\nquota user {{\n  driver = count\n}}\n\
+                 quota_storage_size = {kilobytes}k\nquota_storage_grace = 0\n"
+            ),
+        }
+    }
+
     /// The folder that is `/` for this Dovecot.
     pub fn root(self) -> PathBuf {
         match self {

@@ -100,6 +100,14 @@ impl Imap {
         uid.ok_or_else(|| io::Error::other(result))
     }
 
+    /// Waits for so long for what the server has to say, as a mail program does that shows a folder.
+    pub fn idle(&mut self, time: Duration) -> io::Result<()> {
+        self.stream.get_mut().write_all(b"a IDLE\r\n")?;
+        std::thread::sleep(time);
+        self.stream.get_mut().write_all(b"DONE\r\n")?;
+        self.until_tagged("IDLE").map(drop)
+    }
+
     /// Sends a command and gives the untagged answers; an error when it is refused.
     pub fn command(&mut self, command: &str) -> io::Result<Vec<Answer>> {
         self.stream.get_mut().write_all(format!("a {command}\r\n").as_bytes())?;
