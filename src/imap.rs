@@ -14,6 +14,7 @@ mod wire;
 
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, Read, Write};
+use std::ops::RangeInclusive;
 
 use imap_proto::{AttributeValue, MailboxDatum, NameAttribute, Outcome, Response, ResponseCode, Status};
 
@@ -174,6 +175,38 @@ impl<R: BufRead, W: Write> Session<R, W> {
         // Changes of other messages are told in between, without all that was asked for.
         messages.retain(|message| message.uid > 0);
         Ok(messages)
+    }
+
+    /// Sets a flag on those of these messages that have not changed since the modification sequence was `modseq`, and
+    /// gives the UIDs of those that it was set on, or that had it.
+    ///
+    /// # Errors
+    /// [`Error::Dovecot`].
+    pub fn set_unchanged(
+        &mut self,
+        messages: &[&Message],
+        modseq: u64,
+        flag: &str,
+    ) -> Result<BTreeSet<u32>, Error> {
+        let uids = set(messages.iter().map(|message| message.uid));
+        // What is told of a message that has it proves that the message was still there.
+        let mut there: BTreeSet<u32> =
+            messages.iter().filter(|it| it.flags.contains(flag)).map(|it| it.uid).collect();
+        let command = format!("UID STORE {uids} (UNCHANGEDSINCE {modseq}) +FLAGS ({flag})");
+        let answer = self.command(&command, &mut |response| {
+            if let Response::Fetch(_, values) = response {
+                let told = Message::of(values);
+                if told.flags.contains(flag) && messages.iter().any(|it| it.uid == told.uid) {
+                    there.insert(told.uid);
+                }
+            }
+        })?;
+        if !answer.ok {
+            return Ok(BTreeSet::new());
+        }
+        let changed = answer.modified();
+        there.retain(|uid| !changed.iter().any(|range| range.contains(uid)));
+        Ok(there)
     }
 
     /// Hands the messages on as they come: what is known of them, and their text. An empty message is not handed on.
@@ -380,6 +413,17 @@ impl Answer {
         Some(Self { ok: *status == Status::Ok, text, appended })
     }
 
+    /// The messages that a conditional STORE has left alone (RFC 7162, section 3.1.3).
+    fn modified(&self) -> Vec<RangeInclusive<u32>> {
+        let uids = self.text.strip_prefix("[MODIFIED ").and_then(|text| text.split_once(']'));
+        let range = |text: &str| {
+            let (first, last) = text.split_once(':').unwrap_or((text, text));
+            let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
+            Some(first.min(last)..=first.max(last))
+        };
+        uids.map(|(uids, _)| uids.split(',').filter_map(range).collect()).unwrap_or_default()
+    }
+
     /// Whether it says this, in brackets, in front of its text.
     #[must_use]
     pub fn says(&self, code: &str) -> bool {
@@ -489,14 +533,19 @@ mod tests {
     #[test]
     fn answers_are_understood() {
         let wire = b"* PREAUTH hello\r\n* 3 EXPUNGE\r\nm1 OK [APPENDUID 12 4:6,9] Append completed.\r\n\
-                     m2 OK [MODIFIED 5] Conditional store failed.\r\n\
+                     * 5 FETCH (UID 5 MODSEQ (80) FLAGS (\\Deleted))\r\n\
+                     * 7 FETCH (UID 7 MODSEQ (81) FLAGS (\\Deleted \\Seen))\r\n\
+                     * 8 FETCH (UID 8 MODSEQ (81) FLAGS (\\Seen))\r\n\
+                     m2 OK [MODIFIED 5,9:10] Conditional store failed.\r\n\
                      * 1 FETCH (FLAGS (\\Seen))\r\n* 2 FETCH (UID 5 MODSEQ (77) FLAGS (\\Recent $x) INTERNALDATE \" 1-Jan-2020 00:00:00 +0000\" RFC822.SIZE 9)\r\n\
                      m3 OK done\r\n";
         let mut session = Session::begin(&wire[..], io::sink()).unwrap();
         let answer = session.command("X", &mut |_| ()).unwrap();
         assert_eq!(answer.appended, Some((12, vec![4, 5, 6, 9])));
-        let answer = session.command("X", &mut |_| ()).unwrap();
-        assert!(answer.ok && answer.says("MODIFIED"), "{answer:?}");
+        let message = |uid| Message { uid, ..Message::default() };
+        let messages = [5, 6, 7, 8, 9].map(message);
+        let set = session.set_unchanged(&messages.each_ref(), 76, "\\Deleted").unwrap();
+        assert_eq!(set, BTreeSet::from([7]), "5 and 9 have changed, 6 is gone, 8 was not told of");
         let messages = session.look_at("5", "UID").unwrap();
         assert_eq!(messages.len(), 1);
         assert_eq!((messages[0].uid, messages[0].modseq, messages[0].size), (5, 77, 9));

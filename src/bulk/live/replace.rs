@@ -2,7 +2,8 @@
 //!
 //! Both are in the folder when this begins. A flag that was set meanwhile is set on the sealed one as well. Who has expunged
 //! or moved the clear one meanwhile, or is about to (`\Deleted`), wins: the sealed one is taken back, and what is clear
-//! elsewhere is found there. What remains is the time between two commands: a flag set in it is lost, an EXPUNGE undone.
+//! elsewhere is found there. What remains is the time from our STORE to our EXPUNGE: a flag that is set in it is lost, and what
+//! is marked in it to be expunged comes back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, Write};
@@ -47,43 +48,22 @@ pub fn replace<R: BufRead, W: Write>(
     pairs: Vec<Pair>,
 ) -> Result<BTreeMap<u32, Outcome>, Error> {
     let mut outcomes = BTreeMap::new();
-    let mut marked = Vec::new();
     let mut open = pairs;
     for _ in 0..ATTEMPTS {
-        let (done, refused) = mark(session, open)?;
-        marked.extend(done);
-        open = refused;
-        if open.is_empty() {
-            break;
-        }
         open = follow(session, open, &mut outcomes)?;
+        // Each change that comes after that look gets a higher number than all that were seen in it.
+        let Some(modseq) = open.iter().map(|pair| pair.clear.modseq).max() else { break };
+        let messages: Vec<&Message> = open.iter().map(|pair| &pair.clear).collect();
+        let marked = session.set_unchanged(&messages, modseq, DELETED)?;
+        let (done, changed) = open.into_iter().partition(|pair| marked.contains(&pair.clear.uid));
+        expunge(session, done, &mut outcomes)?;
+        open = changed;
     }
     for pair in &open {
         outcomes.insert(pair.clear.uid, Outcome::Left);
     }
-    expunge(session, &marked, &mut outcomes)?;
-    let kept = |pair: &&Pair| outcomes.get(&pair.clear.uid) != Some(&Outcome::Replaced);
-    take_back(session, &marked.iter().filter(kept).map(|pair| pair.sealed).collect::<Vec<_>>())?;
     take_back(session, &open.iter().map(|pair| pair.sealed).collect::<Vec<_>>())?;
     Ok(outcomes)
-}
-
-/// Marks the clear messages, each if it is as it was: those that are marked, and those that have changed.
-fn mark<R: BufRead, W: Write>(
-    session: &mut Session<R, W>,
-    pairs: Vec<Pair>,
-) -> Result<(Vec<Pair>, Vec<Pair>), Error> {
-    let commands: Vec<String> = pairs
-        .iter()
-        .map(|Pair { clear: Message { uid, modseq, .. }, .. }| {
-            format!("UID STORE {uid} (UNCHANGEDSINCE {modseq}) +FLAGS.SILENT ({DELETED})")
-        })
-        .collect();
-    let answers = session.all(&commands)?;
-    let (done, refused): (Vec<_>, Vec<_>) =
-        pairs.into_iter().zip(answers).partition(|(_, answer)| answer.ok && !answer.says("MODIFIED"));
-    let pairs = |pairs: Vec<(Pair, _)>| pairs.into_iter().map(|(pair, _)| pair).collect();
-    Ok((pairs(done), pairs(refused)))
 }
 
 /// Gives the sealed messages the flags that the clear ones have by now. The pairs that are left to be tried again.
@@ -117,45 +97,25 @@ fn follow<R: BufRead, W: Write>(
     Ok(again)
 }
 
-/// Expunges the clear messages that are marked and still there.
+/// Expunges the clear messages that were just marked.
 fn expunge<R: BufRead, W: Write>(
     session: &mut Session<R, W>,
-    pairs: &[Pair],
+    pairs: Vec<Pair>,
     outcomes: &mut BTreeMap<u32, Outcome>,
 ) -> Result<(), Error> {
     if pairs.is_empty() {
         return Ok(());
     }
-    let now = looked_at(session, pairs)?;
-    let mut commands = Vec::new();
-    for pair in pairs {
-        if let Some(newer) = now.get(&pair.clear.uid) {
-            let mut flags = newer.flags.clone();
-            if !pair.clear.flags.contains(DELETED) {
-                flags.remove(DELETED);
-            }
-            commands.extend(changes(pair.sealed, &pair.clear.flags, &flags));
-        }
+    let uids = set(pairs.iter().map(|pair| pair.clear.uid));
+    let refused = !session.command(&format!("UID EXPUNGE {uids}"), &mut |_| ())?.ok;
+    if refused {
+        let ours = pairs.iter().filter(|pair| !pair.clear.flags.contains(DELETED));
+        let unmark = |pair: &Pair| format!("UID STORE {} -FLAGS.SILENT ({DELETED})", pair.clear.uid);
+        session.all(&ours.map(unmark).collect::<Vec<_>>())?;
+        take_back(session, &pairs.iter().map(|pair| pair.sealed).collect::<Vec<_>>())?;
     }
-    let uids = set(now.keys().copied());
-    let mut refused = false;
-    if !uids.is_empty() {
-        commands.push(format!("UID EXPUNGE {uids}"));
-        refused = session.all(&commands)?.last().is_some_and(|answer| !answer.ok);
-    }
-    let unmark = |pair: &Pair| {
-        let ours = refused && !pair.clear.flags.contains(DELETED);
-        ours.then(|| format!("UID STORE {} -FLAGS.SILENT ({DELETED})", pair.clear.uid))
-    };
-    session.all(&pairs.iter().filter_map(unmark).collect::<Vec<_>>())?;
-    for Pair { clear, .. } in pairs {
-        let outcome = match (now.contains_key(&clear.uid), refused) {
-            (false, _) => Outcome::Gone,
-            (true, false) => Outcome::Replaced,
-            (true, true) => Outcome::Refused,
-        };
-        outcomes.insert(clear.uid, outcome);
-    }
+    let outcome = if refused { Outcome::Refused } else { Outcome::Replaced };
+    outcomes.extend(pairs.iter().map(|pair| (pair.clear.uid, outcome)));
     Ok(())
 }
 
@@ -173,6 +133,9 @@ fn looked_at<R: BufRead, W: Write>(
     session: &mut Session<R, W>,
     pairs: &[Pair],
 ) -> Result<BTreeMap<u32, Message>, Error> {
+    if pairs.is_empty() {
+        return Ok(BTreeMap::new());
+    }
     let uids = set(pairs.iter().map(|pair| pair.clear.uid));
     let found = session.look_at(&uids, "UID MODSEQ FLAGS")?;
     // Flags that somebody else changes are told in between, of other messages too.
