@@ -39,6 +39,7 @@ impl Sandbox {
         self.judge(|| {
             #[cfg(target_os = "linux")]
             {
+                open_randomness();
                 // Landlock first: seccomp would forbid it.
                 let confined = confine(&[]);
                 seccomp::restrict()?;
@@ -69,6 +70,7 @@ impl Sandbox {
         if self == Self::Off {
             return work();
         }
+        open_randomness();
         let confined = || {
             self.judge(|| confine(folders))?;
             work()
@@ -89,6 +91,12 @@ impl Sandbox {
             Self::Require => build().map_err(|what| Error::Sandbox { what }),
         }
     }
+}
+
+/// Without shared libraries `getrandom` finds its system call missing; it opens a device instead, and keeps it open.
+fn open_randomness() {
+    // What fails here fails again where it is needed, and is an error there.
+    let _ = sequoia_openpgp::crypto::random(&mut [0]);
 }
 
 #[cfg(target_os = "openbsd")]
