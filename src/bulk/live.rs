@@ -53,12 +53,12 @@ const SURVEY: &str = "UID RFC822.SIZE";
 ///
 /// # Errors
 /// Those of the certificates, the journal and the session. What was done before is reported.
-pub fn run<R: BufRead, W: Write>(
+pub fn run<R: BufRead + Send, W: Write + Send>(
     mailbox: &Mailbox,
     reader: R,
     writer: W,
     stop: &AtomicBool,
-    report: &dyn Fn(Event),
+    report: &(dyn Fn(Event) + Sync),
 ) -> Result<(), Error> {
     let settings = &mailbox.settings;
     let config = Config::load(settings.config.as_deref().map(Path::new))?;
@@ -76,13 +76,17 @@ pub fn run<R: BufRead, W: Write>(
         full: None,
         own: HashMap::new(),
     };
-    let outcome = match addressee {
+    // The journal's folder, and where large drafts wait.
+    let temporary = std::env::temp_dir();
+    let home = mailbox.target.home.as_deref().map(Path::new);
+    let own: Vec<&Path> = home.into_iter().chain([&*temporary]).collect();
+    let outcome = settings.sandbox.within(&own, || match addressee {
         Addressee::Clear(reason) => work.count(reason),
         Addressee::Sealed { recipients, .. } => {
             let sealer = sealer(settings, &mailbox.target, &config, &recipients)?;
             work.seal(&sealer)
         }
-    };
+    });
     report(Event::Maildir { target: 0, elsewhere: 0, changed: work.changed });
     outcome
 }
@@ -96,7 +100,7 @@ struct Work<'a, R, W> {
     suspects: &'a [Suspect],
     session: Session<R, W>,
     stop: &'a AtomicBool,
-    report: &'a dyn Fn(Event),
+    report: &'a (dyn Fn(Event) + Sync),
     changed: bool,
     /// The size of a message from which on the quota refuses.
     full: Option<u64>,

@@ -43,7 +43,11 @@ fn command(server: &Server, options: &[&str]) -> Command {
     let path = std::env::var("PATH").unwrap_or_default();
     command.env("PATH", format!("{}:{path}", server.path("path").display()));
     command.args(["--progress", "never", "--unconfirmed", "--config"]).arg(server.path("mailseal.toml"));
-    command.arg("--dovecot-config").arg(server.path("dovecot.conf")).args(options);
+    command
+        .arg("--dovecot-config")
+        .arg(server.path("dovecot.conf"))
+        .args(["--sandbox", "require"])
+        .args(options);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
