@@ -76,7 +76,8 @@ impl Record {
         let mut files = initial.clone();
         let mut count = files.len();
         let mut record = Self { initial, ops: Vec::new(), attributes: BTreeMap::new() };
-        for line in log.lines().filter(|line| !line.contains(" = -1 ")) {
+        // A thread that the process's end meets before strace has seen its call leaves question marks.
+        for line in log.lines().filter(|line| !line.contains(" = -1 ") && !line.starts_with("???")) {
             let Some((name, arguments)) = line.split_once('(') else { continue };
             let (folder, strings) = arguments_of(arguments);
             let own = |path: &PathBuf| path.starts_with(root);
