@@ -174,11 +174,11 @@ impl<'a> Part<'a> {
             else {
                 continue;
             };
-            let closing = match tail.trim_ascii() {
-                b"" => false,
-                b"--" => true,
-                _ => return None,
-            };
+            let (closing, padding) =
+                tail.strip_prefix(b"--").map_or((false, tail), |padding| (true, padding));
+            if !padding.trim_ascii().is_empty() {
+                return None;
+            }
             match start {
                 None if closing || !is_harmless_preamble(&self.body[..here]) => return None,
                 None => {}
@@ -267,6 +267,24 @@ mod tests {
             "multipart/mixed; boundary=a\\b",
         ] {
             assert!(ContentType::parse(value.as_bytes()).is_none(), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_true_boundary_ends_the_last_part() {
+        for (end, count) in [
+            ("--b--", Some(1)),
+            ("--b--\r\n", Some(1)),
+            ("--b-- \n\n", Some(1)),
+            ("--b\r--\n", None),
+            ("--b --\n", None),
+            ("--b-\n", None),
+            ("--b\n", None),
+        ] {
+            let content_type = ContentType::parse(b"multipart/mixed; boundary=b").unwrap();
+            let body = format!("--b\n\nx\n{end}");
+            let part = Part::root(Head::new(b"", b""), body.as_bytes(), true).unwrap();
+            assert_eq!(part.parts(&content_type).map(|parts| parts.len()), count, "{end:?}");
         }
     }
 
