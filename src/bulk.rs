@@ -76,8 +76,6 @@ pub struct Options {
     pub protect_headers: Option<Policy>,
     /// How messages are compressed, if not as configured.
     pub compression: Option<Compression>,
-    /// How it was written on the command line.
-    pub compression_text: Option<String>,
     /// Refuse mailboxes that are in use.
     pub offline: bool,
     /// Rewrite names in `dovecot-uidlist`.
@@ -355,7 +353,7 @@ fn settings(options: &Options) -> Result<Settings, Error> {
         config: options.config.as_deref().map(|path| absolute(path).into()),
         certs: certs?,
         protect_headers: options.protect_headers,
-        compression: options.compression_text.clone(),
+        compression: options.compression,
         unconfirmed: options.unconfirmed,
         keep_uids: options.keep_uids,
         unpack: options.unpack,

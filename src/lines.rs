@@ -1,6 +1,6 @@
 //! Line endings: which one a message has, LF to CRLF on the way into the entity, and back.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Cursor, Read, Write};
 
 use memchr::{memchr, memchr_iter};
 
@@ -109,50 +109,50 @@ impl<W: Write> Write for ToCrlf<W> {
 pub struct FromCrlf<R> {
     inner: R,
     read: Vec<u8>,
-    converted: Vec<u8>,
-    /// How much of it has been given out.
-    next: usize,
+    converted: Cursor<Vec<u8>>,
 }
 
 impl<R: Read> FromCrlf<R> {
     /// Reads from `inner`.
     pub fn new(inner: R) -> Self {
-        Self { inner, read: Vec::with_capacity(PIECE + 1), converted: Vec::with_capacity(PIECE + 1), next: 0 }
+        Self {
+            inner,
+            read: Vec::with_capacity(PIECE + 1),
+            converted: Cursor::new(Vec::with_capacity(PIECE + 1)),
+        }
     }
 
     /// Converts the next piece; false at the end.
     fn fill(&mut self) -> io::Result<bool> {
-        self.converted.clear();
-        self.next = 0;
+        self.converted.set_position(0);
+        let converted = self.converted.get_mut();
+        converted.clear();
         let count = (&mut self.inner).take(PIECE as u64).read_to_end(&mut self.read)?;
         let mut start = 0;
         for at in memchr_iter(b'\n', &self.read) {
             let line = &self.read[start..at];
-            self.converted.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
-            self.converted.push(b'\n');
+            converted.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
+            converted.push(b'\n');
             start = at + 1;
         }
         // A CR at the end of a piece waits for what follows it.
         let held = usize::from(count > 0 && self.read.ends_with(b"\r"));
         let end = self.read.len() - held;
-        self.converted.extend_from_slice(&self.read[start..end]);
+        converted.extend_from_slice(&self.read[start..end]);
         self.read.clear();
         self.read.extend_from_slice(&b"\r"[..held]);
-        Ok(count > 0 || !self.converted.is_empty())
+        Ok(count > 0 || !converted.is_empty())
     }
 }
 
 impl<R: Read> Read for FromCrlf<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.next == self.converted.len() {
-            if !self.fill()? {
-                return Ok(0);
+        loop {
+            let count = self.converted.read(buffer)?;
+            if count > 0 || buffer.is_empty() || !self.fill()? {
+                return Ok(count);
             }
         }
-        let count = buffer.len().min(self.converted.len() - self.next);
-        buffer[..count].copy_from_slice(&self.converted[self.next..][..count]);
-        self.next += count;
-        Ok(count)
     }
 }
 

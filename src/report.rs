@@ -4,9 +4,10 @@
 //! source   files as they come: plain or gzip, oldest first, line by line     [edge]
 //!  └─ entry    one line: a delivery or a folder; its time by clock
 //!      └─ summary  counts, histograms, the slowest, who waits; in constant memory
-//!          └─ figures  what is shown: text, JSON, prometheus, html
+//!          └─ figures  what is shown: text, JSON, prometheus, html; cells, the rows of the tables
 //! ```
 
+mod cells;
 mod clock;
 mod entry;
 mod figures;

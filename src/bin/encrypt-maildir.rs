@@ -55,7 +55,7 @@ struct Args {
     protect_headers: Option<Policy>,
     /// auto, none, zlib or zlib:1 to zlib:9 [default: auto]
     #[arg(long, value_name = "HOW")]
-    compression: Option<String>,
+    compression: Option<Compression>,
     /// Nobody is logged in and nothing is delivered: refuse the mailbox otherwise
     #[arg(long)]
     offline: bool,
@@ -135,7 +135,7 @@ fn run() -> Result<Exit, Error> {
         return child::live_main(&stop).map(|()| Exit::Ok);
     }
     let mut out = BufWriter::new(std::io::stdout());
-    let status = bulk::run(&options(args)?, &stop, &mut out)?;
+    let status = bulk::run(&options(args), &stop, &mut out)?;
     out.flush().map_err(Error::Write)?;
     Ok(status)
 }
@@ -146,14 +146,9 @@ fn parse_rate(text: &str) -> Result<f64, String> {
     rate.ok_or_else(|| format!("{text:?} is no number of messages a second"))
 }
 
-fn options(args: Args) -> Result<Options, Error> {
+fn options(args: Args) -> Options {
     let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let compression: Option<Compression> =
-        args.compression.as_deref().map(str::parse).transpose().map_err(|what| Error::Usage {
-            what,
-            hint: "give auto, none, zlib or zlib:1 to zlib:9".into(),
-        })?;
-    Ok(Options {
+    Options {
         maildirs: args.maildirs,
         users: args.users,
         dovecot: args.dovecot,
@@ -163,8 +158,7 @@ fn options(args: Args) -> Result<Options, Error> {
         config: args.config,
         dovecot_config: args.dovecot_config,
         protect_headers: args.protect_headers,
-        compression,
-        compression_text: args.compression,
+        compression: args.compression,
         offline: args.offline,
         keep_uids: args.keep_uids,
         control: args.control,
@@ -177,5 +171,5 @@ fn options(args: Args) -> Result<Options, Error> {
         unconfirmed: args.unconfirmed,
         newer_than: args.newer_than,
         older_than: args.older_than,
-    })
+    }
 }

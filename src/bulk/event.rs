@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::tally::Tally;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::openpgp::compress::Compression;
 use crate::protect::Policy;
 use crate::sandbox::Sandbox;
 
@@ -80,7 +81,7 @@ pub struct Settings {
     /// Which header fields are hidden inside, if not as configured.
     pub protect_headers: Option<Policy>,
     /// How messages are compressed, if not as configured.
-    pub compression: Option<String>,
+    pub compression: Option<Compression>,
     /// Seal to certificates that nobody confirmed.
     pub unconfirmed: bool,
     /// Rewrite names in `dovecot-uidlist`.

@@ -83,7 +83,7 @@ pub fn run<R: BufRead + Send, W: Write + Send>(
     let outcome = settings.sandbox.within(&own, || match addressee {
         Addressee::Clear(reason) => work.count(reason),
         Addressee::Sealed { recipients, .. } => {
-            let sealer = sealer(settings, &mailbox.target, &config, &recipients)?;
+            let sealer = sealer(settings, &mailbox.target, &config, &recipients);
             work.seal(&sealer)
         }
     });

@@ -123,7 +123,7 @@ impl Work<'_> {
         match addressee {
             Addressee::Clear(reason) => self.count(maildir, &folders, &ages, reason),
             Addressee::Sealed { recipients, .. } => {
-                let sealer = sealer(self.settings, self.target, config, &recipients)?;
+                let sealer = sealer(self.settings, self.target, config, &recipients);
                 self.seal(maildir, &folders, ages, &sealer)
             }
         }
@@ -428,24 +428,15 @@ pub(super) fn addressee(settings: &Settings, target: &Target, config: &Config) -
 }
 
 /// How the mail is sealed: as the command line says, else as configured.
-///
-/// # Errors
-/// [`Error::Usage`].
 pub(super) fn sealer<'a>(
     settings: &Settings,
     target: &'a Target,
     config: &Config,
     recipients: &'a Recipients,
-) -> Result<Sealer<'a>, Error> {
-    let compression = match &settings.compression {
-        Some(text) => text.parse().map_err(|what| Error::Usage {
-            what,
-            hint: "give auto, none, zlib or zlib:1 to zlib:9".into(),
-        })?,
-        None => config.message.compression,
-    };
+) -> Sealer<'a> {
+    let compression = settings.compression.unwrap_or(config.message.compression);
     let protect_headers = settings.protect_headers.unwrap_or(config.message.protect_headers);
-    Ok(Sealer { user: &target.user, recipients, protect_headers, compression, unpack: settings.unpack })
+    Sealer { user: &target.user, recipients, protect_headers, compression, unpack: settings.unpack }
 }
 
 /// Whether no further message can be written either.

@@ -6,6 +6,7 @@ mod windows;
 use std::io::{self, Write};
 
 use sequoia_openpgp::types::CompressionAlgorithm;
+use serde::{Deserialize, Serialize};
 use zlib_rs::adler32::adler32;
 
 use self::windows::Windows;
@@ -15,7 +16,7 @@ use super::framing::{Packet, Tag};
 const ZLIB_HEADER: [u8; 2] = [0x78, 0x9c];
 
 /// How a message is compressed before it is encrypted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Compression {
     /// As small as gpg makes it, with the effort where it pays.
     #[default]

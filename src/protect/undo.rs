@@ -1,6 +1,6 @@
 //! Gives back a message from its protected entity: cuts out what was added and puts in the lines that stayed outside.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Cursor, Read, Write};
 use std::vec;
 
 use super::is_inside;
@@ -91,30 +91,28 @@ pub struct Undone<R> {
     entity: R,
     undo: Option<Undo<Vec<u8>, vec::IntoIter<Vec<u8>>>>,
     piece: Vec<u8>,
-    original: Vec<u8>,
-    /// How much of it has been given out.
-    next: usize,
+    original: Cursor<Vec<u8>>,
 }
 
 impl<R: Read> Undone<R> {
     /// Reads the entity from `entity`; as many `lines` as the insertions have places for.
     pub fn new(entity: R, insertions: Insertions, lines: Vec<Vec<u8>>) -> Self {
         let undo = Undo::new(Vec::new(), insertions, lines.into_iter());
-        Self { entity, undo: Some(undo), piece: vec![0; PIECE], original: Vec::new(), next: 0 }
+        Self { entity, undo: Some(undo), piece: vec![0; PIECE], original: Cursor::default() }
     }
 
     /// Restores the next piece; false at the end.
     fn fill(&mut self) -> io::Result<bool> {
         let Some(mut undo) = self.undo.take() else { return Ok(false) };
         let count = (&mut self.entity).take(PIECE as u64).read(&mut self.piece)?;
-        self.next = 0;
+        self.original.set_position(0);
+        self.original.get_mut().clear();
         if count == 0 {
-            self.original = undo.finish()?;
+            *self.original.get_mut() = undo.finish()?;
             return Ok(true);
         }
         undo.write_all(&self.piece[..count])?;
-        self.original.clear();
-        std::mem::swap(&mut self.original, &mut undo.inner);
+        std::mem::swap(self.original.get_mut(), &mut undo.inner);
         self.undo = Some(undo);
         Ok(true)
     }
@@ -122,15 +120,12 @@ impl<R: Read> Undone<R> {
 
 impl<R: Read> Read for Undone<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.next == self.original.len() {
-            if !self.fill()? {
-                return Ok(0);
+        loop {
+            let count = self.original.read(buffer)?;
+            if count > 0 || buffer.is_empty() || !self.fill()? {
+                return Ok(count);
             }
         }
-        let count = buffer.len().min(self.original.len() - self.next);
-        buffer[..count].copy_from_slice(&self.original[self.next..][..count]);
-        self.next += count;
-        Ok(count)
     }
 }
 

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::time::SystemTime;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::clock::Moment;
 use crate::cli;
@@ -52,7 +52,7 @@ pub struct Delivery<'a> {
 }
 
 /// What became of the messages of a folder.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Folder {
     /// How many there were.
     pub messages: u64,

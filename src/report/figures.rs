@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use hdrhistogram::Histogram;
 
 use super::clock::Moment;
-use super::summary::{SIZES, SLOWEST, Speed, Summary};
+use super::summary::{Bulk, SIZES, SLOWEST, Speed, Summary};
 
 /// How long mail may be deferred before its user is shown, in seconds.
 const LONG: i64 = 60 * 60;
@@ -56,7 +56,7 @@ pub struct Figures {
     /// Deliveries over time.
     pub trend: Trend,
     /// What `encrypt-maildir` did, where it did something.
-    pub bulk: Option<BulkCount>,
+    pub bulk: Option<Bulk>,
 }
 
 /// Deliveries with one outcome.
@@ -173,19 +173,6 @@ pub struct Point {
     pub max_ms: f64,
 }
 
-/// What `encrypt-maildir` did.
-#[derive(Clone, Debug, Serialize)]
-pub struct BulkCount {
-    pub folders: u64,
-    pub messages: u64,
-    pub sealed: u64,
-    pub unchanged: u64,
-    pub failed: u64,
-    pub bytes_in: u64,
-    pub bytes_out: u64,
-    pub ms: f64,
-}
-
 impl Summary {
     /// The figures of all that was read.
     #[must_use]
@@ -227,16 +214,7 @@ impl Summary {
             users_waiting,
             waiting,
             trend: self.trend(),
-            bulk: self.bulk.as_ref().map(|bulk| BulkCount {
-                folders: bulk.folders,
-                messages: bulk.sum.messages,
-                sealed: bulk.sum.sealed,
-                unchanged: bulk.sum.unchanged,
-                failed: bulk.sum.failed,
-                bytes_in: bulk.sum.bytes_in,
-                bytes_out: bulk.sum.bytes_out,
-                ms: bulk.sum.ms,
-            }),
+            bulk: self.bulk.clone(),
         }
     }
 

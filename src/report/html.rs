@@ -3,8 +3,8 @@
 
 use std::fmt::Write as _;
 
-use super::figures::{Figures, Percentiles, Point};
-use super::text::{number, span};
+use super::cells::number;
+use super::figures::{ClearUser, FailureCount, Figures, Point, SizeClass, Slowest, WaitingUser};
 use crate::bulk::tally::size;
 
 /// Size of the trend's charts, in SVG units.
@@ -71,12 +71,12 @@ fn push_head(figures: &Figures, page: &mut String) {
                 "<p>encrypt-maildir went through {} folders with {} messages: {} sealed, {} unchanged, {} failed; \
                  {} became {}.</p>\n",
                 bulk.folders,
-                bulk.messages,
-                bulk.sealed,
-                bulk.unchanged,
-                bulk.failed,
-                size(bulk.bytes_in),
-                size(bulk.bytes_out)
+                bulk.sum.messages,
+                bulk.sum.sealed,
+                bulk.sum.unchanged,
+                bulk.sum.failed,
+                size(bulk.sum.bytes_in),
+                size(bulk.sum.bytes_out)
             ),
         );
     }
@@ -88,17 +88,7 @@ fn push_waiting(figures: &Figures, page: &mut String) {
     }
     page.push_str("<section class=\"alarm\">\n<h2>Deferred for more than an hour</h2>\n");
     page.push_str("<p>An MTA returns mail to its sender after some days.</p>\n");
-    let rows = figures.waiting.iter().take(ROWS).map(|user| {
-        vec![
-            user.user.clone(),
-            user.messages.to_string(),
-            span(user.seconds),
-            user.since.clone(),
-            user.last.clone(),
-            user.attempts.to_string(),
-            user.reason.clone(),
-        ]
-    });
+    let rows = figures.waiting.iter().take(ROWS).map(WaitingUser::cells);
     push_table(&["User", "#Messages", "#Waits", "Since", "Last tried", "#Attempts", "Reason"], rows, page);
     page.push_str("</section>\n");
 }
@@ -243,10 +233,7 @@ fn push_outcomes(figures: &Figures, page: &mut String) {
     }
     if !figures.failures.is_empty() {
         page.push_str("<h2>Failures</h2>\n");
-        let rows = figures.failures.iter().map(|failure| {
-            let last = failure.last.clone().unwrap_or_default();
-            vec![failure.reason.clone(), failure.messages.to_string(), last]
-        });
+        let rows = figures.failures.iter().map(FailureCount::cells);
         push_table(&["Reason", "#Messages", "Last"], rows, page);
     }
 }
@@ -258,17 +245,11 @@ fn push_sizes(figures: &Figures, page: &mut String) {
         (class.size.to_owned(), "time", class.ms.p50 / longest, format!("{} ms", number(class.ms.p50)))
     });
     push_bars("Median time by size", bars, page);
-    let cells = |of: Percentiles| [of.p50, of.p90, of.p99, of.max].map(number);
-    let rows = figures.sizes.iter().map(|class| {
-        let mut row = vec![class.size.to_owned(), class.messages.to_string()];
-        row.extend(cells(class.ms));
-        row.extend(cells(class.mb_per_s));
-        row
-    });
+    let rows = figures.sizes.iter().map(SizeClass::cells);
     let headings =
         ["Size", "#Messages", "#ms p50", "#p90", "#p99", "#max", "#MB/s p50", "#p90", "#p99", "#max"];
     push_table(&headings, rows, page);
-    let [p50, p90, p99, max] = cells(figures.key_ms);
+    let [p50, p90, p99, max] = figures.key_ms.cells();
     put(
         page,
         format_args!("<p>Of that, for certificates: {p50} ms p50, {p90} p90, {p99} p99, {max} max.</p>\n"),
@@ -277,17 +258,7 @@ fn push_sizes(figures: &Figures, page: &mut String) {
 
 fn push_slowest(figures: &Figures, page: &mut String) {
     page.push_str("<h2>Slowest</h2>\n");
-    let rows = figures.slowest.iter().map(|slow| {
-        vec![
-            number(slow.ms),
-            number(slow.key_ms),
-            size(slow.bytes),
-            slow.outcome.to_owned(),
-            slow.user.clone(),
-            slow.time.clone().unwrap_or_default(),
-            slow.message_id.clone().unwrap_or_default(),
-        ]
-    });
+    let rows = figures.slowest.iter().map(Slowest::cells);
     push_table(&["#ms", "#Keys ms", "#Size", "Outcome", "User", "Time", "Message-ID"], rows, page);
 }
 
@@ -296,9 +267,7 @@ fn push_users(figures: &Figures, page: &mut String) {
         return;
     }
     page.push_str("<h2>Users without a certificate</h2>\n<p>Their mail lies there in clear.</p>\n");
-    let rows = figures.without_certificate.iter().take(ROWS).map(|user| {
-        vec![user.user.clone(), user.messages.to_string(), user.last.clone().unwrap_or_default()]
-    });
+    let rows = figures.without_certificate.iter().take(ROWS).map(ClearUser::cells);
     push_table(&["User", "#Messages", "Last"], rows, page);
     if let more @ 1.. = figures.users_without_certificate.saturating_sub(ROWS) {
         put(page, format_args!("<p>And {more} more.</p>\n"));

@@ -60,7 +60,7 @@ pub fn write(figures: &Figures, out: &mut impl Write) -> io::Result<()> {
             "Messages of mailboxes that encrypt-maildir went through.",
         )?;
         for (outcome, count) in
-            [("sealed", bulk.sealed), ("unchanged", bulk.unchanged), ("failed", bulk.failed)]
+            [("sealed", bulk.sum.sealed), ("unchanged", bulk.sum.unchanged), ("failed", bulk.sum.failed)]
         {
             metrics.value("mailseal_log_bulk_messages", &[("outcome", outcome)], count)?;
         }

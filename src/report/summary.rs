@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 
 use hdrhistogram::Histogram;
+use serde::Serialize;
 
 use super::clock::Moment;
 use super::entry::{Delivery, Entry, Folder, What};
@@ -122,9 +123,12 @@ pub struct Hour {
 }
 
 /// What `encrypt-maildir` did.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Bulk {
+    /// How many folders it went through.
     pub folders: u64,
+    /// What became of the messages of all of them.
+    #[serde(flatten)]
     pub sum: Folder,
 }
 

@@ -2,7 +2,8 @@
 
 use std::io::{self, Write};
 
-use super::figures::{Figures, Percentiles};
+use super::cells::{number, span};
+use super::figures::Figures;
 use crate::bulk::tally::size;
 use crate::table::Table;
 
@@ -58,13 +59,13 @@ impl<W: Write> Page<'_, W> {
                 self.out,
                 "encrypt-maildir: {} folders, {} messages: {} sealed, {} unchanged, {} failed; {} became {} in {}",
                 bulk.folders,
-                bulk.messages,
-                bulk.sealed,
-                bulk.unchanged,
-                bulk.failed,
-                size(bulk.bytes_in),
-                size(bulk.bytes_out),
-                span(bulk.ms as i64 / 1000),
+                bulk.sum.messages,
+                bulk.sum.sealed,
+                bulk.sum.unchanged,
+                bulk.sum.failed,
+                size(bulk.sum.bytes_in),
+                size(bulk.sum.bytes_out),
+                span(bulk.sum.ms as i64 / 1000),
             )?;
         }
         Ok(())
@@ -80,15 +81,7 @@ impl<W: Write> Page<'_, W> {
         let mut table =
             Table::new(&["user", "messages", "waits", "since", "last tried", "attempts", "reason"]);
         for user in figures.waiting.iter().take(ROWS) {
-            table.push(vec![
-                user.user.clone(),
-                user.messages.to_string(),
-                span(user.seconds),
-                user.since.clone(),
-                user.last.clone(),
-                user.attempts.to_string(),
-                user.reason.clone(),
-            ]);
+            table.push(user.cells());
         }
         table.write(self.out)?;
         self.more(figures.users_waiting)
@@ -126,14 +119,12 @@ impl<W: Write> Page<'_, W> {
         ]);
         let longest = figures.sizes.iter().map(|class| class.ms.p50).fold(0.0, f64::max);
         for class in &figures.sizes {
-            let mut cells = vec![class.size.into(), class.messages.to_string()];
-            cells.extend(numbers(class.ms));
-            cells.extend(numbers(class.mb_per_s));
+            let mut cells = class.cells();
             cells.push(self.bar(if longest > 0.0 { class.ms.p50 / longest } else { 0.0 }));
             table.push(cells);
         }
         table.write(self.out)?;
-        let [p50, p90, p99, max] = numbers(figures.key_ms);
+        let [p50, p90, p99, max] = figures.key_ms.cells();
         writeln!(self.out, "Of that, for certificates: {p50} ms p50, {p90} p90, {p99} p99, {max} max")
     }
 
@@ -141,15 +132,7 @@ impl<W: Write> Page<'_, W> {
         self.heading("Slowest")?;
         let mut table = Table::new(&["ms", "keys ms", "size", "outcome", "user", "time", "message-id"]);
         for slow in &figures.slowest {
-            table.push(vec![
-                number(slow.ms),
-                number(slow.key_ms),
-                size(slow.bytes),
-                slow.outcome.into(),
-                slow.user.clone(),
-                slow.time.clone().unwrap_or_default(),
-                slow.message_id.clone().unwrap_or_default(),
-            ]);
+            table.push(slow.cells());
         }
         table.write(self.out)
     }
@@ -162,12 +145,9 @@ impl<W: Write> Page<'_, W> {
         let most = figures.failures.iter().map(|failure| failure.messages).max().unwrap_or(1);
         let mut table = Table::new(&["reason", "messages", "last", ""]);
         for failure in figures.failures.iter().take(ROWS) {
-            table.push(vec![
-                failure.reason.clone(),
-                failure.messages.to_string(),
-                failure.last.clone().unwrap_or_default(),
-                self.bar(failure.messages as f64 / most as f64),
-            ]);
+            let mut cells = failure.cells();
+            cells.push(self.bar(failure.messages as f64 / most as f64));
+            table.push(cells);
         }
         table.write(self.out)
     }
@@ -180,12 +160,9 @@ impl<W: Write> Page<'_, W> {
         let most = figures.without_certificate.iter().map(|user| user.messages).max().unwrap_or(1);
         let mut table = Table::new(&["user", "messages", "last", ""]);
         for user in figures.without_certificate.iter().take(ROWS) {
-            table.push(vec![
-                user.user.clone(),
-                user.messages.to_string(),
-                user.last.clone().unwrap_or_default(),
-                self.bar(user.messages as f64 / most as f64),
-            ]);
+            let mut cells = user.cells();
+            cells.push(self.bar(user.messages as f64 / most as f64));
+            table.push(cells);
         }
         table.write(self.out)?;
         self.more(figures.users_without_certificate)
@@ -238,24 +215,5 @@ impl<W: Write> Page<'_, W> {
                 "█".repeat(eighths / 8) + PARTS[eighths % 8]
             }
         }
-    }
-}
-
-fn numbers(percentiles: Percentiles) -> [String; 4] {
-    [percentiles.p50, percentiles.p90, percentiles.p99, percentiles.max].map(number)
-}
-
-/// A number with about three digits.
-pub fn number(value: f64) -> String {
-    if value < 100.0 { format!("{value:.1}") } else { format!("{value:.0}") }
-}
-
-/// A span of time in its two largest units.
-pub fn span(seconds: i64) -> String {
-    match seconds {
-        ..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
-        3600..86_400 => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
-        _ => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3600),
     }
 }
