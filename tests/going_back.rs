@@ -91,6 +91,19 @@ fn mailseal(arguments: &[&str]) -> Run {
     filter::run(Command::new(env!("CARGO_BIN_EXE_mailseal")).args(arguments), b"", 1)
 }
 
+/// Seals what is sealed to `from` anew, to `to`.
+fn reseal(maildir: &Path, from: &str, to: &str) -> Run {
+    let new = key(to);
+    mailseal(&[
+        "reseal",
+        "--secret-key",
+        &secret(from),
+        "--key",
+        new.to_str().unwrap(),
+        maildir.to_str().unwrap(),
+    ])
+}
+
 fn secret(cert: &str) -> String {
     fixtures::secret(cert).to_str().unwrap().to_owned()
 }
@@ -185,15 +198,7 @@ fn packed_messages_are_opened_too() {
     let json: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
     let inbox = &json["maildirs"][0]["folders"][0];
     assert_eq!([&inbox["clear"], &inbox["sealed"], &inbox["encrypted"]], [1, 1, 1], "{json:#}");
-    let new = key("rsa3072");
-    let run = mailseal(&[
-        "reseal",
-        "--secret-key",
-        &secret("curve25519"),
-        "--key",
-        new.to_str().unwrap(),
-        path.to_str().unwrap(),
-    ]);
+    let run = reseal(&path, "curve25519", "rsa3072");
     assert_eq!((run.status, &*run.stderr), (Some(0), ""));
     let run = mailseal(&["decrypt", "--secret-key", &secret("rsa3072"), path.to_str().unwrap()]);
     assert_eq!((run.status, &*run.stderr), (Some(0), ""));
@@ -253,11 +258,7 @@ fn a_maildir_is_decrypted_into_another() {
 fn messages_are_sealed_to_a_new_key() {
     let (maildir, originals) = filled("curve25519");
     let path = maildir.path();
-    let new = key("v6");
-    let secret = secret("curve25519");
-    let arguments =
-        ["reseal", "--secret-key", &secret, "--key", new.to_str().unwrap(), path.to_str().unwrap()];
-    let run = mailseal(&arguments);
+    let run = reseal(&path, "curve25519", "v6");
     assert_eq!((run.status, &*run.stderr), (Some(0), ""));
     let resealed = maildir.messages();
     for (name, original) in &originals {
@@ -269,7 +270,7 @@ fn messages_are_sealed_to_a_new_key() {
         }
     }
     // A second run finds nothing to do.
-    let again = mailseal(&arguments);
+    let again = reseal(&path, "curve25519", "v6");
     assert_eq!((again.status, &*again.stderr), (Some(0), ""));
     assert_same(&maildir.messages(), &resealed);
 }
@@ -311,15 +312,7 @@ fn resealing_writes_no_plaintext() {
     }
     assert!(left > before["cur/large,"].len(), "it was killed too early or too late to show anything");
     // The next run puts all in order.
-    let new = key("rsa3072");
-    let run = mailseal(&[
-        "reseal",
-        "--secret-key",
-        &secret("curve25519"),
-        "--key",
-        new.to_str().unwrap(),
-        path.to_str().unwrap(),
-    ]);
+    let run = reseal(&path, "curve25519", "rsa3072");
     assert_eq!((run.status, &*run.stderr), (Some(0), ""));
     let after = maildir.messages();
     assert_eq!(after.keys().collect::<Vec<_>>(), ["cur/large,"]);
