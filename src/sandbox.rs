@@ -9,6 +9,8 @@ mod landlock;
 #[cfg(target_os = "linux")]
 mod seccomp;
 
+#[cfg(target_os = "openbsd")]
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 #[cfg(target_os = "linux")]
@@ -47,7 +49,7 @@ impl Sandbox {
             }
             #[cfg(target_os = "openbsd")]
             {
-                pledge::pledge_promises("stdio").map_err(|error| error.to_string())
+                pledge::pledge("stdio", None).map_err(|error| error.to_string())
             }
             #[cfg(not(any(target_os = "linux", target_os = "openbsd")))]
             {
@@ -105,7 +107,8 @@ fn confine(folders: &[&Path]) -> Result<(), String> {
     others
         .into_iter()
         .chain(folders.iter().map(|folder| (*folder, "rwc")))
-        .try_for_each(|(path, rights)| unveil::unveil(path, rights).map_err(|error| error.to_string()))
+        .try_for_each(|(path, rights)| unveil::unveil(path.as_os_str().as_bytes(), rights))
+        .map_err(|error| error.to_string())
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "openbsd")))]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use nix::sys::statfs::{TMPFS_MAGIC, statfs};
+use nix::sys::statfs::{Statfs, statfs};
 
 use super::access::{Identity, others_who_can_change};
 use super::installation::Installation;
@@ -161,7 +161,7 @@ fn check_spool(installation: &Installation, findings: &mut Findings) {
     const CHECK: &str = "spool";
     let folder = installation.temporary_folder();
     match statfs(&folder) {
-        Ok(file_system) if file_system.filesystem_type() == TMPFS_MAGIC => {
+        Ok(file_system) if is_in_memory(&file_system) => {
             findings.ok(CHECK, format!("mail_temp_dir {} is in memory", folder.display()));
         }
         Ok(_) => findings.warn(
@@ -178,6 +178,16 @@ fn check_spool(installation: &Installation, findings: &mut Findings) {
             "mail_temp_dir = /dev/shm",
         ),
     }
+}
+
+#[cfg(target_os = "linux")]
+fn is_in_memory(file_system: &Statfs) -> bool {
+    file_system.filesystem_type() == nix::sys::statfs::TMPFS_MAGIC
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_in_memory(file_system: &Statfs) -> bool {
+    matches!(file_system.filesystem_type_name(), "mfs" | "tmpfs")
 }
 
 fn check_log(config: &Config, findings: &mut Findings) {

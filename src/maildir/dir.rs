@@ -13,7 +13,7 @@ use std::path::{Component, Path};
 
 use nix::dir::Type;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, RenameFlags, openat, renameat, renameat2};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
 use nix::unistd::{LinkatFlags, UnlinkatFlags, linkat, unlinkat};
 
@@ -226,8 +226,8 @@ impl Dir {
     /// Those of the file system; [`io::ErrorKind::AlreadyExists`].
     pub fn rename(&self, from: &OsStr, to: &Self, name: &OsStr) -> io::Result<()> {
         let (from, name) = (single(from)?, single(name)?);
-        match renameat2(&self.fd, from, &to.fd, name, RenameFlags::RENAME_NOREPLACE) {
-            // A file system, or a kernel, that does not know the flag: a link does not replace either.
+        match rename_if_free(self, from, to, name) {
+            // A file system, or a kernel, that cannot do it: a link does not replace either.
             Err(Errno::EINVAL | Errno::ENOSYS) => {
                 linkat(&self.fd, from, &to.fd, name, LinkatFlags::empty())?;
                 Ok(unlinkat(&self.fd, from, UnlinkatFlags::NoRemoveDir)?)
@@ -311,6 +311,18 @@ impl AsFd for Dir {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// Gives a file another name that none has yet; [`Errno::ENOSYS`] or [`Errno::EINVAL`] where that is not known.
+#[cfg(target_os = "linux")]
+fn rename_if_free(folder: &Dir, from: &OsStr, to: &Dir, name: &OsStr) -> nix::Result<()> {
+    use nix::fcntl::{RenameFlags, renameat2};
+    renameat2(&folder.fd, from, &to.fd, name, RenameFlags::RENAME_NOREPLACE)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn rename_if_free(_: &Dir, _: &OsStr, _: &Dir, _: &OsStr) -> nix::Result<()> {
+    Err(Errno::ENOSYS)
 }
 
 /// A name that is one component.

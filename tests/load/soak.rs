@@ -25,7 +25,7 @@ fn deliveries_leave_nothing_behind() {
 }
 
 #[test]
-#[ignore = "hours: MAILSEAL_DELIVERIES=N says how many deliveries"]
+#[ignore = "a quarter of an hour: MAILSEAL_DELIVERIES=N says how many deliveries"]
 fn many_deliveries_leave_nothing_behind() {
     let deliveries = std::env::var("MAILSEAL_DELIVERIES").ok().and_then(|text| text.parse().ok());
     soak(deliveries.unwrap_or(DELIVERIES), true);
