@@ -58,6 +58,10 @@ pub const PROTECTED_FIELD: usize = 64 * 1024;
 /// Longest text of a legacy display element, in bytes; beyond, there is none.
 pub const LEGACY_DISPLAY: usize = 2048;
 
+/// How many bytes of the body of a stored message are held, to prove by all of it that it is encrypted in a way that no
+/// single pass proves (S/MIME, armor in a text); a longer one is sealed like a clear one.
+pub const HELD: u64 = 64 * 1024 * 1024;
+
 /// Longest value in a log line, in bytes.
 pub const LOG_VALUE: usize = 256;
 

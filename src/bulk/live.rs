@@ -18,7 +18,7 @@ mod recover;
 pub mod replace;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::io::{BufRead, Read as _, Write};
+use std::io::{self, BufRead, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -32,7 +32,6 @@ use super::tally::Tally;
 use super::worker::{addressee, sealer};
 use crate::addressee::Addressee;
 use crate::config::Config;
-use crate::counted::Counted;
 use crate::error::Error;
 use crate::imap::{self, Message, New, Selected, Session, name, set};
 
@@ -374,15 +373,16 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
         let mut read = Vec::new();
         let dry = self.settings.dry_run;
         let answer = self.session.fetch(&set(left.keys().copied()), &mut |message, text| {
+            let mut out = Out::new(dry);
             let result = if text.length() == message.size {
-                seal_one(sealer, dry, text)
+                sealer.seal_stream(&mut *text, &mut out)
             } else {
                 let what = "Dovecot gives another size than the message has (doveadm force-resync mends it)";
                 Err(Error::Dovecot { what: what.into() })
             };
             // What was cut off is no message, whatever became of it.
-            if result.is_err() || text.is_read() || matches!(result, Ok((None, _))) {
-                read.push((message, result));
+            if text.is_read() || !matches!(result, Ok(Some(_))) {
+                read.push((message, result, out));
             }
         });
         let answer = answer.inspect_err(|_| {
@@ -391,26 +391,26 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
             let (folder, uid_validity) = (folder.name.to_owned(), folder.uid_validity);
             (self.report)(Event::Broken(Suspect { folder, uid_validity, uids }));
         })?;
-        for (message, result) in read {
+        for (message, result, out) in read {
             let Some(bytes) = left.remove(&message.uid) else { continue };
             match result {
-                Ok((None, _)) => unknown.push(message),
-                Ok((Some(verdict), draft)) => self.judged(folder, message, verdict, draft, &mut sealed),
+                Ok(None) => unknown.push(message),
+                Ok(Some(verdict)) => self.judged(folder, message, verdict, out, &mut sealed),
                 Err(error) => self.failed(folder, message.uid, bytes, &error)?,
             }
         }
         for message in unknown {
-            let mut whole = Vec::new();
+            let mut again = None;
+            let mut out = Out::new(dry);
             self.session.fetch(&message.uid.to_string(), &mut |_, text| {
-                if text.read_to_end(&mut whole).is_err() {
-                    whole.clear();
-                }
+                let result = sealer.seal_held(&mut *text, &mut out);
+                again = (result.is_err() || text.is_read()).then_some(result);
             })?;
-            let bytes = message.size;
-            let mut draft = Draft::default();
-            match sealer.seal_whole(&whole, &mut draft) {
-                Ok(verdict) => self.judged(folder, message, verdict, Out::new(dry, draft), &mut sealed),
-                Err(error) => self.failed(folder, message.uid, bytes, &error)?,
+            match again {
+                Some(Ok(verdict)) => self.judged(folder, message, verdict, out, &mut sealed),
+                Some(Err(error)) => self.failed(folder, message.uid, message.size, &error)?,
+                // It has been expunged or moved.
+                None => folder.tally.keep("gone", 0),
             }
         }
         // An empty message has no text to be handed on; what is not named any more has been expunged or moved.
@@ -621,25 +621,28 @@ enum Out {
 }
 
 impl Out {
-    fn new(dry: bool, draft: Draft) -> Self {
-        if dry { Self::Size(draft.size()) } else { Self::Draft(draft.into()) }
+    fn new(dry: bool) -> Self {
+        if dry { Self::Size(0) } else { Self::Draft(Box::default()) }
     }
 }
 
-/// Seals a message as it comes.
-fn seal_one(
-    sealer: &Sealer<'_>,
-    dry: bool,
-    text: &mut imap::Literal<'_>,
-) -> Result<(Option<Verdict>, Out), Error> {
-    if dry {
-        let mut out = Counted::new(std::io::sink());
-        let verdict = sealer.seal_stream(text, &mut out)?;
-        return Ok((verdict, Out::Size(out.total())));
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Draft(draft) => draft.write(bytes),
+            Self::Size(size) => {
+                *size += bytes.len() as u64;
+                Ok(bytes.len())
+            }
+        }
     }
-    let mut draft = Draft::default();
-    let verdict = sealer.seal_stream(text, &mut draft)?;
-    Ok((verdict, Out::Draft(draft.into())))
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Draft(draft) => draft.flush(),
+            Self::Size(_) => Ok(()),
+        }
+    }
 }
 
 /// Cuts the messages into batches, some of them alone.

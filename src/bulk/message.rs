@@ -5,7 +5,8 @@
 //! 200 ms for sealing. That is not worth code marked unsafe, nor the SIGBUS that ends the process when somebody truncates a
 //! mapped file, where `read` ends short and the commit finds the message changed.
 //!
-//! Only a message that begins like an encrypted one is held in memory as a whole, to prove that it is one.
+//! Only a message that begins like one that is encrypted in another way than mailseal's is held in memory, to prove that it
+//! is one; a very long one is sealed instead.
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom, Write};
@@ -13,6 +14,7 @@ use std::io::{self, Read, Seek as _, SeekFrom, Write};
 use crate::classify::{Encrypted, classify};
 use crate::error::Error;
 use crate::head::Kind;
+use crate::limits;
 use crate::lines::{Endings, LineEnding};
 use crate::opening::Opening;
 use crate::openpgp::compress::Compression;
@@ -87,8 +89,7 @@ impl Sealer<'_> {
     }
 
     /// The same for a message that can be read only once, with CRLF for every line ending. `None` for a long one that
-    /// begins like an encrypted one, of which this does not tell: it must be held whole, and goes to
-    /// [`Sealer::seal_whole`].
+    /// begins like an encrypted one, of which this does not tell: it is to be read again, by [`Sealer::seal_held`].
     ///
     /// # Errors
     /// As [`Sealer::seal`].
@@ -101,37 +102,32 @@ impl Sealer<'_> {
             Err(Error::Empty) => return Ok(Some(Verdict::Empty)),
             other => other?,
         };
-        let encrypted = classify(opening.head(), opening.body(), opening.is_whole());
-        match encrypted {
+        match classify(opening.head(), opening.body(), opening.is_whole()) {
             None => self.write(&opening, &mut message, out).map(|readable| Some(Verdict::Sealed(readable))),
-            Some(encrypted) if opening.is_whole() => Ok(Some(Verdict::Encrypted(encrypted))),
-            // Of what mailseal writes, a single pass can tell.
-            Some(encrypted) => match inspect(&opening, message) {
-                Ok(Inspected::Sealed(envelope)) => match envelope.prove() {
-                    Ok(()) => Ok(Some(Verdict::Encrypted(encrypted))),
-                    Err(Error::Damaged { .. }) => Ok(None),
-                    Err(error) => Err(error),
-                },
-                Ok(Inspected::Foreign(_)) | Err(Error::Damaged { .. }) => Ok(None),
-                Err(error) => Err(error),
-            },
+            Some(encrypted) => {
+                let proven = opening.is_whole() || is_proven(&opening, message)?;
+                Ok(proven.then_some(Verdict::Encrypted(encrypted)))
+            }
         }
     }
 
-    /// The same for a message that is held whole.
+    /// The same for a long message that begins like an encrypted one, as much of which is held as that takes.
     ///
     /// # Errors
     /// As [`Sealer::seal`].
-    pub fn seal_whole<W: Write + Send + Sync>(&self, message: &[u8], out: W) -> Result<Verdict, Error> {
-        let mut rest = message;
-        let opening = match Opening::read(&mut rest) {
-            Err(Error::Empty) => return Ok(Verdict::Empty),
-            other => other?,
-        };
-        let body = &message[opening.bytes().len() - opening.body().len()..];
-        match classify(opening.head(), body, true) {
+    pub fn seal_held<W: Write + Send + Sync>(
+        &self,
+        mut message: impl Read,
+        out: W,
+    ) -> Result<Verdict, Error> {
+        let opening = Opening::read(&mut message)?;
+        let (body, encrypted) = hold(&opening, &mut message)?;
+        match encrypted {
             Some(encrypted) => Ok(Verdict::Encrypted(encrypted)),
-            None => self.write(&opening, &mut rest, out).map(Verdict::Sealed),
+            None => {
+                let mut rest = body[opening.body().len()..].chain(message);
+                self.write(&opening, &mut rest, out).map(Verdict::Sealed)
+            }
         }
     }
 
@@ -199,26 +195,58 @@ impl<'a> Source<'a> {
         if opening.is_whole() {
             return Ok((opening, encrypted));
         }
-        let mut endings = Endings::default();
-        let mut open = endings.look_at(opening.bytes());
-        // Only what begins like an encrypted message is kept to be looked at as a whole.
-        let mut body = encrypted.map(|_| opening.body().to_vec());
-        let mut piece = vec![0; PIECE];
-        while open || body.is_some() {
-            match reader.read(&mut piece) {
-                Ok(0) => break,
-                Ok(count) => {
-                    open = endings.look_at(&piece[..count]);
-                    if let Some(body) = &mut body {
-                        body.extend_from_slice(&piece[..count]);
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::Read(error)),
+        let rest = || self.open_at(opening.bytes().len() as u64).map_err(Error::Read);
+        if encrypted.is_some() {
+            if is_proven(&opening, reader)? {
+                return Ok((opening, encrypted));
+            }
+            let (_, encrypted) = hold(&opening, rest()?)?;
+            if encrypted.is_some() {
+                return Ok((opening, encrypted));
             }
         }
-        let encrypted = body.and_then(|body| classify(opening.head(), &body, true));
-        let line_ending: LineEnding = endings.found();
-        Ok((opening.with_line_ending(line_ending), encrypted))
+        let line_ending = line_ending(&opening, rest()?)?;
+        Ok((opening.with_line_ending(line_ending), None))
     }
+}
+
+/// Whether the message that begins with `opening` and goes on in `rest` is one encrypted packet in PGP/MIME, to its end:
+/// what mailseal writes, and most others. In the affirmative there is no need to hold it.
+fn is_proven(opening: &Opening, rest: impl Read) -> Result<bool, Error> {
+    let proven = match inspect(opening, rest) {
+        Ok(Inspected::Sealed(envelope)) => envelope.prove().map(|()| true),
+        Ok(Inspected::Foreign(_)) => Ok(false),
+        Err(error) => Err(error),
+    };
+    match proven {
+        Err(Error::Damaged { .. }) => Ok(false),
+        other => other,
+    }
+}
+
+/// The body of the message that begins with `opening` and goes on in `rest`, up to [`limits::HELD`] bytes, and how the
+/// message is encrypted, judged by all of it. One that is longer counts as clear.
+fn hold(opening: &Opening, rest: impl Read) -> Result<(Vec<u8>, Option<Encrypted>), Error> {
+    let mut body = opening.body().to_vec();
+    let room = limits::HELD.saturating_sub(body.len() as u64);
+    rest.take(room).read_to_end(&mut body).map_err(Error::Read)?;
+    let whole = (body.len() as u64) < limits::HELD;
+    let encrypted = if whole { classify(opening.head(), &body, true) } else { None };
+    Ok((body, encrypted))
+}
+
+/// The line ending of all of the message that begins with `opening` and goes on in `rest`.
+fn line_ending(opening: &Opening, mut rest: impl Read) -> Result<LineEnding, Error> {
+    let mut endings = Endings::default();
+    let mut open = endings.look_at(opening.bytes());
+    let mut piece = vec![0; PIECE];
+    while open {
+        match rest.read(&mut piece) {
+            Ok(0) => break,
+            Ok(count) => open = endings.look_at(&piece[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Error::Read(error)),
+        }
+    }
+    Ok(endings.found())
 }

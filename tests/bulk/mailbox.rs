@@ -324,3 +324,27 @@ fn give(path: &Path, user: u32) {
         }
     }
 }
+
+/// A sealed message of more than the look-ahead, as a run makes it.
+pub fn large_ciphertext() -> String {
+    let mut mailbox = Mailbox::new(&[]);
+    let mut state = 1u64;
+    let noise: String = (0..2_500_000)
+        .map(|at| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            if at % 77 == 76 { '\n' } else { char::from(b'!' + (state >> 58) as u8) }
+        })
+        .collect();
+    mailbox.put_as_is(&format!("Subject: noise\n\n{noise}\n"));
+    mailbox.seal();
+    let stored = fs::read_to_string(&mailbox.files_of(&mailbox.known[0])[0]).unwrap();
+    assert!(stored.len() > 2_000_000);
+    stored
+}
+
+/// The armor of a sealed message as the text of another one.
+pub fn inline(sealed: &str) -> String {
+    let (begin, end) = ("-----BEGIN PGP MESSAGE-----", "-----END PGP MESSAGE-----");
+    let armor = &sealed[sealed.find(begin).unwrap()..sealed.find(end).unwrap()];
+    format!("Subject: inline\n\n{armor}{end}\n")
+}

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::mailbox::{CERT, Mailbox, ended, plain_mails, program, snapshot};
+use crate::mailbox::{CERT, Mailbox, ended, inline, large_ciphertext, plain_mails, program, snapshot};
 use crate::support::{fixtures, oracle, skip};
 
 /// All fixture mails and all encrypted ones, over four folders of both layouts.
@@ -57,9 +57,10 @@ fn a_message_is_judged_by_all_of_it() {
     let long = "A line of a body that is long, so that the look-ahead ends before it does.\n".repeat(20_000);
     let mixed = format!("Subject: mixed\n\n{long}and one with CRLF\r\n");
     mailbox.put_as_is(&mixed);
-    let encrypted = mailbox_with_large_ciphertext();
-    let text = String::from_utf8(encrypted.clone()).unwrap();
-    mailbox.put_unchanged("", "cur", ":2,S", &encrypted);
+    let text = large_ciphertext();
+    mailbox.put_unchanged("", "cur", ":2,S", text.as_bytes());
+    mailbox.put_unchanged("", "cur", ":2,S", inline(&text).as_bytes());
+    mailbox.put_as_is(&format!("{}clear text behind the armor\n", inline(&text)));
     mailbox.put_as_is(&format!("{text}clear text behind the last part\n"));
     let (before, after) = text.split_at(text.len() - 3000);
     mailbox.put_as_is(&format!("{before}clear text in the armor\n{after}"));
@@ -67,8 +68,8 @@ fn a_message_is_judged_by_all_of_it() {
     assert_eq!(run.status, Some(0), "{run:?}");
     let summary: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
     assert_eq!(
-        (&summary["sealed"], &summary["unchanged"]["pgp-mime"]),
-        (&3.into(), &1.into()),
+        [&summary["sealed"], &summary["unchanged"]["pgp-mime"], &summary["unchanged"]["pgp-inline"]],
+        [4, 1, 1],
         "{}",
         run.stdout
     );
@@ -83,21 +84,20 @@ fn a_message_is_judged_by_all_of_it() {
     assert!(opened.data.ends_with(mixed.split_once("\n\n").unwrap().1.as_bytes()), "verbatim");
 }
 
-/// A sealed message of more than the look-ahead, as a run makes it.
-fn mailbox_with_large_ciphertext() -> Vec<u8> {
+/// What only a run that holds the message proves to be encrypted: beyond a size it is sealed like a clear one.
+#[test]
+fn what_takes_too_much_memory_to_prove_is_sealed() {
     let mut mailbox = Mailbox::new(&[]);
-    let mut state = 1u64;
-    let noise: String = (0..2_500_000)
-        .map(|at| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            if at % 77 == 76 { '\n' } else { char::from(b'!' + (state >> 58) as u8) }
-        })
-        .collect();
-    mailbox.put_as_is(&format!("Subject: noise\n\n{noise}\n"));
-    mailbox.seal();
-    let stored = fs::read(&mailbox.files_of(&mailbox.known[0])[0]).unwrap();
-    assert!(stored.len() > 2_000_000);
-    stored
+    mailbox.put_as_is(&format!("Subject: zeros\n\n{}\n", "0".repeat(50_000_000)));
+    assert_eq!(mailbox.run(&["--compression", "none"]).status, Some(0));
+    let file = mailbox.files_of(&mailbox.known[0]).remove(0);
+    let armored = inline(&fs::read_to_string(&file).unwrap());
+    assert!(armored.len() > 64 * 1024 * 1024);
+    fs::write(&file, &armored).unwrap();
+    let run = mailbox.run(&["--json", "--compression", "none"]);
+    assert_eq!(run.status, Some(0), "{run:?}");
+    let summary: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!((&summary["sealed"], &summary["messages"]), (&1.into(), &1.into()), "{}", run.stdout);
 }
 
 #[test]

@@ -11,11 +11,12 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::dovecot::flavour::Flavour;
+use crate::dovecot::lmtp::with_crlf;
 use crate::dovecot::on_each_dovecot;
 use crate::dovecot::server::{Server, Setup};
 use crate::dovecot::site::{ALICE, BOB, CAROL};
 use crate::live::{Random, id_in, live, mail, opened};
-use crate::mailbox::{CERT, Ended, ended};
+use crate::mailbox::{CERT, Ended, ended, inline, large_ciphertext};
 use crate::support::oracle;
 
 /// What Dovecot stores mail in.
@@ -88,6 +89,7 @@ on_each_dovecot!(
     a_message_that_cannot_be_read_keeps_nothing_else_back,
     runs_at_once_and_interrupted_ones_seal_each_message_once,
     scripts_on_saved_mail_leave_it_alone,
+    a_message_is_judged_by_all_of_it,
     #[ignore = "minutes: 20,000 messages under load"]
     a_large_mailbox_under_load_loses_nothing,
     #[ignore = "a message of 200 MB"]
@@ -321,6 +323,29 @@ fn scripts_on_saved_mail_leave_it_alone(flavour: Flavour) {
     let mut ids: Vec<u32> = opened(&server, "Sent").into_iter().map(|(id, _)| id).collect();
     ids.sort_unstable();
     assert_eq!(ids, (0..20).collect::<Vec<_>>());
+}
+
+fn a_message_is_judged_by_all_of_it(flavour: Flavour) {
+    let Some(setup) = setup(flavour, "maildir") else { return };
+    let server = start(setup);
+    let encrypted = large_ciphertext();
+    let mut imap = server.imap(ALICE);
+    for text in [
+        encrypted.clone(),
+        inline(&encrypted),
+        format!("{encrypted}clear text behind the last part\n"),
+        format!("{}clear text behind the armor\n", inline(&encrypted)),
+    ] {
+        imap.append("INBOX", "", &with_crlf(text.as_bytes())).unwrap();
+    }
+    for options in [&["--dry-run", "--json", "--dovecot", ALICE][..], &["--json", "--dovecot", ALICE]] {
+        let done = run(&server, options);
+        assert_eq!(done.status, Some(0), "{done:?}");
+        let (sealed, unchanged) = (&json(&done)["sealed"], &json(&done)["unchanged"]);
+        assert_eq!([sealed, &unchanged["pgp-mime"], &unchanged["pgp-inline"]], [2, 1, 1], "{done:?}");
+    }
+    let again = run(&server, &["--json", "--dovecot", ALICE]);
+    assert_eq!((again.status, &json(&again)["sealed"]), (Some(0), &0.into()), "{again:?}");
 }
 
 fn a_large_mailbox_under_load_loses_nothing(flavour: Flavour) {
