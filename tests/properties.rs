@@ -229,8 +229,14 @@ fn pieces() -> impl Strategy<Value = Pieces> {
     })
 }
 
+/// At least 512 cases; more where `PROPTEST_CASES` says so.
+fn config() -> ProptestConfig {
+    let config = ProptestConfig::default();
+    ProptestConfig { cases: config.cases.max(512), failure_persistence: None, ..config }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn any_mail_is_sealed_as_the_contract_says(
