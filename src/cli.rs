@@ -3,6 +3,7 @@
 pub mod sealing;
 
 use std::io::Write as _;
+use std::num::NonZeroUsize;
 
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -10,6 +11,7 @@ use clap::error::ErrorKind;
 use crate::error::Error;
 use crate::escape;
 use crate::exit::Exit;
+use crate::limits;
 
 /// Name of the program that Dovecot runs.
 pub const FILTER: &str = "mailseal-filter";
@@ -33,6 +35,15 @@ pub fn parse<T: Parser>() -> Result<T, Exit> {
             _ => Exit::Usage,
         }
     })
+}
+
+/// Reads how many jobs there are to be at once, for clap.
+///
+/// # Errors
+/// What is no number from 1 to [`limits::JOBS`], as a sentence.
+pub fn parse_jobs(text: &str) -> Result<NonZeroUsize, String> {
+    let jobs = text.parse().ok().filter(|jobs: &NonZeroUsize| jobs.get() <= limits::JOBS);
+    jobs.ok_or_else(|| format!("it is no number from 1 to {}", limits::JOBS))
 }
 
 /// Says on standard error what went wrong and where, and on a second line what to do.

@@ -62,6 +62,9 @@ pub const LEGACY_DISPLAY: usize = 2048;
 /// single pass proves (S/MIME, armor in a text); a longer one is sealed like a clear one.
 pub const HELD: u64 = 64 * 1024 * 1024;
 
+/// Most messages or mailboxes that are worked on at once: each takes a thread, or a connection to Dovecot.
+pub const JOBS: usize = 256;
+
 /// Longest value in a log line, in bytes.
 pub const LOG_VALUE: usize = 256;
 

@@ -11,12 +11,13 @@ use clap::Parser;
 use clap::builder::{NonEmptyStringValueParser, TypedValueParser as _};
 use mailseal::bulk::progress::Show;
 use mailseal::bulk::{self, Options, child};
+use mailseal::cli::{self, parse_jobs};
 use mailseal::error::Error;
 use mailseal::exit::Exit;
 use mailseal::openpgp::compress::Compression;
 use mailseal::protect::Policy;
 use mailseal::sandbox::Sandbox;
-use mailseal::{cli, date, process};
+use mailseal::{date, process};
 
 /// Encrypts every message of existing mailboxes to its owner's OpenPGP certificate, as deliveries are encrypted.
 ///
@@ -75,7 +76,7 @@ struct Args {
     #[arg(long, value_enum, default_value_t)]
     sandbox: Sandbox,
     /// Messages at once; with --dovecot, users at once [default: the processors]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_jobs)]
     jobs: Option<NonZeroUsize>,
     /// Whether to show how far it is
     #[arg(long, value_enum, default_value_t)]

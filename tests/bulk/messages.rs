@@ -205,6 +205,15 @@ fn a_dry_run_changes_nothing_and_says_how_large_it_gets() {
 }
 
 #[test]
+fn jobs_are_a_sensible_number() {
+    let mailbox = Mailbox::new(&[]);
+    for (jobs, status) in [("0", 64), ("1", 0), ("256", 0), ("257", 64), ("1000000", 64), ("many", 64)] {
+        let run = mailbox.run(&["--jobs", jobs]);
+        assert_eq!(run.status, Some(status), "{jobs}: {run:?}");
+    }
+}
+
+#[test]
 fn what_is_no_maildir_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir_all(dir.path().join("sdbox/mailboxes/INBOX/dbox-Mails")).unwrap();

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
+use mailseal::cli::parse_jobs;
 use mailseal::error::Error;
 use mailseal::maildir::commit::Uids;
 use mailseal::process;
@@ -47,7 +48,7 @@ pub struct RewriteArguments {
     #[arg(long, value_name = "DIR")]
     control: Option<PathBuf>,
     /// Messages at once [default: the processors]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_jobs)]
     jobs: Option<NonZeroUsize>,
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use mailseal::audit::{self, Options};
+use mailseal::cli::parse_jobs;
 use mailseal::config::Config;
 use mailseal::error::Error;
 use mailseal::exit::Exit;
@@ -33,7 +34,7 @@ pub struct Arguments {
     #[arg(long)]
     json: bool,
     /// Messages at once [default: the processors]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_jobs)]
     jobs: Option<NonZeroUsize>,
     /// Whether what reads mail must be confined to the Maildir
     #[arg(long, value_enum, default_value_t)]
