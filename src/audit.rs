@@ -87,6 +87,8 @@ struct Count {
     /// Not by mailseal.
     encrypted: u64,
     unreadable: u64,
+    /// Files without a byte.
+    empty: u64,
     /// What the headers of sealed messages still tell.
     outside: Outside,
 }
@@ -133,7 +135,7 @@ struct Listed {
 /// Audits Maildirs. [`Exit::Negative`] where a message is in clear, or could not be read: nobody knows what it is then.
 ///
 /// # Errors
-/// Those of opening the Maildirs, and [`Error::Write`].
+/// Those of opening the Maildirs and of reading the key files that are named, and [`Error::Write`].
 pub fn run(options: &Options, config: &Config, out: &mut impl Write) -> Result<Exit, Error> {
     let now = SystemTime::now();
     let mut audit = Audit::default();
@@ -143,6 +145,7 @@ pub fn run(options: &Options, config: &Config, out: &mut impl Write) -> Result<E
         let (book, certificates) =
             match KeyBook::of(&options.key_files, &target.user, options.home.as_deref(), config, now) {
                 Ok(book) => (book, None),
+                Err(error) if !options.key_files.is_empty() => return Err(error),
                 Err(error) => (KeyBook::default(), Some(error.to_string())),
             };
         // After the certificates, which may come through /dev/fd.
@@ -209,6 +212,10 @@ fn audit_folder(
             }
             Verdict::Encrypted(_) => {
                 count.encrypted += 1;
+                continue;
+            }
+            Verdict::Empty => {
+                count.empty += 1;
                 continue;
             }
             Verdict::Unreadable(why) => {

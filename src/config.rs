@@ -130,6 +130,12 @@ impl Config {
             let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
             failed(format!("line {line}: {}", error.message()))
         })?;
+        if config.keys.sources.is_empty() {
+            return Err(failed("`sources` in [keys] is empty: nobody's mail would be sealed".into()));
+        }
+        if let Some(path) = config.keys.recovery.iter().find(|path| !path.is_absolute()) {
+            return Err(failed(format!("recovery {path:?} is no absolute path")));
+        }
         if config.keys.address.is_none() && config.keys.sources.iter().any(Source::needs_address) {
             return Err(failed(
                 "a keyring is searched by address, and `address` in [keys] is not set".into(),
@@ -205,6 +211,9 @@ mod tests {
             ("[message]\ndeadline = 0", "line 2: "),
             ("[message]\nprotect-headers = \"some\"", "line 2: "),
             ("[log]\nto = \"mail\"", "line 2: "),
+            ("[keys]\nsources = [\"file:/x/%u.pgp\"]", "line 2: "),
+            ("[keys]\nsources = []", "`sources`"),
+            ("[keys]\nrecovery = [\"a.pgp\"]", "recovery \"a.pgp\""),
             ("[keys]\nsources = [\"gnupg:/x\"]", "`address`"),
             ("[keys", "line 1: "),
         ];

@@ -84,10 +84,11 @@ pub fn run(program: &'static str, options: &Options, input: File, output: File) 
     let user = user_name(options);
     let config = Config::load(options.config.as_deref());
     let default_target = config.as_ref().map_or(Target::Syslog, |config| config.log.to.clone());
-    let report = Report::new(program, options.log.as_ref().unwrap_or(&default_target), &user, start);
+    let name = user.as_deref().unwrap_or_default();
+    let report = Report::new(program, options.log.as_ref().unwrap_or(&default_target), name, start);
 
-    let config = match config {
-        Ok(config) => config,
+    let (config, user) = match config.and_then(|config| Ok((config, user?))) {
+        Ok(known) => known,
         Err(error) => return report.failed(&error),
     };
     let limit = options.deadline.unwrap_or(config.message.deadline);
@@ -266,16 +267,21 @@ impl Report {
 }
 
 /// The user as given, as Dovecot says, or as the system knows the effective user; empty where nobody knows.
-fn user_name(options: &Options) -> String {
+///
+/// # Errors
+/// [`Error::User`] for what Dovecot says in another encoding: taken for UTF-8 it could be another user's name.
+fn user_name(options: &Options) -> Result<String, Error> {
     let from_system = || {
         let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten();
         user.map(|user| user.name).unwrap_or_default()
     };
-    options
-        .user
-        .clone()
-        .or_else(|| std::env::var_os("USER").map(|name| name.to_string_lossy().into_owned()))
-        .unwrap_or_else(from_system)
+    match (&options.user, std::env::var_os("USER")) {
+        (Some(user), _) => Ok(user.clone()),
+        (None, Some(user)) => user
+            .into_string()
+            .map_err(|user| Error::User { name: user.to_string_lossy().into_owned(), what: "is not UTF-8" }),
+        (None, None) => Ok(from_system()),
+    }
 }
 
 fn home(options: &Options) -> Option<PathBuf> {

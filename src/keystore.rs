@@ -191,6 +191,12 @@ pub fn parse(bytes: &[u8], path: &Path) -> Result<Vec<Cert>, Error> {
     let failed = |what: String, hint: &str| Error::KeyStore { path: path.into(), what, hint: hint.into() };
     let mut certs = Vec::new();
     for block in blocks(bytes) {
+        if holds_binary_behind(block) {
+            return Err(failed(
+                "binary data follows an armored certificate".into(),
+                "export each certificate in one form: gpg --armor --export",
+            ));
+        }
         for cert in CertParser::from_bytes(block)
             .map_err(|error| failed(format!("no certificate: {error}"), "put an OpenPGP certificate there"))?
         {
@@ -233,6 +239,15 @@ fn too_many(path: &Path) -> Error {
         what: format!("it holds more than {} certificates", limits::KEY_FILE_CERTIFICATES),
         hint: "leave only the certificates of one user there".into(),
     }
+}
+
+/// Whether what begins with an armor goes on with what may be a packet (RFC 9580, section 4.2), which sequoia does not
+/// look at any more.
+fn holds_binary_behind(block: &[u8]) -> bool {
+    const END: &[u8] = b"-----END PGP ";
+    let end = memchr::memmem::rfind(block, END).filter(|_| block.starts_with(b"-----BEGIN"));
+    let behind = end.and_then(|at| block[at..].splitn(2, |&byte| byte == b'\n').nth(1));
+    behind.is_some_and(|text| text.trim_ascii_start().first().is_some_and(|first| first & 0x80 != 0))
 }
 
 /// The armors in a text, each of which sequoia reads for itself; binary data in one piece.

@@ -114,6 +114,12 @@ pub struct Session {
 }
 
 impl Recipients {
+    /// What to warn about, whatever message is sealed.
+    #[must_use]
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
     /// Chooses among the certificates of the user `user` those that are fit at `now`, or by `when_expired` those that
     /// expired last, and adds the `recovery` certificates.
     ///

@@ -18,7 +18,7 @@ mod summary;
 mod text;
 
 use std::io::{IsTerminal as _, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use self::entry::Entry;
@@ -46,7 +46,7 @@ pub enum Form {
     Json,
     /// For the textfile collector of Prometheus's node_exporter.
     Prometheus,
-    /// A web page in this file.
+    /// A web page in this file; `-` is standard output.
     Html(PathBuf),
 }
 
@@ -57,7 +57,8 @@ const MODE: u32 = 0o640;
 /// and was not delivered since.
 ///
 /// # Errors
-/// [`Error::Log`] when a log cannot be read, [`Error::Write`] when the report cannot be written.
+/// [`Error::Log`] when a log cannot be read, [`Error::Write`] when the report cannot be written, [`Error::Usage`] when
+/// what is named for the page is no regular file.
 pub fn run(options: &Options, out: &mut impl Write) -> Result<Exit, Error> {
     let now = SystemTime::now();
     let mut summary = Summary::default();
@@ -83,7 +84,19 @@ pub fn run(options: &Options, out: &mut impl Write) -> Result<Exit, Error> {
             serde_json::to_writer_pretty(&mut *out, &figures).map_err(Into::into).and_then(|()| writeln!(out))
         }
         Form::Prometheus => prometheus::write(&figures, out),
-        Form::Html(path) => atomic::write(path, html::page(&figures).as_bytes(), MODE),
+        Form::Html(path) if path == Path::new("-") => out.write_all(html::page(&figures).as_bytes()),
+        Form::Html(path) => {
+            // A link stays where it is.
+            let path = path.canonicalize().unwrap_or_else(|_| path.clone());
+            if path.symlink_metadata().is_ok_and(|metadata| !metadata.is_file()) {
+                let what = format!("{}: is no regular file", path.display());
+                return Err(Error::Usage {
+                    what,
+                    hint: "name another file, or - for standard output".into(),
+                });
+            }
+            atomic::write(&path, html::page(&figures).as_bytes(), MODE)
+        }
     }
     .map_err(Error::Write)?;
     Ok(if figures.waiting.is_empty() { Exit::Ok } else { Exit::Negative })

@@ -396,6 +396,13 @@ fn an_audit_tells_what_lies_there() {
         "{text}"
     );
     assert_eq!(mailseal(&["audit", "/etc"]).status, Some(64));
+    mailseal(&["audit", "--key", "/nonexistent", path.to_str().unwrap()]).assert_failed("no such key", 75);
+    // What is empty hides nothing, and is nothing to be sealed.
+    let nearly = Maildir::new();
+    nearly.store("cur/1.host,:2,S", b"");
+    let run = mailseal(&["audit", "--json", nearly.path().to_str().unwrap()]);
+    let json: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    assert_eq!((run.status, &json["maildirs"][0]["folders"][0]["empty"]), (Some(0), &1.into()), "{json:#}");
 }
 
 /// `cargo test --release --test going_back -- --ignored --nocapture audit_of`

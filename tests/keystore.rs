@@ -150,6 +150,11 @@ fn a_user_name_is_never_a_path() {
             run.assert_failed(&format!("{user:?} in {source}"), 75, "user", "user name");
         }
     }
+    host.delivery(FILE).user_in_environment(b"alice").run().assert_unchanged("named by Dovecot", "no-key");
+    // Dovecot's user in another encoding is not the one with the replacement character.
+    host.write("keys/al\u{fffd}.pgp", &public);
+    let run = host.delivery(FILE).user_in_environment(b"al\xe9").run();
+    run.assert_failed("no UTF-8", 75, "user", "is not UTF-8");
 }
 
 /// The contract's "No certificate", and what looks like it.
@@ -319,6 +324,19 @@ fn one_usable_certificate_is_enough() {
 }
 
 /// A second copy may know more: an old backup beside the new export.
+#[test]
+fn a_certificate_that_sequoia_would_not_look_at_is_not_passed_over() {
+    let Some(host) = Host::new() else { return };
+    let (alice, other) = (alice(), made::cert("Alice <alice@example.net>"));
+    let armored = [made::armored(&alice), made::armored(&other)].concat();
+    host.write("keys/alice.pgp", &armored);
+    host.delivery(FILE).run().assert_sealed("two armors", &[&alice, &other]);
+    for more in [made::public(&other), made::secret(&other)] {
+        host.write("keys/alice.pgp", &[made::armored(&alice), more].concat());
+        host.delivery(FILE).run().assert_failed("mixed", 75, "key-store", "binary data follows");
+    }
+}
+
 #[test]
 fn copies_of_one_certificate_are_one() {
     let Some(host) = Host::new() else { return };

@@ -247,6 +247,22 @@ fn what_a_log_holds_is_only_text() {
         !html.contains("http:") && !html.contains("https:") && !html.contains("url("),
         "nothing from elsewhere"
     );
+    assert_eq!(report(&["--html", "-"], &log).stdout, html.as_bytes());
+    let folder = page.parent().unwrap();
+    let mut here = Command::new(env!("CARGO_BIN_EXE_mailseal"));
+    let run = filter::run(here.current_dir(folder).args(["report", "--html", "here.html"]), &log, 1);
+    assert_eq!((run.status, fs::read_to_string(folder.join("here.html")).unwrap()), (Some(1), html.clone()));
+    // What is no file is not replaced by one.
+    let fifo = folder.join("fifo");
+    let _ = fs::remove_file(&fifo);
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let link = folder.join("link");
+    let _ = fs::remove_file(&link);
+    std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+    for path in [&fifo, &link] {
+        report(&["--html", path.to_str().unwrap()], &log).assert_failed("no file", 64);
+        assert!(!fs::symlink_metadata(path).unwrap().is_file());
+    }
     let metrics = String::from_utf8(report(&["--prometheus"], &log).stdout).unwrap();
     assert!(metrics.contains("reason=\"\\\"}\\\\\""), "{metrics}");
     for garbage in [&b"\xff\xfe outcome=\n"[..], b"{\"MESSAGE\":outcome=", &b"outcome=".repeat(100_000)] {

@@ -28,6 +28,8 @@ pub enum Verdict {
         /// What its outer header tells.
         exposed: Exposed,
     },
+    /// There is not one byte in it.
+    Empty,
     /// Encrypted otherwise; how.
     Encrypted(&'static str),
     /// It could not be read.
@@ -76,7 +78,7 @@ fn look_into(file: &File) -> Result<Verdict, Error> {
 /// Looks at all of a message that may be encrypted.
 fn look_through(mut message: impl Read) -> Result<Verdict, Error> {
     let opening = match Opening::read(&mut message) {
-        Err(Error::Empty) => return Ok(Verdict::Clear),
+        Err(Error::Empty) => return Ok(Verdict::Empty),
         other => other?,
     };
     match classify(opening.head(), opening.body(), opening.is_whole()) {

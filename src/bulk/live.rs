@@ -29,7 +29,7 @@ use self::replace::{Outcome, Pair, replace, take_back};
 use super::event::{Complaint, Event, Mailbox, Settings, Suspect, Target};
 use super::message::{Readable, Sealer, Verdict};
 use super::tally::Tally;
-use super::worker::{addressee, sealer};
+use super::worker::{addressee, sealer, warn};
 use crate::addressee::Addressee;
 use crate::config::Config;
 use crate::error::Error;
@@ -81,6 +81,7 @@ pub fn run<R: BufRead + Send, W: Write + Send>(
     let outcome = settings.sandbox.within(&own, || match addressee {
         Addressee::Clear(reason) => work.count(reason),
         Addressee::Sealed { recipients, .. } => {
+            warn(&mailbox.target, &recipients, report);
             let sealer = sealer(settings, &mailbox.target, &config, &recipients);
             work.seal(&sealer)
         }

@@ -30,7 +30,7 @@ use crate::maildir::folder::{Folder, Message};
 use crate::maildir::layout::Maildir;
 use crate::maildir::recover::recover;
 use crate::maildir::tag::Tag;
-use crate::recipients::Recipients;
+use crate::recipients::{Recipients, Warning};
 use crate::user::User;
 
 /// Most messages in a batch.
@@ -123,6 +123,7 @@ impl Work<'_> {
         match addressee {
             Addressee::Clear(reason) => self.count(maildir, &folders, &ages, reason),
             Addressee::Sealed { recipients, .. } => {
+                warn(self.target, &recipients, self.report);
                 let sealer = sealer(self.settings, self.target, config, &recipients);
                 self.seal(maildir, &folders, ages, &sealer)
             }
@@ -425,6 +426,15 @@ pub(super) fn addressee(settings: &Settings, target: &Target, config: &Config) -
         }
     }
     Ok(found)
+}
+
+/// Says what should be known of the keys that all of a mailbox is about to be sealed to.
+pub(super) fn warn(target: &Target, recipients: &Recipients, report: &(dyn Fn(Event) + Sync)) {
+    if recipients.warnings().contains(&Warning::Expired) {
+        let what = format!("{}: sealed to certificates that have expired", target.user);
+        let hint = "enrol a new one (mailseal keys add --replace), and seal anew with mailseal reseal";
+        report(Event::Problem(Complaint { what, hint: hint.into() }));
+    }
 }
 
 /// How the mail is sealed: as the command line says, else as configured.

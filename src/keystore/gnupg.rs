@@ -33,15 +33,15 @@ pub fn search(home: &Place, search: &mut Search<'_>) -> Result<bool, Error> {
     }
     let keybox = home.join("pubring.kbx");
     if let Some(bytes) = safe_file::read(&keybox, limits::KEYRING)? {
+        if bytes.is_empty() {
+            // Where there are no keys it has a first blob all the same.
+            search.doubt(broken_off(&keybox));
+        }
         for certificate in keybox_certificates(&bytes) {
             match certificate {
                 Some(bytes) if search.is_in(bytes) => search.add_ring(bytes, &keybox.path)?,
                 Some(_) => {}
-                None => search.doubt(Error::KeyStore {
-                    path: keybox.path.clone(),
-                    what: "the keybox is broken off".into(),
-                    hint: "let gpg write it again: gpg --list-keys".into(),
-                }),
+                None => search.doubt(broken_off(&keybox)),
             }
         }
     }
@@ -50,6 +50,14 @@ pub fn search(home: &Place, search: &mut Search<'_>) -> Result<bool, Error> {
         search.add_ring(&bytes, &ring.path)?;
     }
     Ok(true)
+}
+
+fn broken_off(keybox: &Place) -> Error {
+    Error::KeyStore {
+        path: keybox.path.clone(),
+        what: "the keybox is broken off".into(),
+        hint: "let gpg write it again: gpg --list-keys".into(),
+    }
 }
 
 fn in_keyboxd(home: &Place) -> Error {

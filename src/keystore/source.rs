@@ -110,6 +110,11 @@ impl TryFrom<String> for Template {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
+        // So Dovecot writes its variables.
+        let bare = |pair: &[u8]| pair[0] == b'%' && pair[1].is_ascii_alphabetic();
+        if text.as_bytes().windows(2).any(bare) {
+            return Err(format!("{text:?} has a % without {{: variables are written as %{{user}}"));
+        }
         let mut pieces = Vec::new();
         let mut rest = &*text;
         while let Some((before, after)) = rest.split_once("%{") {

@@ -5,6 +5,7 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Uid};
@@ -99,7 +100,23 @@ impl Maildir {
             });
         }
         found.sort();
+        if !found[0].as_os_str().is_empty() && !self.is_root(&found)? {
+            return Err(Error::NoMaildir {
+                path: self.path.clone(),
+                what: "this is no Maildir but a folder with others in it, perhaps of several users".into(),
+                hint: "name each of them, or write a pattern: /var/vmail/%{domain}/%{local}/Maildir".into(),
+            });
+        }
         Ok(found)
+    }
+
+    /// Whether Dovecot keeps folders here although INBOX is elsewhere: its own files are here, or folders of Maildir++.
+    fn is_root(&self, folders: &[PathBuf]) -> Result<bool, Error> {
+        let entries = self.root.open_dir(Path::new("")).and_then(|root| root.entries());
+        let entries = entries.map_err(|error| failed(&self.path, error))?;
+        let of_dovecot = |name: &OsStr| name == "subscriptions" || name.as_bytes().starts_with(b"dovecot");
+        let of_maildir = |path: &PathBuf| path.as_os_str().as_bytes().starts_with(b".");
+        Ok(entries.iter().any(|(name, _)| of_dovecot(name)) || folders.iter().any(of_maildir))
     }
 
     fn look_into(&self, path: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Error> {
@@ -241,7 +258,11 @@ mod tests {
             found(&["cur", "new", "tmp", ".a/cur", ".a/new", ".a.b/cur", ".a.b/new", ".not/cur", ".git"]),
             ["", ".a", ".a.b"]
         );
-        assert_eq!(found(&["a/b/cur", "a/b/new", "c/cur", "c/new", "c/.x/cur", "c/.x/new"]), ["a/b", "c"]);
+        assert_eq!(
+            found(&["a/b/cur", "a/b/new", "c/cur", "c/new", "c/.x/cur", "c/.x/new", "subscriptions"]),
+            ["a/b", "c"]
+        );
+        assert_eq!(found(&[".a/cur", ".a/new"]), [".a"]);
         assert_eq!(found(&["cur/x/cur", "cur/x/new", "new", ".l -> /", "cur/l -> /"]), [""]);
     }
 
@@ -250,6 +271,7 @@ mod tests {
         for (make, expected) in [
             (&["x/y"][..], "no Maildir"),
             (&["cur"], "no Maildir"),
+            (&["alice/cur", "alice/new", "bob/cur", "bob/new"], "several users"),
             (&["mailboxes/INBOX/dbox-Mails"], "sdbox"),
             (&["mailboxes/a/b/dbox-Mails"], "sdbox"),
         ] {

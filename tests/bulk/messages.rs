@@ -205,6 +205,17 @@ fn a_dry_run_changes_nothing_and_says_how_large_it_gets() {
 }
 
 #[test]
+fn expired_keys_are_named() {
+    let mut mailbox = Mailbox::new(&[]);
+    mailbox.put_as_is("Subject: a\n\nb\n");
+    let mut command = program();
+    command.arg("--key").arg(oracle::key("expired")).arg(mailbox.path(""));
+    let run = ended(command.spawn().unwrap());
+    assert_eq!(run.status, Some(0), "{run:?}");
+    assert!(run.stderr.contains("have expired") && run.stderr.contains("hint: "), "{run:?}");
+}
+
+#[test]
 fn jobs_are_a_sensible_number() {
     let mailbox = Mailbox::new(&[]);
     for (jobs, status) in [("0", 64), ("1", 0), ("256", 0), ("257", 64), ("1000000", 64), ("many", 64)] {

@@ -2,9 +2,11 @@
 
 use std::{
     collections::HashMap,
+    ffi::{OsStr, OsString},
     fs::{self, Permissions},
     io,
     os::unix::{
+        ffi::OsStrExt as _,
         fs::{PermissionsExt, chown, lchown},
         process::CommandExt,
     },
@@ -116,6 +118,7 @@ impl Host {
             host: self,
             config: format!("[keys]\n{}\n", self.text(keys)),
             user: "alice".into(),
+            option: true,
             home: Some(self.path("home/alice")),
             options: Vec::new(),
             message: MAIL.into(),
@@ -128,7 +131,9 @@ impl Host {
 pub struct Delivery<'a> {
     host: &'a Host,
     config: String,
-    user: String,
+    user: OsString,
+    /// Whether the user is named in an option, or in the environment.
+    option: bool,
     home: Option<PathBuf>,
     options: Vec<String>,
     message: Vec<u8>,
@@ -137,6 +142,13 @@ pub struct Delivery<'a> {
 impl Delivery<'_> {
     pub fn user(mut self, name: &str) -> Self {
         self.user = name.into();
+        self
+    }
+
+    /// The user as Dovecot says it.
+    pub fn user_in_environment(mut self, name: &[u8]) -> Self {
+        self.user = OsStr::from_bytes(name).into();
+        self.option = false;
         self
     }
 
@@ -171,7 +183,10 @@ impl Delivery<'_> {
         let mut command = Command::new(host.path("mailseal-filter"));
         command.uid(UID).gid(GID).current_dir("/").env_clear();
         command.arg("--config").arg(config).arg("--log").arg(format!("file:{}", log.display()));
-        command.args(["--user", &self.user]);
+        match self.option {
+            true => command.arg("--user").arg(&self.user),
+            false => command.env("USER", &self.user),
+        };
         if let Some(home) = &self.home {
             command.arg("--home").arg(home);
         }
