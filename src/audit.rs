@@ -135,7 +135,7 @@ struct Listed {
 /// Audits Maildirs. [`Exit::Negative`] where a message is in clear, or could not be read: nobody knows what it is then.
 ///
 /// # Errors
-/// Those of opening the Maildirs and of reading the key files that are named, and [`Error::Write`].
+/// Those of opening the Maildirs and of reading the key files that are named, and [`Error::Output`].
 pub fn run(options: &Options, config: &Config, out: &mut impl Write) -> Result<Exit, Error> {
     let now = SystemTime::now();
     let mut audit = Audit::default();
@@ -185,7 +185,7 @@ pub fn run(options: &Options, config: &Config, out: &mut impl Write) -> Result<E
     } else {
         page::write(&audit, out)
     };
-    written.map_err(Error::Write)?;
+    written.map_err(Error::Output)?;
     result?;
     Ok(if audit.clear + audit.unreadable == 0 { Exit::Ok } else { Exit::Negative })
 }

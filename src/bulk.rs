@@ -149,7 +149,7 @@ struct Front<'a> {
 ///
 /// # Errors
 /// [`Error::Usage`], [`Error::Config`], [`Error::KeyStore`] and [`Error::InUse`] before anything is touched, and
-/// [`Error::Write`] for the summary. What fails later is in the exit status and on standard error.
+/// [`Error::Output`] for the summary. What fails later is in the exit status and on standard error.
 pub fn run(options: &Options, stop: &Arc<AtomicBool>, out: &mut impl Write) -> Result<Exit, Error> {
     let start = Instant::now();
     let config = Config::load(options.config.as_deref())?;
@@ -547,10 +547,10 @@ impl Front<'_> {
                 left_behind: left,
                 folders: &self.folders,
             };
-            serde_json::to_writer_pretty(&mut *out, &summary).map_err(|error| Error::Write(error.into()))?;
-            return writeln!(out).map_err(Error::Write);
+            serde_json::to_writer_pretty(&mut *out, &summary).map_err(|error| Error::Output(error.into()))?;
+            return writeln!(out).map_err(Error::Output);
         }
-        self.write_text(time, (messages, bytes), interrupted, left, out).map_err(Error::Write)
+        self.write_text(time, (messages, bytes), interrupted, left, out).map_err(Error::Output)
     }
 
     fn write_text(

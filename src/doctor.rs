@@ -129,11 +129,11 @@ impl Findings {
 /// Makes all checks and writes what they found; [`Exit::Negative`] when one has failed.
 ///
 /// # Errors
-/// [`Error::Write`] when `out` fails.
+/// [`Error::Output`] when `out` fails.
 pub fn run(options: &Options, out: &mut impl Write) -> Result<Exit, Error> {
     let mut findings = Findings::default();
     examine(options, &mut findings);
-    findings.write(out).map_err(Error::Write)?;
+    findings.write(out).map_err(Error::Output)?;
     Ok(if findings.count(Severity::Failure) == 0 { Exit::Ok } else { Exit::Negative })
 }
 

@@ -65,6 +65,9 @@ pub enum Error {
     /// The message could not be written.
     #[error("cannot write the message: {0}")]
     Write(#[source] io::Error),
+    /// A report, a list or another answer cannot be written.
+    #[error("cannot write the output: {0}")]
+    Output(#[source] io::Error),
     /// The message could not be passed on unchanged.
     #[error("cannot pass the message on: {0}")]
     Pass(#[source] io::Error),
@@ -235,6 +238,7 @@ impl Error {
             | Self::Home { .. }
             | Self::Read(_)
             | Self::Write(_)
+            | Self::Output(_)
             | Self::Pass(_)
             | Self::Command { .. }
             | Self::Deadline { .. }
@@ -267,6 +271,7 @@ impl Error {
             Self::HeaderTooLong => "header-too-long",
             Self::Read(_) => "read",
             Self::Write(_) => "write",
+            Self::Output(_) => "output",
             Self::Pass(_) => "pass",
             Self::Command { .. } => "command",
             Self::Deadline { .. } => "deadline",
@@ -312,6 +317,7 @@ impl Error {
             Self::Write(_) | Self::Pass(_) => {
                 "look for a full disk (mail_temp_dir) or a reader that ended; deliver it again".into()
             }
+            Self::Output(_) => "look for a full disk or a reader that ended".into(),
             Self::Command { .. } => "give a program that is there and may be run, or see its own log".into(),
             Self::Deadline { .. } => {
                 "find out what is slow, or raise --deadline and sieve_filter_exec_timeout together".into()

@@ -338,6 +338,15 @@ impl<'a> Keys<'a> {
             Ok(loaded) => loaded,
             Err(error) => return vec![broken(user, &error)],
         };
+        if certs.is_empty() {
+            let error = Error::KeyStore {
+                path: file.path().into(),
+                what: "there is no such file but one with capitals in its name, which no delivery reads"
+                    .into(),
+                hint: "rename it to lower case".into(),
+            };
+            return vec![broken(user, &error)];
+        }
         let mut rows: Vec<_> = certs
             .iter()
             .map(|cert| (cert, assess(cert, self.now)))
@@ -397,8 +406,8 @@ fn broken(user: &User, error: &Error) -> Row {
 
 fn write_rows(rows: &[Row], json: bool, out: &mut impl Write) -> Result<(), Error> {
     if json {
-        serde_json::to_writer_pretty(&mut *out, rows).map_err(|error| Error::Write(error.into()))?;
-        return writeln!(out).map_err(Error::Write);
+        serde_json::to_writer_pretty(&mut *out, rows).map_err(|error| Error::Output(error.into()))?;
+        return writeln!(out).map_err(Error::Output);
     }
     if rows.is_empty() {
         return Ok(());
@@ -414,12 +423,12 @@ fn write_rows(rows: &[Row], json: bool, out: &mut impl Write) -> Result<(), Erro
             row.fingerprint.clone(),
         ]);
     }
-    table.write(out).map_err(Error::Write)
+    table.write(out).map_err(Error::Output)
 }
 
 /// Writes a line that is safe for a terminal.
 fn say(out: &mut impl Write, text: std::fmt::Arguments<'_>) -> Result<(), Error> {
-    writeln!(out, "{}", crate::escape::display(text.to_string().as_bytes())).map_err(Error::Write)
+    writeln!(out, "{}", crate::escape::display(text.to_string().as_bytes())).map_err(Error::Output)
 }
 
 /// A new random code.

@@ -57,7 +57,7 @@ const MODE: u32 = 0o640;
 /// and was not delivered since.
 ///
 /// # Errors
-/// [`Error::Log`] when a log cannot be read, [`Error::Write`] when the report cannot be written, [`Error::Usage`] when
+/// [`Error::Log`] when a log cannot be read, [`Error::Output`] when the report cannot be written, [`Error::Usage`] when
 /// what is named for the page is no regular file.
 pub fn run(options: &Options, out: &mut impl Write) -> Result<Exit, Error> {
     let now = SystemTime::now();
@@ -98,6 +98,6 @@ pub fn run(options: &Options, out: &mut impl Write) -> Result<Exit, Error> {
             atomic::write(&path, html::page(&figures).as_bytes(), MODE)
         }
     }
-    .map_err(Error::Write)?;
+    .map_err(Error::Output)?;
     Ok(if figures.waiting.is_empty() { Exit::Ok } else { Exit::Negative })
 }

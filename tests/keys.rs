@@ -588,6 +588,11 @@ fn the_check_says_what_is_wrong_and_what_soon_will_be() {
     }
     let admin = Admin::new();
     assert_eq!(admin.run(&["check"]).status, Some(0), "nobody is enrolled");
+    fs::write(admin.key_file("Bob"), made::public(&alice())).unwrap();
+    let run = admin.run(&["check"]);
+    let table = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status == Some(1) && table.contains("capitals in its name"), "{table}");
+    fs::remove_file(admin.key_file("Bob")).unwrap();
     for span in ["x", "-1d", "1y", ""] {
         assert_eq!(admin.run(&["check", "--within", span]).status, Some(64), "{span}");
     }

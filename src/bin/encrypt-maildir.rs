@@ -34,7 +34,7 @@ struct Args {
         conflicts_with_all = ["maildirs", "users", "home", "offline", "keep_uids", "control", "unpack"])]
     dovecot: Vec<String>,
     /// With --dovecot, at most N messages a second, of all users together
-    #[arg(long, value_name = "N", value_parser = parse_rate, requires = "dovecot")]
+    #[arg(long, value_name = "N", value_parser = parse_rate, requires = "dovecot", conflicts_with = "maildirs")]
     rate: Option<f64>,
     /// The delivery user whose certificates to use (with a pattern, several) [default: the Maildir's owner]
     #[arg(long = "user", value_name = "NAME", allow_hyphen_values = true)]
@@ -137,7 +137,7 @@ fn run() -> Result<Exit, Error> {
     }
     let mut out = BufWriter::new(std::io::stdout());
     let status = bulk::run(&options(args), &stop, &mut out)?;
-    out.flush().map_err(Error::Write)?;
+    out.flush().map_err(Error::Output)?;
     Ok(status)
 }
 

@@ -87,6 +87,6 @@ fn run(arguments: Arguments) -> Result<i32, Error> {
         Command::Report(arguments) => report::run(arguments, &mut out)?,
         Command::Deliver(command) => return Ok(deliver::run(command, arguments.config)),
     };
-    out.flush().map_err(Error::Write)?;
+    out.flush().map_err(Error::Output)?;
     Ok(status as i32)
 }
