@@ -5,7 +5,7 @@
 //! to the LDA. The LDA's exit status is handed on; every failure of our own is temporary, so that the MTA keeps the mail.
 
 use std::ffi::OsString;
-use std::io::Seek as _;
+use std::io::{self, Seek as _};
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::{SigSet, Signal};
@@ -27,6 +27,24 @@ pub fn run(options: &Options, command: &[OsString]) -> i32 {
     })
 }
 
+/// Makes the signals that end a process end this one with [`Exit::Temporary`]: what an MTA does with the mail of a program
+/// that a signal ended is not for us to choose. Threads started later leave them to this one, programs have them as ever.
+fn fail_on_signals() -> io::Result<()> {
+    let mut ending = SigSet::empty();
+    [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM].into_iter().for_each(|signal| ending.add(signal));
+    ending.thread_block()?;
+    std::thread::Builder::new().spawn(move || {
+        if let Ok(signal) = ending.wait() {
+            cli::note(
+                cli::ADMIN,
+                &format!("ended by {signal}; the message is not delivered, as far as is known"),
+            );
+            Exit::Temporary.leave();
+        }
+    })?;
+    Ok(())
+}
+
 fn deliver(options: &Options, command: &[OsString]) -> Result<i32, Error> {
     let (program, arguments) = command.split_first().ok_or_else(|| Error::Usage {
         what: "there is no command to run".into(),
@@ -34,6 +52,7 @@ fn deliver(options: &Options, command: &[OsString]) -> Result<i32, Error> {
     })?;
     let callers_umask = umask(Mode::from_bits_truncate(0o077));
     process::harden()?;
+    fail_on_signals().map_err(Error::Read)?;
     let mut limit_exceeded = SigSet::empty();
     // Postfix limits the size of files (mailbox_size_limit): a full file then is an error and not the end.
     limit_exceeded.add(Signal::SIGXFSZ);

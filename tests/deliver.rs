@@ -10,7 +10,7 @@ mod filter;
 mod skip;
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
 
 use dovecot::entity::{assert_sealed, assert_unchanged};
@@ -21,6 +21,8 @@ use dovecot::postfix::{LOCAL_USER, Postfix};
 use dovecot::server::{Server, Setup, start};
 use dovecot::site::{ALICE, BOB, CAROL};
 use filter::{Run, run};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 const CANARY: &str = "canary-71ab20";
 const MAIL: &str = "From: a@example.net\nTo: b@example.org\nDate: Sat, 1 Jan 2022 00:00:00 +0000\n\
@@ -256,6 +258,35 @@ fn every_failure_of_our_own_is_temporary() {
         assert!(!result.stderr.is_empty() && !result.stderr.contains(CANARY), "{what}: {}", result.stderr);
         assert!(!mark.exists(), "{what}");
     }
+}
+
+#[test]
+fn a_signal_is_a_failure_like_another() {
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM] {
+        for command in ["cat", "sh -c 'cat > /dev/null; echo here >&2; exec sleep 5'"] {
+            let mut child = Command::new("sh");
+            let script = format!("exec \"$0\" deliver --log none --key \"$1\" -- {command}");
+            let key = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/certs/curve25519.pgp");
+            child.args(["-c", &script, env!("CARGO_BIN_EXE_mailseal"), key]);
+            let mut child =
+                child.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+            let mut stdin = child.stdin.take().unwrap();
+            stdin.write_all(MAIL.as_bytes()).unwrap();
+            let mut stderr = child.stderr.take().unwrap();
+            if command == "cat" {
+                // It has begun when it has taken what a pipe holds.
+                stdin.write_all(&b"A line of a body.\n".repeat(10_000)).unwrap();
+            } else {
+                drop(stdin);
+                stderr.read_exact(&mut [0; 4]).unwrap();
+            }
+            kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
+            assert_eq!(child.wait().unwrap().code(), Some(75), "{signal} {command}");
+        }
+    }
+    let blocked =
+        to_cat(&[], &["sh", "-c", "cat > /dev/null; grep SigBlk /proc/self/status"], MAIL.as_bytes());
+    assert_eq!(String::from_utf8_lossy(&blocked.stdout), "SigBlk:\t0000000000000000\n");
 }
 
 #[test]
