@@ -60,6 +60,10 @@ impl Users {
 
     /// All checks of this module.
     pub fn check(&self, installation: &Installation, findings: &mut Findings) {
+        if self.0.is_empty() {
+            // Nothing was looked at, and nothing is well.
+            return;
+        }
         let script = installation.personal_script();
         for account in &self.0 {
             let Some(home) = &account.home else { continue };
