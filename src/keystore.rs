@@ -241,13 +241,14 @@ fn too_many(path: &Path) -> Error {
     }
 }
 
-/// Whether what begins with an armor goes on with what may be a packet (RFC 9580, section 4.2), which sequoia does not
-/// look at any more.
+/// Whether what begins with an armor goes on with what may be a packet (RFC 9580, section 4.2) and is no text, which
+/// sequoia does not look at any more.
 fn holds_binary_behind(block: &[u8]) -> bool {
     const END: &[u8] = b"-----END PGP ";
     let end = memchr::memmem::rfind(block, END).filter(|_| block.starts_with(b"-----BEGIN"));
     let behind = end.and_then(|at| block[at..].splitn(2, |&byte| byte == b'\n').nth(1));
-    behind.is_some_and(|text| text.trim_ascii_start().first().is_some_and(|first| first & 0x80 != 0))
+    let behind = behind.map(<[u8]>::trim_ascii_start).unwrap_or_default();
+    behind.first().is_some_and(|first| first & 0x80 != 0) && std::str::from_utf8(behind).is_err()
 }
 
 /// The armors in a text, each of which sequoia reads for itself; binary data in one piece.

@@ -331,6 +331,8 @@ fn a_certificate_that_sequoia_would_not_look_at_is_not_passed_over() {
     let armored = [made::armored(&alice), made::armored(&other)].concat();
     host.write("keys/alice.pgp", &armored);
     host.delivery(FILE).run().assert_sealed("two armors", &[&alice, &other]);
+    host.write("keys/alice.pgp", &[&armored[..], "\u{dc}ber Alice\n".as_bytes()].concat());
+    host.delivery(FILE).run().assert_sealed("text behind them", &[&alice, &other]);
     for more in [made::public(&other), made::secret(&other)] {
         host.write("keys/alice.pgp", &[made::armored(&alice), more].concat());
         host.delivery(FILE).run().assert_failed("mixed", 75, "key-store", "binary data follows");
