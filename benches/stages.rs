@@ -264,7 +264,7 @@ mod ciphertext {
         let (data, recipients) = (Mail::Large.bytes(), recipients(4));
         bencher.counter(BytesCount::new(data.len())).bench(|| {
             let session = recipients.session("user").unwrap();
-            encrypt(io::sink(), "\n", &session, Compression::None, b"", false, |out| {
+            encrypt(io::sink(), "\n", &session, Compression::None, b"", None, |out| {
                 data.chunks(1 << 16).for_each(|piece| out.write_all(piece).unwrap());
                 Ok(())
             })

@@ -35,7 +35,8 @@ use crate::recipients::{CIPHER, Format, Session};
 /// Writes an armored message for `session` to `out` and gives `out` back.
 ///
 /// `write_data` writes the data, which is called `name` (at most 255 bytes) in the literal packet. The lines of the
-/// armor end with `ending`. Of a `long` message these work at the same time: compressing, encrypting, armoring.
+/// armor end with `ending`. Where `pieces` says how many bytes are handed on at once, these work at the same time: compressing,
+/// encrypting, armoring.
 ///
 /// # Errors
 /// [`Error::Write`] when `out` fails, [`Error::OpenPgp`] when sequoia does, and those of `write_data`.
@@ -45,7 +46,7 @@ pub fn encrypt<W: Write + Send + Sync>(
     session: &Session,
     compression: Compression,
     name: &[u8],
-    long: bool,
+    pieces: Option<usize>,
     write_data: impl FnOnce(&mut dyn Write) -> Result<(), Error>,
 ) -> Result<W, Error> {
     let checksum = session.format == Format::Seipd1;
@@ -56,8 +57,8 @@ pub fn encrypt<W: Write + Send + Sync>(
     let algorithm = compression.algorithm(&session.compression);
     let data = Data { algorithm, compression, name };
     // Handing over what is only read costs more than it gains.
-    let busy = long && algorithm != CompressionAlgorithm::Uncompressed;
-    let armor = stage(armor, long, |out| match session.format {
+    let busy = pieces.filter(|_| algorithm != CompressionAlgorithm::Uncompressed);
+    let armor = stage(armor, pieces, |out| match session.format {
         Format::Seipd1 => {
             let seipd = Seipd1::new(out, &session.key).map_err(Error::Write)?;
             let seipd = stage(seipd, busy, |out| data.write(out, write_data))?;

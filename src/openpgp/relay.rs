@@ -10,29 +10,26 @@ use std::thread;
 
 use crate::error::Error;
 
-/// Bytes that are handed over at once. Each time the next thread is woken, which takes as long as encrypting some
-/// kilobytes: with pieces of 32 KiB a message of 28 MB takes a tenth longer.
-const PIECE: usize = 128 * 1024;
-
 /// Pieces that wait at most, besides the two that are written and read.
 const WAITING: usize = 1;
 
 /// Bytes of the thread's stack: little beside the address space that Dovecot allows.
 const STACK: usize = 256 * 1024;
 
-/// Lets `produce` write to `out` and gives `out` back. Where `concurrent`, `out` does its part on another thread.
+/// Lets `produce` write to `out` and gives `out` back. Where `pieces` says how many bytes are handed over at once, `out`
+/// does its part on another thread; [`WAITING`] and two more such pieces are held.
 ///
 /// # Errors
 /// [`Error::Write`] where `out` fails or no thread can be had, and those of `produce`.
 pub fn stage<W: Write + Send + Sync>(
     mut out: W,
-    concurrent: bool,
+    pieces: Option<usize>,
     produce: impl FnOnce(&mut (dyn Write + Send + Sync)) -> Result<(), Error>,
 ) -> Result<W, Error> {
-    if !concurrent {
+    let Some(size) = pieces else {
         produce(&mut out)?;
         return Ok(out);
-    }
+    };
     let (full, to_write) = sync_channel::<Vec<u8>>(WAITING);
     let (written, empty) = sync_channel(WAITING + 2);
     thread::scope(|scope| {
@@ -47,7 +44,7 @@ pub fn stage<W: Write + Send + Sync>(
             Ok(out)
         });
         let next = next.map_err(Error::Write)?;
-        let mut relay = Relay { full, empty: Mutex::new(empty), made: 0, piece: Vec::new() };
+        let mut relay = Relay { full, empty: Mutex::new(empty), size, made: 0, piece: Vec::new() };
         let produced = produce(&mut relay).and_then(|()| relay.hand_over().map_err(Error::Write));
         drop(relay);
         match next.join() {
@@ -64,6 +61,8 @@ struct Relay {
     full: SyncSender<Vec<u8>>,
     /// Pieces that were written. The lock is never waited for; it makes the channel what sequoia's writers ask for.
     empty: Mutex<Receiver<Vec<u8>>>,
+    /// Bytes of a piece.
+    size: usize,
     /// Pieces that there are, at most two more than [`WAITING`].
     made: usize,
     piece: Vec<u8>,
@@ -77,7 +76,7 @@ impl Relay {
     fn fresh_piece(&mut self) -> io::Result<Vec<u8>> {
         if self.made < WAITING + 2 {
             self.made += 1;
-            return Ok(Vec::with_capacity(PIECE));
+            return Ok(Vec::with_capacity(self.size));
         }
         let empty = self.empty.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
         empty.recv().map_err(|_| io::ErrorKind::BrokenPipe.into())
@@ -89,9 +88,9 @@ impl Write for Relay {
         if self.piece.capacity() == 0 {
             self.piece = self.fresh_piece()?;
         }
-        let count = data.len().min(PIECE - self.piece.len());
+        let count = data.len().min(self.size - self.piece.len());
         self.piece.extend_from_slice(&data[..count]);
-        if self.piece.len() == PIECE {
+        if self.piece.len() == self.size {
             self.hand_over()?;
         }
         Ok(count)
@@ -107,15 +106,17 @@ impl Write for Relay {
 mod tests {
     use super::*;
 
+    const PIECE: usize = 1024;
+
     #[test]
     fn all_arrives_in_order() {
         let data: Vec<u8> = (0..5 * PIECE + 17).map(|i| (i * 31 % 253) as u8).collect();
         for piece in [777, PIECE - 1, PIECE, PIECE + 1, usize::MAX] {
-            for concurrent in [false, true] {
-                let out = stage(Vec::new(), concurrent, |out| {
+            for pieces in [None, Some(PIECE)] {
+                let out = stage(Vec::new(), pieces, |out| {
                     data.chunks(piece).try_for_each(|part| out.write_all(part)).map_err(Error::Write)
                 });
-                assert!(out.unwrap() == data, "{piece}, {concurrent}");
+                assert!(out.unwrap() == data, "{piece}, {pieces:?}");
             }
         }
     }
@@ -137,8 +138,8 @@ mod tests {
     #[test]
     fn the_error_of_the_last_stage_is_the_one_reported() {
         for room in [0, PIECE, 3 * PIECE] {
-            let result = stage(Full(room), true, |out| {
-                let inner = stage(out, true, |out| {
+            let result = stage(Full(room), Some(PIECE), |out| {
+                let inner = stage(out, Some(PIECE), |out| {
                     (0..100).try_for_each(|_| out.write_all(&[b'x'; PIECE])).map_err(Error::Write)
                 });
                 inner.map(drop)
@@ -150,7 +151,7 @@ mod tests {
 
     #[test]
     fn an_error_of_the_first_stage_is_reported() {
-        let result = stage(Vec::new(), true, |_| Err(Error::Empty));
+        let result = stage(Vec::new(), Some(PIECE), |_| Err(Error::Empty));
         assert!(matches!(result, Err(Error::Empty)));
     }
 }
