@@ -85,19 +85,18 @@ pub fn run(options: &Options, out: &mut impl Write) -> Result<Exit, Error> {
         }
         Form::Prometheus => prometheus::write(&figures, out),
         Form::Html(path) if path == Path::new("-") => out.write_all(html::page(&figures).as_bytes()),
-        Form::Html(path) => {
-            // A link stays where it is.
-            let path = path.canonicalize().unwrap_or_else(|_| path.clone());
-            if path.symlink_metadata().is_ok_and(|metadata| !metadata.is_file()) {
-                let what = format!("{}: is no regular file", path.display());
-                return Err(Error::Usage {
-                    what,
-                    hint: "name another file, or - for standard output".into(),
-                });
-            }
-            atomic::write(&path, html::page(&figures).as_bytes(), MODE)
-        }
+        Form::Html(path) => atomic::write(&page_file(path)?, html::page(&figures).as_bytes(), MODE),
     }
     .map_err(Error::Output)?;
     Ok(if figures.waiting.is_empty() { Exit::Ok } else { Exit::Negative })
+}
+
+/// The file that a page goes to: a link stays where it is, and what is no file is not replaced by one.
+fn page_file(path: &Path) -> Result<PathBuf, Error> {
+    let path = path.canonicalize().unwrap_or_else(|_| path.into());
+    if path.symlink_metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        let what = format!("{}: is no regular file", path.display());
+        return Err(Error::Usage { what, hint: "name another file, or - for standard output".into() });
+    }
+    Ok(path)
 }

@@ -197,15 +197,16 @@ impl<'a> Source<'a> {
         }
         let rest = || self.open_at(opening.bytes().len() as u64).map_err(Error::Read);
         if encrypted.is_some() {
-            if is_proven(&opening, reader)? {
+            if is_proven(&opening, &mut reader)? {
                 return Ok((opening, encrypted));
             }
             let (_, encrypted) = hold(&opening, rest()?)?;
             if encrypted.is_some() {
                 return Ok((opening, encrypted));
             }
+            reader = rest()?;
         }
-        let line_ending = line_ending(&opening, rest()?)?;
+        let line_ending = line_ending(&opening, reader)?;
         Ok((opening.with_line_ending(line_ending), None))
     }
 }
