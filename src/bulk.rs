@@ -39,16 +39,16 @@ use self::doveadm::Doveadm;
 use self::event::{Event, Job, Mailbox, Settings, Target};
 use self::progress::{Progress, Show};
 use self::tally::{FolderLine, Tally, rate, size};
-use crate::config::Config;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::keystore::trust::Trust;
 use crate::log::sink::Sink;
 use crate::maildir::layout::Maildir;
 use crate::openpgp::compress::Compression;
 use crate::protect::Policy;
 use crate::sandbox::Sandbox;
 use crate::user::User;
-use crate::{cli, enrol, escape, keystore};
+use crate::{cli, enrol, escape, filter, keystore};
 
 /// How many sessions a user gets at most: each message that Dovecot cannot read takes two.
 const SESSIONS: usize = 100;
@@ -152,7 +152,7 @@ struct Front<'a> {
 /// [`Error::Output`] for the summary. What fails later is in the exit status and on standard error.
 pub fn run(options: &Options, stop: &Arc<AtomicBool>, out: &mut impl Write) -> Result<Exit, Error> {
     let start = Instant::now();
-    let config = Config::load(options.config.as_deref())?;
+    let config = filter::load_config(cli::BULK, options.config.as_deref(), &options.key_files)?;
     let doveadm = Doveadm::find(options.dovecot_config.as_deref());
     let settings = settings(options)?;
     let live = !options.dovecot.is_empty();
@@ -344,7 +344,7 @@ fn maildirs(options: &Options, doveadm: Option<&Doveadm>) -> Result<Vec<Target>,
 
 /// What the processes that touch mail are told.
 fn settings(options: &Options) -> Result<Settings, Error> {
-    let certs = keystore::read_all_named(&options.key_files)?;
+    let certs = keystore::read_all_named(&options.key_files, &Trust::of_process(&[]))?;
     let certs: Result<_, Error> =
         certs.iter().map(|cert| enrol::serialize(std::slice::from_ref(cert))).collect();
     // Another process may have another working folder in a later version; its paths are whole.

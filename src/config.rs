@@ -1,5 +1,8 @@
 //! The configuration file, `/etc/mailseal.toml`.
 
+use std::fs::OpenOptions;
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -8,10 +11,13 @@ use serde::Deserialize;
 
 use crate::error::Error;
 use crate::keystore::source::{Source, Template};
+use crate::keystore::trust::{Reached, Trust};
+use crate::limits;
 use crate::log::Target;
 use crate::openpgp::compress::Compression;
 use crate::protect::Policy;
 use crate::recipients::WhenExpired;
+use crate::user::User;
 
 /// Where the configuration is when no other file is named.
 pub const DEFAULT_PATH: &str = "/etc/mailseal.toml";
@@ -26,6 +32,8 @@ pub struct Config {
     pub message: Message,
     /// What is logged.
     pub log: Log,
+    /// Whose mail is treated in another way; the first that matches decides.
+    pub users: Vec<Rule>,
 }
 
 /// `[keys]`
@@ -36,6 +44,12 @@ pub struct Keys {
     pub sources: Vec<Source>,
     /// The address that is looked for in keyrings.
     pub address: Option<Template>,
+    /// The register of the users who ever had a certificate.
+    pub known: PathBuf,
+    /// Folders in which homes lie: a home below one of them may not exist yet.
+    pub homes: Vec<PathBuf>,
+    /// Groups that may write to key files and folders.
+    pub trusted_groups: Groups,
     /// Certificates that every message is sealed to as well.
     pub recovery: Vec<PathBuf>,
     /// What becomes of the mail of a user without a certificate.
@@ -55,6 +69,84 @@ pub enum WhenMissing {
     Unchanged,
     /// Defer it.
     Defer,
+}
+
+/// Groups, as numbers: a delivery asks no name service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Vec<GroupName>")]
+pub struct Groups(Vec<u32>);
+
+/// A group as the configuration names it.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum GroupName {
+    Number(u32),
+    Name(String),
+}
+
+impl Groups {
+    /// Their numbers.
+    #[must_use]
+    pub fn ids(&self) -> &[u32] {
+        &self.0
+    }
+}
+
+impl TryFrom<Vec<GroupName>> for Groups {
+    type Error = String;
+
+    /// Names are looked up in `/etc/group` (`group(5)`).
+    fn try_from(names: Vec<GroupName>) -> Result<Self, String> {
+        let listed = if names.iter().any(|name| matches!(name, GroupName::Name(_))) {
+            std::fs::read_to_string("/etc/group").map_err(|error| format!("/etc/group: {error}"))?
+        } else {
+            String::new()
+        };
+        let id = |name: &GroupName| match name {
+            GroupName::Number(id) => Ok(*id),
+            GroupName::Name(name) => {
+                let mut groups = listed.lines().map(|line| line.split(':'));
+                let found = groups.find_map(|mut fields| {
+                    (fields.next() == Some(&**name)).then(|| fields.nth(1)?.parse().ok()).flatten()
+                });
+                found.ok_or_else(|| format!("the group {name:?} is not in /etc/group: give its number"))
+            }
+        };
+        names.iter().map(id).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// `[[users]]`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Rule {
+    /// Names, with `*` for any text.
+    #[serde(rename = "match")]
+    pub patterns: Vec<String>,
+    /// What becomes of their mail.
+    #[serde(default)]
+    pub mode: Mode,
+    /// Files with the certificates to seal to; where there are any, none are looked up.
+    #[serde(default)]
+    pub key: Vec<PathBuf>,
+    /// Which header fields are hidden inside, if not as for all.
+    pub protect_headers: Option<Policy>,
+    /// Whether they must have a certificate.
+    #[serde(default)]
+    pub require: bool,
+}
+
+/// What becomes of the mail of some users.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// It is sealed, as everybody's.
+    #[default]
+    Seal,
+    /// It is passed through.
+    Off,
+    /// It is passed through, and the log says what would have become of it.
+    Observe,
 }
 
 /// `[message]`
@@ -87,6 +179,9 @@ impl Default for Keys {
         Self {
             sources: Source::defaults(),
             address: None,
+            known: "/var/lib/mailseal/known".into(),
+            homes: Vec::new(),
+            trusted_groups: Groups::default(),
             recovery: Vec::new(),
             missing: WhenMissing::default(),
             require: Vec::new(),
@@ -112,37 +207,124 @@ impl Default for Log {
 }
 
 impl Config {
-    /// Reads the file `named`, or the default file, which need not be there.
+    /// Reads the file `named`, or the default one.
     ///
     /// # Errors
-    /// [`Error::Config`] when a named file is missing, when one cannot be read, and with the line of what is wrong.
+    /// [`Error::Config`] when it is missing, when someone other than root and the user who runs this owns it or could
+    /// have written it, when it cannot be read, and with the line of what is wrong.
     pub fn load(named: Option<&Path>) -> Result<Self, Error> {
         let path = named.unwrap_or(Path::new(DEFAULT_PATH));
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Self::default());
-            }
-            Err(error) => return Err(Error::Config { path: path.into(), what: error.to_string() }),
-        };
-        let failed = |what| Error::Config { path: path.into(), what };
-        let config: Self = toml::from_str(&text).map_err(|error| {
-            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-            failed(format!("line {line}: {}", error.message()))
-        })?;
-        if config.keys.sources.is_empty() {
-            return Err(failed("`sources` in [keys] is empty: nobody's mail would be sealed".into()));
-        }
-        if let Some(path) = config.keys.recovery.iter().find(|path| !path.is_absolute()) {
-            return Err(failed(format!("recovery {path:?} is no absolute path")));
-        }
-        if config.keys.address.is_none() && config.keys.sources.iter().any(Source::needs_address) {
-            return Err(failed(
-                "a keyring is searched by address, and `address` in [keys] is not set".into(),
-            ));
-        }
-        Ok(config)
+        Self::read(path)?
+            .ok_or_else(|| Error::Config { path: path.into(), what: "there is no such file".into() })
     }
+
+    /// The same for a run to which the certificates are given: where the configuration is missing, the defaults, and
+    /// `missing` hears of it.
+    ///
+    /// # Errors
+    /// Those of [`Config::load`] but for a missing file.
+    pub fn load_beside_keys(named: Option<&Path>, missing: impl FnOnce(&Path)) -> Result<Self, Error> {
+        let path = named.unwrap_or(Path::new(DEFAULT_PATH));
+        Self::read(path)?.map_or_else(
+            || {
+                missing(path);
+                Ok(Self::default())
+            },
+            Ok,
+        )
+    }
+
+    /// Reads the file at `path`; `None` where there is none.
+    fn read(path: &Path) -> Result<Option<Self>, Error> {
+        let failed = |what| Error::Config { path: path.into(), what };
+        let text = read_trusted(path).map_err(|error| match error {
+            Error::KeyStore { path: part, what, .. } => failed(format!("{}: {what}", part.display())),
+            other => other,
+        })?;
+        text.map(|text| Self::parse(&text).map_err(failed)).transpose()
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+            format!("line {line}: {}", error.message())
+        })?;
+        let Self { keys, users, .. } = &config;
+        if keys.sources.is_empty() {
+            return Err("`sources` in [keys] is empty: nobody's mail would be sealed".into());
+        }
+        let named = |what, paths: &[PathBuf]| {
+            let relative = paths.iter().find(|path| !path.is_absolute());
+            relative.map_or(Ok(()), |path| Err(format!("{what} {path:?} is not an absolute path")))
+        };
+        named("recovery", &keys.recovery)?;
+        named("homes", &keys.homes)?;
+        named("known", std::slice::from_ref(&keys.known))?;
+        for rule in users {
+            named("key", &rule.key)?;
+            if rule.patterns.is_empty() {
+                return Err("`match` in [[users]] is empty: the rule is for nobody".into());
+            }
+        }
+        let Some(address) = &keys.address else {
+            let needed = keys.sources.iter().any(Source::needs_address);
+            return if needed {
+                Err("a keyring is searched by address, and `address` in [keys] is not set".into())
+            } else {
+                Ok(config)
+            };
+        };
+        if address.can_be_address() {
+            Ok(config)
+        } else {
+            Err("`address` in [keys] gives no address: it has no `@`".into())
+        }
+    }
+
+    /// The rule for `user`; `None` for a user who is treated like all.
+    #[must_use]
+    pub fn rule(&self, user: &User) -> Option<&Rule> {
+        self.users.iter().find(|rule| rule.patterns.iter().any(|pattern| user.matches(pattern)))
+    }
+}
+
+/// Reads a file that nobody but root and the user who runs this could have written; `None` where there is none. The null
+/// device is an empty file.
+///
+/// # Errors
+/// [`Error::KeyStore`], which names the part of the path that is at fault.
+fn read_trusted(path: &Path) -> Result<Option<String>, Error> {
+    let failed = |what: String| Error::KeyStore { path: path.into(), what, hint: String::new() };
+    let unreadable = |error: io::Error| failed(error.to_string());
+    let path = std::path::absolute(path).map_err(unreadable)?;
+    let trust = Trust::of_process(&[]);
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    if matches!(trust.walk(folder, Path::new("/"))?, Reached::Missing) {
+        return Ok(None);
+    }
+    let options = nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY;
+    let file = match OpenOptions::new().read(true).custom_flags(options).open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_symlink() => return Ok(None),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let metadata = file.metadata().map_err(unreadable)?;
+    let is_null = || std::fs::metadata("/dev/null").is_ok_and(|null| null.rdev() == metadata.rdev());
+    if metadata.file_type().is_char_device() && is_null() {
+        return Ok(Some(String::new()));
+    }
+    if !metadata.is_file() {
+        return Err(failed("it is not a regular file".into()));
+    }
+    // Behind a link, the folders that it leads through, too.
+    trust.walk(&path, Path::new("/"))?;
+    trust.check(&path, &metadata)?;
+    let mut text = String::new();
+    file.take(limits::CONFIGURATION + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > limits::CONFIGURATION {
+        return Err(failed(format!("it is larger than {} bytes", limits::CONFIGURATION)));
+    }
+    Ok(Some(text))
 }
 
 fn parse_str<'de, T: FromStr<Err = String>, D: serde::Deserializer<'de>>(from: D) -> Result<T, D::Error> {
@@ -173,6 +355,9 @@ mod tests {
             [keys]
             sources = ["file:/etc/mailseal/keys/%{user}.pgp", "gnupg:%{home}/.gnupg"]
             address = "%{user}@example.org"
+            known = "/srv/known"
+            homes = ["/home", "/srv/mail"]
+            trusted-groups = ["root", 8]
             recovery = ["/etc/mailseal/recovery.pgp"]
             missing = "defer"
             require = ["*@example.org"]
@@ -184,10 +369,23 @@ mod tests {
             [log]
             to = "file:/var/log/mailseal.log"
             msgid = false
+            [[users]]
+            match = ["*@pilot.example.org", "bob"]
+            mode = "observe"
+            [[users]]
+            match = ["*"]
+            key = ["/etc/mailseal/all.pgp"]
+            protect-headers = "baseline"
+            require = true
             "#,
         )
         .unwrap();
         assert_eq!(config.keys.sources.len(), 2);
+        assert_eq!(config.keys.trusted_groups.ids(), [0, 8]);
+        let rule = |name: &str| config.rule(&User::parse(name).unwrap()).unwrap().mode;
+        assert_eq!(rule("Bob"), Mode::Observe);
+        assert_eq!(rule("a@pilot.example.org"), Mode::Observe);
+        assert_eq!(rule("a@example.org"), Mode::Seal);
         assert_eq!(config.keys.missing, WhenMissing::Defer);
         assert_eq!(config.keys.expired, WhenExpired::Defer);
         assert_eq!(config.message.protect_headers, Policy::Shy);
@@ -215,6 +413,14 @@ mod tests {
             ("[keys]\nsources = []", "`sources`"),
             ("[keys]\nrecovery = [\"a.pgp\"]", "recovery \"a.pgp\""),
             ("[keys]\nsources = [\"gnupg:/x\"]", "`address`"),
+            ("[keys]\naddress = \"alice\"", "`@`"),
+            ("[keys]\nknown = \"known\"", "known \"known\""),
+            ("[keys]\nhomes = [\"home\"]", "homes \"home\""),
+            ("[keys]\ntrusted-groups = [\"no such group\"]", "line 2: "),
+            ("[[users]]\nmode = \"off\"", "line 1: missing field `match`"),
+            ("[[users]]\nmatch = []", "`match`"),
+            ("[[users]]\nmatch = [\"*\"]\nmode = \"on\"", "line 3: "),
+            ("[[users]]\nmatch = [\"*\"]\nmodus = \"off\"", "line "),
             ("[keys", "line 1: "),
         ];
         for (text, expected) in cases {
@@ -224,7 +430,39 @@ mod tests {
     }
 
     #[test]
-    fn only_the_default_file_may_be_missing() {
-        assert!(Config::load(Some(Path::new("/nonexistent/mailseal.toml"))).is_err());
+    fn a_missing_file_is_an_error_but_beside_keys() {
+        let gone = Some(Path::new("/nonexistent/mailseal.toml"));
+        assert!(Config::load(gone).is_err());
+        let mut said = false;
+        assert_eq!(Config::load_beside_keys(gone, |_| said = true).unwrap(), Config::default());
+        assert!(said);
+        assert_eq!(Config::load(Some(Path::new("/dev/null"))).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn a_file_that_others_could_have_written_is_refused() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mailseal.toml");
+        std::fs::write(&path, "").unwrap();
+        let chmod = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        for (file, folder, fit) in
+            [(0o644, 0o755, true), (0o666, 0o755, false), (0o644, 0o777, false), (0o600, 0o700, true)]
+        {
+            chmod(&path, file);
+            chmod(dir.path(), folder);
+            for load in [Config::load(Some(&path)), Config::load_beside_keys(Some(&path), |_| {})] {
+                assert_eq!(load.is_ok(), fit, "{file:o} {folder:o}");
+            }
+        }
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("gone", &path).unwrap();
+        assert!(Config::load_beside_keys(Some(&path), |_| {}).is_err(), "a link that leads nowhere");
+        std::fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+        assert!(Config::load(Some(&path)).is_err(), "and it does not wait");
     }
 }

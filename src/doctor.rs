@@ -161,7 +161,7 @@ fn examine(options: &Options, findings: &mut Findings) {
         Ok(config) => {
             findings.ok("configuration", named.unwrap_or(Path::new(DEFAULT_PATH)).display().to_string());
             program::check_configured(&installation, &config, findings);
-            keys::check(&config, users.mail_user(), findings);
+            keys::check(&config, &users, findings);
         }
         Err((what, mend)) => findings.fail("configuration", what, mend),
     }

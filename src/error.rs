@@ -7,6 +7,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::exit::Exit;
+use crate::keystore::known::Standing;
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
@@ -125,6 +126,14 @@ pub enum Error {
         /// The user.
         user: String,
     },
+    /// No certificate is found for a user of whom it cannot be said that there is none.
+    #[error("no certificate is found for {user:?}, {}", because(*standing))]
+    Known {
+        /// The user.
+        user: String,
+        /// What the register of known users says.
+        standing: Standing,
+    },
     /// The user has certificates, and none may be used.
     #[error("no usable certificate for {user:?}: {why}")]
     NoUsableKey {
@@ -220,6 +229,16 @@ pub enum Error {
     OpenPgp(#[source] sequoia_openpgp::anyhow::Error),
 }
 
+/// Why none being found does not mean that there is none.
+fn because(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Known => "and the user once had one",
+        Standing::Near => "and a user whose name differs only by a domain or a suffix has one",
+        Standing::Unasked => "whose key sources could not be asked yet",
+        Standing::Unknown => "and nothing is known of the user",
+    }
+}
+
 impl Error {
     /// The exit status: the only place that tells temporary from permanent.
     #[must_use]
@@ -245,6 +264,7 @@ impl Error {
             | Self::KeyStore { .. }
             | Self::Ambiguous { .. }
             | Self::Missing { .. }
+            | Self::Known { .. }
             | Self::NoUsableKey { .. }
             | Self::SecretKey { .. }
             | Self::Agent { .. }
@@ -280,6 +300,7 @@ impl Error {
             Self::Ambiguous { .. } => "ambiguous",
             Self::Address { .. } => "address",
             Self::Missing { .. } => "key-required",
+            Self::Known { .. } => "known",
             Self::NoUsableKey { .. } => "no-usable-key",
             Self::Recovery(_) => "recovery",
             Self::Sandbox { .. } => "sandbox",
@@ -327,6 +348,15 @@ impl Error {
             }
             Self::Address { .. } => "set `address` in [keys], as \"%{user}@example.org\"".into(),
             Self::Missing { user } => format!("enrol one: mailseal keys add {user} FILE"),
+            Self::Known { user, standing: Standing::Unasked } => {
+                format!("let their home be mounted and readable, then run `mailseal keys scan`; or enrol one: mailseal keys add {user} FILE")
+            }
+            Self::Known { standing: Standing::Near, .. } => {
+                "deliver under the enrolled name; or say in [[users]] that this one's mail stays clear (mode = \"off\")".into()
+            }
+            Self::Known { user, .. } => {
+                format!("restore it, or mount what it lies on; if the user is to have none: mailseal keys remove {user}")
+            }
             Self::NoUsableKey { user, .. } => {
                 format!("enrol a valid one: mailseal keys add --replace {user} FILE")
             }

@@ -3,17 +3,19 @@
 //! This is what `mailseal-filter` does, and `mailseal deliver` before it runs the LDA; the programs themselves only read
 //! their command lines.
 
+mod tee;
+
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{BufWriter, Read as _, Write as _};
-use std::path::PathBuf;
+use std::io::{BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::addressee::{self, Addressee, Whose};
 use crate::classify::classify;
 use crate::cli;
-use crate::config::Config;
+use crate::config::{Config, Mode};
 use crate::counted::Counted;
 use crate::deadline::Deadline;
 use crate::error::Error;
@@ -26,9 +28,13 @@ use crate::opening::Opening;
 use crate::openpgp::compress::Compression;
 use crate::process;
 use crate::protect::{self, Policy};
-use crate::recipients::{Session, Warning};
+use crate::recipients::{Recipients, Session, Warning};
 use crate::sandbox::Sandbox;
 use crate::seal::seal;
+use crate::unchanged::{Off, Unchanged};
+use crate::user::User;
+
+use self::tee::Tee;
 
 /// Bytes that are written at once.
 const PIECE: usize = 64 * 1024;
@@ -48,7 +54,7 @@ pub struct Options {
     /// The configuration file, if another than the default.
     pub config: Option<PathBuf>,
     /// What an unchanged message gives.
-    pub unchanged: Unchanged,
+    pub unchanged: WhenUnchanged,
     /// Which header fields are hidden inside, if not as configured.
     pub protect_headers: Option<Policy>,
     /// How the message is compressed, if not as configured.
@@ -67,7 +73,7 @@ pub struct Options {
 
 /// What a message gives that needs no change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Unchanged {
+pub enum WhenUnchanged {
     /// Itself, and exit status 0.
     #[default]
     Copy,
@@ -82,7 +88,7 @@ pub enum Unchanged {
 pub fn run(program: &'static str, options: &Options, input: File, output: File) -> Exit {
     let start = Instant::now();
     let user = user_name(options);
-    let config = Config::load(options.config.as_deref());
+    let config = load_config(program, options.config.as_deref(), &options.key_files);
     let default_target = config.as_ref().map_or(Target::Syslog, |config| config.log.to.clone());
     let name = user.as_deref().unwrap_or_default();
     let report = Report::new(program, options.log.as_ref().unwrap_or(&default_target), name, start);
@@ -98,8 +104,8 @@ pub fn run(program: &'static str, options: &Options, input: File, output: File) 
         Ok(deadline) => deadline,
         Err(error) => return report.failed(&Error::Read(error)),
     };
-    let mut delivery =
-        Delivery { options, config: &config, user: &user, report: &report, input: Counted::new(input) };
+    let how = Sealing { options, config: &config, user: &user, report: &report };
+    let mut delivery = Delivery { how, input: Counted::new(input) };
     let result = delivery.deliver(output);
     deadline.finish();
     report.line().bytes_in = delivery.input.total();
@@ -118,95 +124,157 @@ pub fn leave(status: Exit) -> ! {
 }
 
 struct Delivery<'a> {
+    how: Sealing<'a>,
+    input: Counted<File>,
+}
+
+/// How one message is sealed.
+#[derive(Clone, Copy)]
+struct Sealing<'a> {
     options: &'a Options,
     config: &'a Config,
     user: &'a str,
     report: &'a Report,
-    input: Counted<File>,
 }
 
 impl Delivery<'_> {
     fn deliver(&mut self, output: File) -> Result<Outcome, Error> {
-        if process::is_root() && self.options.key_files.is_empty() {
+        let Sealing { options, config, user, report } = self.how;
+        if process::is_root() && options.key_files.is_empty() {
             return Err(Error::Root);
         }
-        if self.options.off {
-            self.options.sandbox.enter()?;
-            return self.pass_unread(output, "off");
+        if options.off {
+            options.sandbox.enter()?;
+            return self.pass_unread(output, &Unchanged::Off(Off::Option));
         }
         let key_start = Instant::now();
-        let home = home(self.options);
-        let whose = Whose { user: self.user, home: home.as_deref(), key_files: &self.options.key_files };
-        let addressee = addressee::find(&self.config.keys, &whose, SystemTime::now())?;
-        self.report.line().key_time = key_start.elapsed();
-        self.options.sandbox.enter()?;
-        let recipients = match addressee {
+        let home = home(options);
+        let whose = Whose { user, home: home.as_deref(), key_files: &options.key_files };
+        let rule = addressee::rule(config, &whose)?;
+        let addressee = addressee::find(config, &whose, SystemTime::now());
+        report.line().key_time = key_start.elapsed();
+        options.sandbox.enter()?;
+        if rule.is_some_and(|rule| rule.mode == Mode::Observe) {
+            return self.observe(addressee, &output).and_then(|outcome| close(output).map(|()| outcome));
+        }
+        let recipients = match addressee? {
             Addressee::Sealed { recipients, .. } => recipients,
-            Addressee::Clear(reason) => return self.pass_unread(output, reason),
+            Addressee::Clear(why) => return self.pass_unread(output, &why),
         };
-
         let opening = Opening::read(&mut self.input)?;
-        self.note_message_id(opening.head());
-        let encrypted = classify(opening.head(), opening.body(), opening.is_whole());
-        if let Some(encrypted) = encrypted.filter(|_| !self.options.always) {
-            return self.pass(opening.bytes(), output, encrypted.name());
-        }
-        let key_start = Instant::now();
-        let session = recipients.session(self.user)?;
-        self.report.line().key_time += key_start.elapsed();
-        self.seal(&opening, &session, output)
-    }
-
-    fn seal(&mut self, opening: &Opening, session: &Session, output: File) -> Result<Outcome, Error> {
-        let compression = self.options.compression.unwrap_or(self.config.message.compression);
-        let policy = self.options.protect_headers.unwrap_or(self.config.message.protect_headers);
-        let plan = protect::plan(policy, opening);
-        {
-            let mut line = self.report.line();
-            line.warnings.clone_from(&session.warnings);
-            if opening.head().items().any(|item| item.kind == Kind::Malformed) {
-                line.warnings.push(Warning::HeaderText);
-            }
-            line.warnings.extend(plan.warning);
-            line.key_ids.clone_from(&session.key_ids);
-            line.format = Some(session.format);
+        self.how.note_message_id(opening.head());
+        if let Some(why) = self.how.encrypted(&opening) {
+            return self.pass(opening.bytes(), output, &why);
         }
         let mut output = BufWriter::with_capacity(PIECE, Counted::new(output));
-        seal(opening, &mut self.input, &mut output, session, compression, plan.protection)?;
+        self.how.seal(&recipients, &opening, &mut self.input, &mut output)?;
         let output = output.into_inner().map_err(|error| Error::Write(error.into_error()))?;
-        self.report.line().bytes_out = output.total();
+        report.line().bytes_out = output.total();
         close(output.into_inner())?;
         Ok(Outcome::Sealed)
     }
 
+    /// Passes a message on and logs what would have become of it. Nothing that fails in trying that keeps it back: whoever
+    /// is observed has asked for clear mail.
+    fn observe(&mut self, addressee: Result<Addressee, Error>, mut output: &File) -> Result<Outcome, Error> {
+        let opening = Opening::read(&mut self.input)?;
+        self.how.note_message_id(opening.head());
+        let mut copy: Box<dyn Write + '_> = match self.how.options.unchanged {
+            WhenUnchanged::Copy => Box::new(&mut output),
+            WhenUnchanged::Fail => Box::new(std::io::sink()),
+        };
+        copy.write_all(opening.bytes()).map_err(Error::Write)?;
+        let mut rest = Tee::new(&mut self.input, copy);
+        let tried = self.how.try_out(addressee, &opening, &mut rest);
+        rest.finish(Error::Read, Error::Write)?;
+        let report = self.how.report;
+        match tried {
+            Ok(None) => return Ok(Outcome::WouldSeal),
+            Ok(Some(why)) => report.line().reason = Some(why.reason()),
+            Err(error) => report.complain(&error),
+        }
+        report.line().bytes_out = self.input.total();
+        Ok(Outcome::Unchanged)
+    }
+
     /// Passes on a message of which `read` has been read.
-    fn pass(&mut self, read: &[u8], mut output: File, reason: &'static str) -> Result<Outcome, Error> {
-        self.report.line().reason = Some(reason);
-        if self.options.unchanged == Unchanged::Fail {
+    fn pass(&mut self, read: &[u8], mut output: File, why: &Unchanged) -> Result<Outcome, Error> {
+        let Sealing { options, report, .. } = self.how;
+        report.line().reason = Some(why.reason());
+        if options.unchanged == WhenUnchanged::Fail {
             return Ok(Outcome::Unchanged);
         }
         output.write_all(read).map_err(Error::Write)?;
         // From file to file the kernel copies, where it can.
         let copied = std::io::copy(self.input.get_mut(), &mut output).map_err(Error::Pass)?;
         self.input.add(copied);
-        self.report.line().bytes_out = read.len() as u64 + copied;
+        report.line().bytes_out = read.len() as u64 + copied;
         close(output)?;
         Ok(Outcome::Unchanged)
     }
 
     /// Passes on a message of which nothing need be known, but its Message-ID for the log.
-    fn pass_unread(&mut self, output: File, reason: &'static str) -> Result<Outcome, Error> {
+    fn pass_unread(&mut self, output: File, why: &Unchanged) -> Result<Outcome, Error> {
         let mut beginning = Vec::with_capacity(PIECE);
         (&mut self.input).take(PIECE as u64).read_to_end(&mut beginning).map_err(Error::Read)?;
         if beginning.is_empty() {
             return Err(Error::Empty);
         }
         let (fields_end, _) = Head::find_end(&beginning, 0).unwrap_or((beginning.len(), beginning.len()));
-        self.note_message_id(Head::new(&beginning[..fields_end], b""));
-        self.pass(&beginning, output, reason)
+        self.how.note_message_id(Head::new(&beginning[..fields_end], b""));
+        self.pass(&beginning, output, why)
+    }
+}
+
+impl Sealing<'_> {
+    /// How the message is encrypted already, where that lets it pass.
+    fn encrypted(self, opening: &Opening) -> Option<Unchanged> {
+        let encrypted = classify(opening.head(), opening.body(), opening.is_whole());
+        encrypted.filter(|_| !self.options.always).map(Unchanged::Encrypted)
     }
 
-    fn note_message_id(&self, head: Head<'_>) {
+    /// Seals the message that begins with `opening` and goes on in `rest`.
+    fn seal(
+        self,
+        recipients: &Recipients,
+        opening: &Opening,
+        rest: &mut impl Read,
+        output: &mut (impl Write + Send + Sync),
+    ) -> Result<(), Error> {
+        let Self { options, config, user, report } = self;
+        let key_start = Instant::now();
+        let session = recipients.session(user)?;
+        report.line().key_time += key_start.elapsed();
+        let rule = User::parse(user).ok().and_then(|user| config.rule(&user));
+        let of_rule = rule.and_then(|rule| rule.protect_headers);
+        let policy = options.protect_headers.or(of_rule).unwrap_or(config.message.protect_headers);
+        let plan = protect::plan(policy, opening);
+        report.note(&session, opening, plan.warning);
+        let compression = options.compression.unwrap_or(config.message.compression);
+        seal(opening, rest, output, &session, compression, plan.protection)
+    }
+
+    /// Does all that sealing takes, and gives nothing out: why the message would stay as it is, or that it would not.
+    fn try_out(
+        self,
+        addressee: Result<Addressee, Error>,
+        opening: &Opening,
+        rest: &mut impl Read,
+    ) -> Result<Option<Unchanged>, Error> {
+        let recipients = match addressee? {
+            Addressee::Sealed { recipients, .. } => recipients,
+            Addressee::Clear(why) => return Ok(Some(why)),
+        };
+        if let Some(why) = self.encrypted(opening) {
+            return Ok(Some(why));
+        }
+        let mut output = Counted::new(std::io::sink());
+        self.seal(&recipients, opening, rest, &mut output)?;
+        self.report.line().bytes_out = output.total();
+        Ok(None)
+    }
+
+    fn note_message_id(self, head: Head<'_>) {
         if self.config.log.msgid {
             let id =
                 head.items().find_map(|item| item.value_of("Message-ID")).unwrap_or_default().trim_ascii();
@@ -237,20 +305,35 @@ impl Report {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn done(&self, outcome: Outcome, unchanged: Unchanged) -> Exit {
+    /// Notes what a message is sealed to.
+    fn note(&self, session: &Session, opening: &Opening, warning: Option<Warning>) {
+        let mut line = self.line();
+        line.warnings.clone_from(&session.warnings);
+        if opening.head().items().any(|item| item.kind == Kind::Malformed) {
+            line.warnings.push(Warning::HeaderText);
+        }
+        line.warnings.extend(warning);
+        line.key_ids.clone_from(&session.key_ids);
+        line.format = Some(session.format);
+    }
+
+    fn done(&self, outcome: Outcome, unchanged: WhenUnchanged) -> Exit {
         self.write(outcome);
         match (outcome, unchanged) {
-            (Outcome::Unchanged, Unchanged::Fail) => Exit::Negative,
+            (Outcome::Unchanged | Outcome::WouldSeal, WhenUnchanged::Fail) => Exit::Negative,
             _ => Exit::Ok,
         }
     }
 
+    /// Says what went wrong.
+    fn complain(&self, error: &Error) {
+        let mut line = self.line();
+        line.reason = Some(error.reason());
+        cli::complain(self.program, Some(&line.user), error);
+    }
+
     fn failed(&self, error: &Error) -> Exit {
-        {
-            let mut line = self.line();
-            line.reason = Some(error.reason());
-            cli::complain(self.program, Some(&line.user), error);
-        }
+        self.complain(error);
         self.write(Outcome::Deferred);
         error.exit()
     }
@@ -266,21 +349,40 @@ impl Report {
     }
 }
 
-/// The user as given, as Dovecot says, or as the system knows the effective user; empty where nobody knows.
+/// The configuration at `path` or the default place; beside `key_files` it may be missing, which `program` says then.
 ///
 /// # Errors
-/// [`Error::User`] for what Dovecot says in another encoding: taken for UTF-8 it could be another user's name.
+/// Those of [`Config::load`].
+pub fn load_config(program: &str, path: Option<&Path>, key_files: &[PathBuf]) -> Result<Config, Error> {
+    if key_files.is_empty() {
+        return Config::load(path);
+    }
+    Config::load_beside_keys(path, |path| {
+        let text = format!(
+            "there is no configuration {}: sealed to the certificates of --key, and to no recovery certificate",
+            path.display()
+        );
+        cli::note(program, &text);
+    })
+}
+
+/// The user as given, or as Dovecot says; no name service is asked. Where certificates are given, the name stands in the
+/// log only.
+///
+/// # Errors
+/// [`Error::Usage`] where nobody says; [`Error::User`] for what Dovecot says in another encoding: taken for UTF-8 it could
+/// be another user's name.
 fn user_name(options: &Options) -> Result<String, Error> {
-    let from_system = || {
-        let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten();
-        user.map(|user| user.name).unwrap_or_default()
-    };
     match (&options.user, std::env::var_os("USER")) {
         (Some(user), _) => Ok(user.clone()),
         (None, Some(user)) => user
             .into_string()
             .map_err(|user| Error::User { name: user.to_string_lossy().into_owned(), what: "is not UTF-8" }),
-        (None, None) => Ok(from_system()),
+        (None, None) if !options.key_files.is_empty() => Ok("-".into()),
+        (None, None) => Err(Error::Usage {
+            what: "the delivery user is not named, and USER is not set".into(),
+            hint: "give --user NAME".into(),
+        }),
     }
 }
 

@@ -3,6 +3,9 @@
 //! Each command writes what a person or a script reads to `out`; files are [`crate::keystore`]'s business, what a
 //! certificate is worth [`crate::cert`]'s and [`crate::enrol`]'s.
 
+pub mod ask;
+mod register;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -19,14 +22,15 @@ use crate::enrol;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::keystore::enrolled::{Enrolled, KeyFile};
-use crate::keystore::source::Owner;
-use crate::keystore::{self, Found, Request};
+use crate::keystore::trust::Trust;
+use crate::keystore::{self, Request, absence};
 use crate::opening::Opening;
 use crate::protect;
 use crate::recipients::Recipients;
 use crate::seal::seal;
 use crate::table::Table;
 use crate::user::User;
+use crate::userdb::{Account, Answer, Userdb};
 
 /// Characters of the code in a test message: none that looks like another.
 const CODE_ALPHABET: &[u8; 32] = b"ybndrfg8ejkmcpqxot1uwisza345h769";
@@ -41,6 +45,7 @@ const SHORTEST_FINGERPRINT: usize = 8;
 #[derive(Debug)]
 pub struct Keys<'a> {
     config: &'a Config,
+    config_path: Option<PathBuf>,
     home: Option<PathBuf>,
     now: SystemTime,
 }
@@ -75,10 +80,16 @@ struct Row {
 }
 
 impl<'a> Keys<'a> {
-    /// Works with the key sources of `config`, at the time `now`. `home` is the home of the user concerned.
+    /// Works with the key sources of `config`, which was read from `config_path` if not from the default place, at the time
+    /// `now`. `home` is the home of the user concerned.
     #[must_use]
-    pub fn new(config: &'a Config, home: Option<PathBuf>, now: SystemTime) -> Self {
-        Self { config, home, now }
+    pub fn new(
+        config: &'a Config,
+        config_path: Option<PathBuf>,
+        home: Option<PathBuf>,
+        now: SystemTime,
+    ) -> Self {
+        Self { config, config_path, home, now }
     }
 
     /// Enrols the certificates in `inputs` (their names and contents) for the user `name`.
@@ -91,9 +102,11 @@ impl<'a> Keys<'a> {
         name: &str,
         inputs: &[(PathBuf, Vec<u8>)],
         existing: Existing,
+        must_be_known_to_dovecot: bool,
         out: &mut impl Write,
     ) -> Result<Exit, Error> {
         let user = User::parse(name)?;
+        let doubt = self.doubt_of_dovecot(&user, must_be_known_to_dovecot)?;
         let address = self.address(&user);
         let mut new = Vec::new();
         for (path, bytes) in inputs {
@@ -117,8 +130,11 @@ impl<'a> Keys<'a> {
                 });
             }
         }
-        let recovery = keystore::read_recovery(&self.config.keys.recovery)?;
+        let recovery = self.recovery()?;
         let warnings = enrol::test_seal(user.name(), &certs, &recovery, self.now)?;
+        // First what makes a delivery careful: from here on, losing the file is no reason for clear mail.
+        let known = self.known();
+        known.note(&known.lock()?, [&user])?;
         file.store(&certs)?;
 
         for candidate in &new {
@@ -135,6 +151,17 @@ impl<'a> Keys<'a> {
         }
         for warning in warnings {
             say(out, format_args!("  warning: a test message gave {warning}"))?;
+        }
+        if let Some(doubt) = doubt {
+            say(out, format_args!("  warning: {doubt}"))?;
+        }
+        if known.marker()?.is_none() {
+            say(
+                out,
+                format_args!(
+                    "note: mail of users without a certificate is deferred until `mailseal keys init`"
+                ),
+            )?;
         }
         say(out, format_args!("next: send a test with `mailseal keys test {}`", user.name()))?;
         Ok(Exit::Ok)
@@ -163,6 +190,9 @@ impl<'a> Keys<'a> {
         if json || rows.is_empty() {
             if !json {
                 say(out, format_args!("{} has no certificate", user.name()))?;
+                if let Err(error) = self.prove_absent(&user) {
+                    say(out, format_args!("mail for {} is deferred: {error}", user.name()))?;
+                }
             }
             return if json { write_rows(&rows, json, out).map(|()| Exit::Ok) } else { Ok(Exit::Negative) };
         }
@@ -188,6 +218,7 @@ impl<'a> Keys<'a> {
         let user = User::parse(name)?;
         let file = self.enrolled()?.file(&user, self.home.as_deref())?;
         let _lock = file.lock()?;
+        let known = self.known();
         // A file that cannot be read can be removed as a whole.
         let certs = if fingerprint.is_none() { file.load().unwrap_or_default() } else { file.load()? };
         let wanted = fingerprint.map(|it| it.replace(' ', "").to_uppercase()).unwrap_or_default();
@@ -195,7 +226,8 @@ impl<'a> Keys<'a> {
             certs.into_iter().partition(|cert| cert.fingerprint().to_hex().ends_with(&wanted));
         // Not even an empty variable of a script takes them all.
         let names_none = fingerprint.is_some() && (gone.is_empty() || wanted.len() < SHORTEST_FINGERPRINT);
-        if names_none || !file.path().exists() {
+        let is_known = || Ok(known.users()?.contains(&user) || known.unasked()?.contains(&user));
+        if names_none || !file.path().exists() && !is_known()? {
             return Err(Error::Usage {
                 what: format!("{} has no such certificate in {}", user.name(), file.path().display()),
                 hint: format!("look with `mailseal keys show {}`", user.name()),
@@ -206,15 +238,33 @@ impl<'a> Keys<'a> {
             say(out, format_args!("removed {} of {}", cert.fingerprint(), user.name()))?;
         }
         if kept.is_empty() {
-            say(
-                out,
-                format_args!(
-                    "warning: new mail for {} is stored in clear, unless another source has a certificate or `require` names the user",
-                    user.name()
-                ),
-            )?;
+            self.forget(&user, out)?;
         }
         Ok(Exit::Ok)
+    }
+
+    /// Makes `user` unknown, unless another source has a certificate, or may have.
+    fn forget(&self, user: &User, out: &mut impl Write) -> Result<(), Error> {
+        match self.find(user) {
+            Ok(certs) if certs.is_empty() => {
+                let known = self.known();
+                known.forget(&known.lock()?, user)?;
+                say(
+                    out,
+                    format_args!(
+                        "warning: new mail for {} is stored in clear, unless `require` names the user",
+                        user.name()
+                    ),
+                )
+            }
+            Ok(_) => {
+                say(out, format_args!("{} has a certificate in another source, and stays known", user.name()))
+            }
+            Err(error) => {
+                say(out, format_args!("{} stays known, and mail is deferred: {error}", user.name()))?;
+                say(out, format_args!("to forget the user: {}", error.hint()))
+            }
+        }
     }
 
     /// Checks the certificates of all enrolled users, and says which are unfit or expire `within` that time.
@@ -222,7 +272,7 @@ impl<'a> Keys<'a> {
     /// # Errors
     /// [`Error::KeyStore`] when the folder cannot be read. What it finds gives [`Exit::Negative`].
     pub fn check(&self, within: Duration, json: bool, out: &mut impl Write) -> Result<Exit, Error> {
-        let recovery = keystore::read_recovery(&self.config.keys.recovery)?;
+        let recovery = self.recovery()?;
         let mut rows = Vec::new();
         for user in self.enrolled()?.users()? {
             rows.extend(self.faults(&user, &recovery, within));
@@ -241,7 +291,7 @@ impl<'a> Keys<'a> {
         if certs.is_empty() {
             return Err(Error::Missing { user: user.name().into() });
         }
-        let recovery = keystore::read_recovery(&self.config.keys.recovery)?;
+        let recovery = self.recovery()?;
         let keys = &self.config.keys;
         let session = Recipients::choose(user.name(), &certs, &recovery, keys.expired, self.now)?
             .session(user.name())?;
@@ -291,22 +341,72 @@ impl<'a> Keys<'a> {
     }
 
     fn enrolled(&self) -> Result<Enrolled<'a>, Error> {
-        Enrolled::of(&self.config.keys.sources)
+        Enrolled::of(&self.config.keys)
+    }
+
+    fn recovery(&self) -> Result<Vec<Cert>, Error> {
+        let keys = &self.config.keys;
+        keystore::read_recovery(&keys.recovery, &Trust::of_process(keys.trusted_groups.ids()))
+    }
+
+    /// The user as Dovecot has it, where it runs and has it.
+    fn account(&self, user: &User) -> Option<Account> {
+        let mut userdb = Userdb::of_dovecot(None).ok()?;
+        match userdb.look_up(&[user.name().to_owned()]).ok()?.pop()? {
+            Answer::Found(account) => Some(account),
+            Answer::NotFound | Answer::Failed => None,
+        }
+    }
+
+    /// What to say of a user whom Dovecot does not know.
+    fn doubt_of_dovecot(&self, user: &User, must_be_known: bool) -> Result<Option<String>, Error> {
+        let answer = Userdb::of_dovecot(None)
+            .and_then(|mut userdb| userdb.look_up(&[user.name().to_owned()]))
+            .map(|mut answers| answers.pop());
+        match answer {
+            Ok(Some(Answer::Found(_))) => Ok(None),
+            Ok(Some(Answer::NotFound)) => {
+                let what = format!("Dovecot knows no user {:?}", user.name());
+                if must_be_known {
+                    let hint = "look for a mistyped name: doveadm user '*'".into();
+                    return Err(Error::Usage { what, hint });
+                }
+                Ok(Some(what))
+            }
+            Ok(_) if must_be_known => {
+                Err(Error::Dovecot { what: "its user database does not answer".into() })
+            }
+            Err(error) if must_be_known => Err(error),
+            // Where it does not run, or does not say, nothing is known against the name.
+            Ok(_) | Err(_) => Ok(None),
+        }
+    }
+
+    /// Calls `look` with what a delivery to `user` would look for.
+    fn with_request<T>(
+        &self,
+        user: &User,
+        look: impl FnOnce(&Request<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let account = self.account(user);
+        let groups = self.config.keys.trusted_groups.ids();
+        let home = self.home.clone().or_else(|| account.as_ref()?.home.clone());
+        let uid = account.and_then(|account| account.uid);
+        let trust = match (uid, &home) {
+            (Some(uid), _) => Trust::of(uid, groups),
+            (None, Some(home)) => Trust::of_owner(home, groups),
+            (None, None) => Trust::of_owner(self.enrolled()?.file(user, None)?.path(), groups),
+        };
+        look(&Request::new(&self.config.keys, user, home.as_deref(), self.now, trust))
     }
 
     fn find(&self, user: &User) -> Result<Vec<Cert>, Error> {
-        let keys = &self.config.keys;
-        let request = Request {
-            user,
-            home: self.home.as_deref(),
-            address: keys.address.as_ref(),
-            now: self.now,
-            owner: Owner::Anybody,
-        };
-        Ok(match keystore::find(&keys.sources, &request)? {
-            Found::Certs(certs) => certs,
-            Found::NoKey | Found::NoMatch => Vec::new(),
-        })
+        let found = self.with_request(user, |request| keystore::find(&self.config.keys.sources, request))?;
+        Ok(found.unwrap_or_default())
+    }
+
+    fn prove_absent(&self, user: &User) -> Result<(), Error> {
+        self.with_request(user, |request| absence::prove(&self.config.keys, request)).map(drop)
     }
 
     /// The user's address: as configured, or the user's name where it is one.

@@ -1,17 +1,22 @@
 //! Edge: Where certificates are found.
 //!
-//! "No certificate" is the only thing that lets mail through in clear, so it means only this: outside the user's home,
-//! the last component of a configured path does not exist in a folder that does; below the home, something is not
-//! there and the home itself is. All else that keeps a certificate from being found is an error.
+//! A source answers "none" where something below its root is not there; all else that keeps a certificate from being found
+//! is an error. That no source has one does not mean that there is none: [`absence`] proves it.
 //!
 //! Whether a certificate may be used is [`crate::cert`]'s business.
 
+pub mod absence;
+pub mod census;
 mod cert_d;
 pub mod enrolled;
 mod gnupg;
 mod keyring;
+pub mod known;
+pub mod marker;
 pub mod safe_file;
 pub mod source;
+pub mod spelling;
+pub mod trust;
 mod wkd;
 
 use std::path::{Path, PathBuf};
@@ -22,111 +27,120 @@ use sequoia_openpgp::cert::CertParser;
 use sequoia_openpgp::parse::Parse as _;
 
 use self::keyring::Search;
-use self::source::{Kind, Owner, Place, Source, Template};
+use self::safe_file::Listing;
+use self::source::{Kind, Place, Root, Source, Template, Values};
+use self::trust::Trust;
+use crate::config::Keys;
 use crate::error::Error;
 use crate::limits;
 use crate::user::User;
 
 /// Whose certificates are looked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Request<'a> {
     /// The delivery user.
     pub user: &'a User,
+    /// The user's name as it was given: in another case, perhaps.
+    pub given: &'a str,
     /// The user's home, where it is known.
     pub home: Option<&'a Path>,
+    /// Folders in which homes lie.
+    pub homes: &'a [PathBuf],
     /// The address that is looked for in keyrings.
     pub address: Option<&'a Template>,
     /// The time at which they must be fit to be chosen among several.
     pub now: SystemTime,
-    /// Who may own what is found.
-    pub owner: Owner,
+    /// Who may own and write what is found.
+    pub trust: Trust,
 }
 
-/// What was found.
-#[derive(Debug)]
-pub enum Found {
-    /// The user's certificates, at least one.
-    Certs(Vec<Cert>),
-    /// None, in no source.
-    NoKey,
-    /// None, although there is a keyring to be searched.
-    NoMatch,
+impl<'a> Request<'a> {
+    /// Looks for the certificates of `user` as `keys` says, at the time `now`; `trust` as for deliveries to the user.
+    #[must_use]
+    pub fn new(
+        keys: &'a Keys,
+        user: &'a User,
+        home: Option<&'a Path>,
+        now: SystemTime,
+        trust: Trust,
+    ) -> Self {
+        Self {
+            user,
+            given: user.name(),
+            home,
+            homes: &keys.homes,
+            address: keys.address.as_ref(),
+            now,
+            trust,
+        }
+    }
+
+    fn values(&self) -> Values<'a> {
+        Values { user: self.user, home: self.home, homes: self.homes }
+    }
 }
 
-/// The user's certificates in the first of `sources` that has one.
+/// The user's certificates in the first of `sources` that has one; `None` where no source has any.
 ///
 /// # Errors
 /// [`Error::KeyStore`], [`Error::Home`] and [`Error::User`] when a source cannot be asked: a later one is not asked
 /// then, because the answer of the first is not known. [`Error::Address`] when a keyring is to be searched for what is
-/// no address; [`Error::Ambiguous`] when it has several certificates for it.
-pub fn find(sources: &[Source], request: &Request<'_>) -> Result<Found, Error> {
-    let mut none = Found::NoKey;
+/// not an address; [`Error::Ambiguous`] when it has several certificates for it.
+pub fn find<'s>(
+    sources: impl IntoIterator<Item = &'s Source>,
+    request: &Request<'_>,
+) -> Result<Option<Vec<Cert>>, Error> {
     for source in sources {
-        let place = source.path.place(request.user, request.home, request.owner)?;
+        let place = source.path.place(source.kind, &request.values(), &request.trust)?;
         let certs = match source.kind {
             Kind::File => {
                 let bytes = safe_file::read(&place, limits::KEY_FILE)?;
                 bytes.map(|bytes| parse(&bytes, &place.path)).transpose()?
             }
             Kind::Dir => find_in_folder(&place)?,
-            Kind::GnuPg | Kind::CertD | Kind::WkdDir => {
-                let (searched, certs) = find_in_keyring(source.kind, &place, request)?;
-                if searched {
-                    none = Found::NoMatch;
-                }
-                certs
-            }
+            Kind::GnuPg | Kind::CertD | Kind::WkdDir => find_in_keyring(source.kind, &place, request)?,
         };
-        if let Some(certs) = certs {
-            return Ok(Found::Certs(certs));
+        if certs.is_some() {
+            return Ok(certs);
         }
     }
-    Ok(none)
+    Ok(None)
 }
 
-/// Searches a keyring: whether there is one, and what was found.
-fn find_in_keyring(
-    kind: Kind,
-    place: &Place,
-    request: &Request<'_>,
-) -> Result<(bool, Option<Vec<Cert>>), Error> {
+/// Searches a keyring.
+fn find_in_keyring(kind: Kind, place: &Place, request: &Request<'_>) -> Result<Option<Vec<Cert>>, Error> {
     let template = request.address.ok_or_else(|| Error::Address { address: String::new() })?;
     let address = template.expand(request.user, request.home)?;
     if address.rsplit_once('@').is_none_or(|(local, domain)| local.is_empty() || domain.is_empty()) {
         return Err(Error::Address { address });
     }
+    if !safe_file::reach(place)? {
+        return Ok(None);
+    }
     let mut search = Search::new(&address, request.now);
-    let searched = match kind {
+    match kind {
         Kind::GnuPg => gnupg::search(place, &mut search)?,
         Kind::CertD => cert_d::search(place, &mut search)?,
         Kind::WkdDir => wkd::search(place, &address, &mut search)?,
-        Kind::File | Kind::Dir => false,
-    };
-    let is_empty = || std::fs::read_dir(&place.path).is_ok_and(|mut entries| entries.next().is_none());
-    if place.home.is_none() && (!searched || is_empty()) {
-        // A keyring for all users that is not there is a key store out of reach, not a user without a certificate; an
-        // empty folder may be where it is to be mounted.
-        return Err(Error::KeyStore {
-            path: place.path.clone(),
-            what: if searched { "the keyring is empty" } else { "there is no such keyring" }.into(),
-            hint: "mount it, or correct the key source".into(),
-        });
+        Kind::File | Kind::Dir => {}
     }
     let certs = search.finish()?;
-    if let (Kind::GnuPg, Some(certs)) = (kind, &certs) {
-        gnupg::refuse_secret_keys(&place.path, certs)?;
+    if let Some(certs) = &certs {
+        safe_file::check_above(place)?;
+        if kind == Kind::GnuPg {
+            gnupg::refuse_secret_keys(place, certs)?;
+        }
     }
-    Ok((searched, certs))
+    Ok(certs)
 }
 
 /// The certificates in the file that an admin named.
 ///
 /// # Errors
 /// [`Error::KeyStore`] also when the file does not exist.
-pub fn read_named(path: &Path) -> Result<Vec<Cert>, Error> {
+pub fn read_named(path: &Path, trust: &Trust) -> Result<Vec<Cert>, Error> {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
-    match safe_file::read(&Place { path: absolute, home: None, owner: Owner::RootOrSelf }, limits::KEY_FILE)?
-    {
+    match safe_file::read(&Place::named(absolute, trust.clone()), limits::KEY_FILE)? {
         Some(bytes) => parse(&bytes, path),
         None => Err(Error::KeyStore {
             path: path.into(),
@@ -140,10 +154,10 @@ pub fn read_named(path: &Path) -> Result<Vec<Cert>, Error> {
 ///
 /// # Errors
 /// Those of [`read_named`].
-pub fn read_all_named(paths: &[PathBuf]) -> Result<Vec<Cert>, Error> {
+pub fn read_all_named(paths: &[PathBuf], trust: &Trust) -> Result<Vec<Cert>, Error> {
     let mut certs = Vec::new();
     for path in paths {
-        merge(&mut certs, read_named(path)?);
+        merge(&mut certs, read_named(path, trust)?);
     }
     Ok(certs)
 }
@@ -152,16 +166,16 @@ pub fn read_all_named(paths: &[PathBuf]) -> Result<Vec<Cert>, Error> {
 ///
 /// # Errors
 /// [`Error::Recovery`]: without them nothing may be sealed, and that is the configuration's fault.
-pub fn read_recovery(paths: &[PathBuf]) -> Result<Vec<Cert>, Error> {
-    read_all_named(paths).map_err(|error| Error::Recovery(error.to_string()))
+pub fn read_recovery(paths: &[PathBuf], trust: &Trust) -> Result<Vec<Cert>, Error> {
+    read_all_named(paths, trust).map_err(|error| Error::Recovery(error.to_string()))
 }
 
 fn find_in_folder(place: &Place) -> Result<Option<Vec<Cert>>, Error> {
-    let Some(files) = safe_file::list(place)? else { return Ok(None) };
+    let Some(Listing { files, others }) = safe_file::list(place)? else { return Ok(None) };
     let (mut certs, mut count) = (Vec::new(), 0);
     for path in files {
         let file = place.at(path);
-        if let Some(bytes) = safe_file::read(&file, limits::KEY_FILE)? {
+        if let Some(bytes) = safe_file::read_in_folder(&file, limits::KEY_FILE)? {
             let found = parse(&bytes, &file.path)?;
             count += found.len();
             if count > limits::KEY_FILE_CERTIFICATES {
@@ -170,16 +184,38 @@ fn find_in_folder(place: &Place) -> Result<Option<Vec<Cert>>, Error> {
             merge(&mut certs, found);
         }
     }
-    match (certs.is_empty(), &place.home) {
-        (false, _) => Ok(Some(certs)),
-        (true, Some(_)) => Ok(None),
-        // It may be the mount point of a store that is not mounted.
-        (true, None) => Err(Error::KeyStore {
+    if !certs.is_empty() {
+        safe_file::check_above(place)?;
+        return Ok(Some(certs));
+    }
+    for path in others {
+        refuse_unread(&place.at(path))?;
+    }
+    match &place.root {
+        Root::Store(store) if *store != place.path => Err(Error::KeyStore {
             path: place.path.clone(),
+            // It may be where a store of the user's own is to be mounted.
             what: "the folder holds no certificate".into(),
             hint: "mount it; to have no certificate for a user, remove the user's folder".into(),
         }),
+        _ => Ok(None),
     }
+}
+
+/// Refuses a file that is not read as a key file and yet may hold a certificate: not even a note of the user's may be
+/// taken for nothing when it is one.
+fn refuse_unread(file: &Place) -> Result<(), Error> {
+    let refused = |what: &str| {
+        let hint = "give it a name in .asc or .pgp, or move it elsewhere";
+        Err(Error::KeyStore { path: file.path.clone(), what: what.into(), hint: hint.into() })
+    };
+    let Some(bytes) = safe_file::read_in_folder(file, limits::KEY_FILE)? else { return Ok(()) };
+    let armored = memchr::memmem::find(&bytes, b"-----BEGIN PGP").is_some();
+    let binary = bytes.first().is_some_and(|first| first & 0x80 != 0) && std::str::from_utf8(&bytes).is_err();
+    if armored || binary {
+        return refused("it looks like a certificate, and its name is not that of a key file");
+    }
+    Ok(())
 }
 
 /// Reads one or more certificates, binary or armored, several armors one after the other included.

@@ -88,6 +88,8 @@ pub mod sandbox;
 pub mod seal;
 pub mod sweep;
 pub mod table;
+pub mod unchanged;
 pub mod unseal;
 pub mod user;
+pub mod userdb;
 pub mod wkd;

@@ -45,6 +45,12 @@ pub const KEYRING: u64 = 64 * 1024 * 1024;
 /// Most certificates in one key file.
 pub const KEY_FILE_CERTIFICATES: usize = 64;
 
+/// Most files in which a GnuPG home may keep secret keys; of more, a delivery does not tell whose they are: exit 75.
+pub const SECRET_KEY_FILES: usize = 1000;
+
+/// Largest configuration file, in bytes.
+pub const CONFIGURATION: u64 = 1024 * 1024;
+
 /// Longest user name, in bytes. With `.pgp` behind it, it must still be a file name.
 pub const USER_NAME: usize = 200;
 

@@ -49,18 +49,24 @@ pub enum Outcome {
     Sealed,
     /// It went out as it came in.
     Unchanged,
+    /// It went out as it came in, and was sealed on trial: its user is observed.
+    WouldSeal,
     /// It was refused, to be delivered again.
     #[default]
     Deferred,
 }
 
 impl Outcome {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Sealed, Self::Unchanged, Self::WouldSeal, Self::Deferred];
+
     /// The word in the log.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Sealed => "sealed",
             Self::Unchanged => "unchanged",
+            Self::WouldSeal => "would-seal",
             Self::Deferred => "deferred",
         }
     }

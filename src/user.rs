@@ -1,10 +1,15 @@
-//! The delivery user: a name that can never become a path.
+//! The delivery user: a name that can never become a path, and when two names are so near that one may be the other.
+
+use unicode_normalization::is_nfc;
 
 use crate::error::Error;
 use crate::limits;
 
-/// A user name as Dovecot gives it, `alice` or `alice@example.org`, in lower case.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What sets a suffix off from the name of its user (`alice+lists`), as Dovecot's `recipient_delimiter` does by default.
+const DELIMITER: char = '+';
+
+/// A user name as Dovecot gives it, `alice` or `alice@example.org`, in lower case and in Unicode's normal form C.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct User {
     name: String,
 }
@@ -13,14 +18,17 @@ impl User {
     /// Takes a name that is fit to be a file name.
     ///
     /// # Errors
-    /// [`Error::User`] when it is empty, begins with a dot, holds `/`, NUL or another control character, or is longer
-    /// than [`limits::USER_NAME`]; the same for what stands before and after its last `@`.
+    /// [`Error::User`] when it is empty, begins with a dot or a blank, ends with one, holds `/`, NUL or another control
+    /// character, is not in normal form C (UAX #15), or is longer than [`limits::USER_NAME`]; the same for what stands
+    /// before and after its last `@`.
     pub fn parse(name: &str) -> Result<Self, Error> {
+        let normal = is_nfc(name);
         let name = name.to_lowercase();
+        let normal = normal && is_nfc(&name);
         let user = Self { name };
         let parts = [Some(user.name()), Some(user.local()), user.domain()];
         let fault = parts.into_iter().flatten().find_map(|part| check(part).err());
-        match fault {
+        match fault.or((!normal).then_some("is not in Unicode's normal form C")) {
             None => Ok(user),
             Some(what) => Err(Error::User { name: user.name, what }),
         }
@@ -42,6 +50,46 @@ impl User {
     #[must_use]
     pub fn domain(&self) -> Option<&str> {
         self.name.rsplit_once('@').map(|(_, domain)| domain)
+    }
+
+    /// What an index of users has to hold so that [`User::is_near`] can be answered without going through it: two users
+    /// are near each other exactly when one's [`sought`](User::sought) and the other's `indexed` have a text in common.
+    #[must_use]
+    pub fn indexed(&self) -> Vec<String> {
+        let base = self.base();
+        match self.domain() {
+            Some(domain) => vec![format!("{base}@{domain}"), format!("{base}@")],
+            None => vec![base.to_owned()],
+        }
+    }
+
+    /// What is looked for in such an index.
+    #[must_use]
+    pub fn sought(&self) -> Vec<String> {
+        let base = self.base();
+        match self.domain() {
+            Some(domain) => vec![format!("{base}@{domain}"), base.to_owned()],
+            None => vec![base.to_owned(), format!("{base}@")],
+        }
+    }
+
+    /// Whether the two names are the same but for a missing domain or a suffix behind `+`.
+    #[must_use]
+    pub fn is_near(&self, other: &Self) -> bool {
+        let same_domain = match (self.domain(), other.domain()) {
+            (Some(one), Some(another)) => one == another,
+            _ => true,
+        };
+        same_domain && self.base() == other.base()
+    }
+
+    /// The local part without its suffix.
+    fn base(&self) -> &str {
+        let local = self.local();
+        match local.split_once(DELIMITER) {
+            Some((base, _)) if !base.is_empty() => base,
+            _ => local,
+        }
     }
 
     /// Whether the name is matched by `pattern`, in which `*` stands for any text.
@@ -69,6 +117,10 @@ fn check(part: &str) -> Result<(), &'static str> {
         Err("is empty or has an empty part")
     } else if part.starts_with('.') {
         Err("begins with a dot")
+    } else if part.ends_with('.') {
+        Err("ends with a dot, or a part of it does")
+    } else if part.trim() != part {
+        Err("begins or ends with a blank, or a part of it does")
     } else if part.contains('/') {
         Err("holds a slash")
     } else if part.contains(char::is_control) {
@@ -104,9 +156,59 @@ mod tests {
         ] {
             assert!(matches!(User::parse(name), Err(Error::User { .. })), "{name:?}");
         }
-        for name in ["a", "a..b", "a+b@c.d", "-x", "a%{home}", "\u{e9}@x"] {
+        for name in ["a", "a..b", "a+b@c.d", "-x", "a%{home}", "\u{e9}@x", "+x", "a b"] {
             assert!(User::parse(name).is_ok(), "{name:?}");
         }
+    }
+
+    #[test]
+    fn a_name_that_some_file_system_takes_for_another_is_refused() {
+        for name in [
+            "alice.",
+            "alice ",
+            " alice",
+            "a.@x.org",
+            "a@x.org.",
+            "a@x.org ",
+            "a\u{a0}",
+            "e\u{301}",
+            "E\u{301}@x",
+        ] {
+            assert!(matches!(User::parse(name), Err(Error::User { .. })), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn near_names_lack_a_domain_or_have_a_suffix() {
+        let names = [
+            "alice",
+            "alice+x",
+            "alice@a.org",
+            "alice+x@a.org",
+            "alice+y+z@a.org",
+            "alice@b.org",
+            "bob",
+            "bob@a.org",
+            "+alice",
+            "+",
+            "+@a.org",
+            "a@b@a.org",
+        ];
+        let users = names.map(|name| User::parse(name).unwrap());
+        for one in &users {
+            for other in &users {
+                let indexed = other.indexed();
+                let found = one.sought().iter().any(|text| indexed.contains(text));
+                assert_eq!(found, one.is_near(other), "{} {}", one.name(), other.name());
+                assert_eq!(one.is_near(other), other.is_near(one));
+            }
+            assert!(one.is_near(one));
+        }
+        let near = |one: &str, other: &str| User::parse(one).unwrap().is_near(&User::parse(other).unwrap());
+        assert!(
+            near("alice", "alice@a.org") && near("ALICE+x@a.org", "alice@a.org") && near("alice+x", "alice")
+        );
+        assert!(!near("alice@a.org", "alice@b.org") && !near("alice", "bob@a.org"));
     }
 
     #[test]

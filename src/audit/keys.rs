@@ -12,8 +12,8 @@ use serde::Serialize;
 use crate::cert::{Fitness, Lapse, Unfit, assess};
 use crate::config::Config;
 use crate::error::Error;
-use crate::keystore::source::Owner;
-use crate::keystore::{self, Found, Request};
+use crate::keystore::trust::Trust;
+use crate::keystore::{self, Request};
 use crate::user::User;
 
 /// What a key is to the user.
@@ -67,16 +67,14 @@ impl KeyBook {
         config: &Config,
         now: SystemTime,
     ) -> Result<Self, Error> {
+        let trust = Trust::of_process(config.keys.trusted_groups.ids());
         let certs = if key_files.is_empty() {
             let name = User::parse(user)?;
-            let address = config.keys.address.as_ref();
-            let request = Request { user: &name, home, address, now, owner: Owner::RootOrSelf };
-            match keystore::find(&config.keys.sources, &request)? {
-                Found::Certs(certs) => certs,
-                Found::NoKey | Found::NoMatch => return Err(Error::Missing { user: user.into() }),
-            }
+            let request = Request::new(&config.keys, &name, home, now, trust);
+            let found = keystore::find(&config.keys.sources, &request)?;
+            found.ok_or_else(|| Error::Missing { user: user.into() })?
         } else {
-            keystore::read_all_named(key_files)?
+            keystore::read_all_named(key_files, &trust)?
         };
         let mut book = Self { known: true, ..Self::default() };
         certs.iter().for_each(|cert| book.add(cert, now));

@@ -45,7 +45,7 @@ struct Args {
     /// Seal to exactly the certificates in FILE, and look none up (may be repeated)
     #[arg(long = "key", value_name = "FILE", value_parser = NonEmptyStringValueParser::new().map(PathBuf::from))]
     keys: Vec<PathBuf>,
-    /// The configuration [default: /etc/mailseal.toml, which need not exist]
+    /// The configuration [default: /etc/mailseal.toml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Dovecot's configuration, for doveadm

@@ -6,7 +6,7 @@ use clap::Parser;
 use mailseal::cli::sealing::SealingArguments;
 use mailseal::error::Error;
 use mailseal::exit::{self, Exit};
-use mailseal::filter::{Unchanged, leave, run};
+use mailseal::filter::{WhenUnchanged, leave, run};
 use mailseal::sandbox::Sandbox;
 use mailseal::{cli, process};
 
@@ -19,12 +19,12 @@ use mailseal::{cli, process};
 struct Args {
     #[command(flatten)]
     sealing: SealingArguments,
-    /// The configuration [default: /etc/mailseal.toml, which need not exist]
+    /// The configuration [default: /etc/mailseal.toml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// What an unchanged message gives: itself and status 0, or nothing and status 1
     #[arg(long, value_enum, default_value_t)]
-    unchanged: Unchanged,
+    unchanged: WhenUnchanged,
     /// Whether the process must give up everything but the message, once the certificates are read
     #[arg(long, value_enum, default_value_t)]
     sandbox: Sandbox,

@@ -29,9 +29,8 @@ use self::replace::{Outcome, Pair, replace, take_back};
 use super::event::{Complaint, Event, Mailbox, Settings, Suspect, Target};
 use super::message::{Readable, Sealer, Verdict};
 use super::tally::Tally;
-use super::worker::{addressee, sealer, warn};
+use super::worker::{addressee, config, sealer, warn};
 use crate::addressee::Addressee;
-use crate::config::Config;
 use crate::error::Error;
 use crate::imap::{self, Message, New, Selected, Session, name, set};
 
@@ -59,7 +58,7 @@ pub fn run<R: BufRead + Send, W: Write + Send>(
     report: &(dyn Fn(Event) + Sync),
 ) -> Result<(), Error> {
     let settings = &mailbox.settings;
-    let config = Config::load(settings.config.as_deref().map(Path::new))?;
+    let config = config(settings)?;
     let addressee = addressee(settings, &mailbox.target, &config)?;
     let session = Session::begin(reader, writer)?;
     let mut work = Work {
@@ -79,7 +78,7 @@ pub fn run<R: BufRead + Send, W: Write + Send>(
     let home = mailbox.target.home.as_deref().map(Path::new);
     let own: Vec<&Path> = home.into_iter().chain([&*temporary]).collect();
     let outcome = settings.sandbox.within(&own, || match addressee {
-        Addressee::Clear(reason) => work.count(reason),
+        Addressee::Clear(why) => work.count(why.reason()),
         Addressee::Sealed { recipients, .. } => {
             warn(&mailbox.target, &recipients, report);
             let sealer = sealer(settings, &mailbox.target, &config, &recipients);

@@ -20,10 +20,11 @@ use super::message::{Sealer, Verdict};
 use super::packed::Packing;
 use super::tally::Tally;
 use crate::addressee::{self, Addressee, Whose};
-use crate::config::Config;
+use crate::config::{Config, Mode};
 use crate::counted::Counted;
 use crate::error::Error;
 use crate::keystore::enrolled::Enrolled;
+use crate::keystore::trust::Trust;
 use crate::maildir::commit::{Committed, Uids};
 use crate::maildir::draft::{Change, Drafted, Ready};
 use crate::maildir::folder::{Folder, Message};
@@ -31,6 +32,7 @@ use crate::maildir::layout::Maildir;
 use crate::maildir::recover::recover;
 use crate::maildir::tag::Tag;
 use crate::recipients::{Recipients, Warning};
+use crate::unchanged::{Off, Unchanged};
 use crate::user::User;
 
 /// Most messages in a batch.
@@ -100,7 +102,7 @@ struct Ages {
 
 impl Work<'_> {
     fn run(&self) -> Result<(), Error> {
-        let config = Config::load(self.settings.config.as_deref().map(Path::new))?;
+        let config = config(self.settings)?;
         let control = self.target.control.as_deref().map(Path::new);
         let maildir = (self.open)(Path::new(&self.target.path), control)?;
         let addressee = addressee(self.settings, self.target, &config)?;
@@ -121,7 +123,7 @@ impl Work<'_> {
         };
         self.survey(maildir, &folders, &ages)?;
         match addressee {
-            Addressee::Clear(reason) => self.count(maildir, &folders, &ages, reason),
+            Addressee::Clear(why) => self.count(maildir, &folders, &ages, why.reason()),
             Addressee::Sealed { recipients, .. } => {
                 warn(self.target, &recipients, self.report);
                 let sealer = sealer(self.settings, self.target, config, &recipients);
@@ -399,27 +401,39 @@ impl Work<'_> {
     }
 }
 
+/// The configuration; where certificates were given, it may be missing.
+pub(super) fn config(settings: &Settings) -> Result<Config, Error> {
+    let path = settings.config.as_deref().map(Path::new);
+    // The process that a person has started says that it is missing.
+    if settings.certs.is_empty() { Config::load(path) } else { Config::load_beside_keys(path, |_| {}) }
+}
+
 /// To whom the mail is sealed: to the certificates that were given, or as at a delivery; but nobody's mail is sealed
-/// whole to what nobody has shown to be able to read.
+/// whole to what nobody has shown to be able to read, and who is observed keeps clear mail.
 ///
 /// # Errors
-/// Those of [`addressee::find`] and [`Recipients::choose`]; [`Error::Unconfirmed`].
+/// Those of [`addressee::find`]; [`Error::Unconfirmed`].
 pub(super) fn addressee(settings: &Settings, target: &Target, config: &Config) -> Result<Addressee, Error> {
     let (user, now) = (&*target.user, SystemTime::now());
     if !settings.certs.is_empty() {
         let certs: Result<Vec<Cert>, _> =
             settings.certs.iter().map(|bytes| Cert::from_bytes(bytes).map_err(Error::OpenPgp)).collect();
         let certs = certs?;
-        let recipients = Recipients::choose(user, &certs, &[], config.keys.expired, now)?;
-        return Ok(Addressee::Sealed { recipients, certs });
+        let trust = Trust::of_process(config.keys.trusted_groups.ids());
+        let recipients = addressee::recipients(&config.keys, user, &certs, &trust, now)?;
+        return Ok(Addressee::Sealed { recipients, certs, looked_up: false });
     }
     let home = target.home.as_deref().map(Path::new);
-    let found = addressee::find(&config.keys, &Whose { user, home, key_files: &[] }, now)?;
-    if let Addressee::Sealed { certs, .. } = &found
+    let whose = Whose { user, home, key_files: &[] };
+    if addressee::rule(config, &whose)?.is_some_and(|rule| rule.mode == Mode::Observe) {
+        return Ok(Addressee::Clear(Unchanged::Off(Off::Observed)));
+    }
+    let found = addressee::find(config, &whose, now)?;
+    if let Addressee::Sealed { certs, looked_up: true, .. } = &found
         && !settings.unconfirmed
         && !settings.dry_run
     {
-        let confirmed = Enrolled::of(&config.keys.sources)
+        let confirmed = Enrolled::of(&config.keys)
             .and_then(|enrolled| enrolled.file(&User::parse(user)?, home)?.is_confirmed(certs));
         if !confirmed.unwrap_or(false) {
             return Err(Error::Unconfirmed { user: user.into() });
@@ -445,7 +459,9 @@ pub(super) fn sealer<'a>(
     recipients: &'a Recipients,
 ) -> Sealer<'a> {
     let compression = settings.compression.unwrap_or(config.message.compression);
-    let protect_headers = settings.protect_headers.unwrap_or(config.message.protect_headers);
+    let rule = User::parse(&target.user).ok().and_then(|user| config.rule(&user));
+    let of_rule = rule.and_then(|rule| rule.protect_headers);
+    let protect_headers = settings.protect_headers.or(of_rule).unwrap_or(config.message.protect_headers);
     Sealer { user: &target.user, recipients, protect_headers, compression, unpack: settings.unpack }
 }
 

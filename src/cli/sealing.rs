@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::builder::{NonEmptyStringValueParser, TypedValueParser as _};
 
-use crate::filter::{Options, Unchanged};
+use crate::filter::{Options, WhenUnchanged};
 use crate::log::Target;
 use crate::openpgp::compress::Compression;
 use crate::protect::Policy;
@@ -14,7 +14,7 @@ use crate::sandbox::Sandbox;
 /// Whose mail it is and how it is sealed.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SealingArguments {
-    /// The delivery user [default: $USER, else the name of the effective user]
+    /// The delivery user [default: $USER]
     #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     user: Option<String>,
     /// The user's home [default: $HOME]
@@ -46,7 +46,7 @@ pub struct SealingArguments {
 impl SealingArguments {
     /// What they say about a delivery, with what the programs differ in.
     #[must_use]
-    pub fn options(self, config: Option<PathBuf>, unchanged: Unchanged, sandbox: Sandbox) -> Options {
+    pub fn options(self, config: Option<PathBuf>, unchanged: WhenUnchanged, sandbox: Sandbox) -> Options {
         Options {
             user: self.user,
             home: self.home,

@@ -1,30 +1,41 @@
-//! Checks of the certificates: that deliveries can read them, that nobody else can change them, that they seal.
+//! Checks of the certificates: that deliveries can read them, that nobody else can change them, that they
+//! seal; and of what proves that a user has none.
 
 use std::path::Path;
 use std::time::SystemTime;
 
 use super::Findings;
-use super::access::{Identity, others_who_can_change};
+use super::access::others_who_can_change;
+use super::users::Users;
 use crate::config::Config;
 use crate::enrol;
 use crate::error::Error;
 use crate::keystore;
+use crate::keystore::absence;
 use crate::keystore::enrolled::Enrolled;
+use crate::keystore::known::Known;
+use crate::keystore::trust::Trust;
 use crate::user::User;
 
-/// The name of this check.
+/// The name of the check of the certificates.
 const CHECK: &str = "certificates";
 
-/// All checks of this module.
-pub fn check(config: &Config, mail_user: Identity, findings: &mut Findings) {
-    for folder in config.keys.sources.iter().filter_map(|source| Some(source.path.names()?.0)) {
-        check_place(folder, mail_user.can_enter(folder), findings);
+/// The name of the check of the register.
+const REGISTER: &str = "known users";
+
+/// All checks of this module, for the users that Dovecot has.
+pub fn check(config: &Config, users: &Users, findings: &mut Findings) {
+    let mail_user = users.mail_user();
+    for store in absence::stores(&config.keys) {
+        check_place(&store, mail_user.can_enter(&store), findings);
     }
     for file in &config.keys.recovery {
         check_place(file, mail_user.can_read(file), findings);
     }
-    let sealed = check_enrolled(config, mail_user, findings);
+    let sealed = check_enrolled(config, users, findings);
     findings.ok_unless_said(CHECK, format!("{sealed} enrolled users' can be sealed to"));
+    check_register(config, users, findings);
+    findings.ok_unless_said(REGISTER, "it is complete, and every store bears its marker");
 }
 
 fn check_place(path: &Path, usable: bool, findings: &mut Findings) {
@@ -43,21 +54,30 @@ fn check_place(path: &Path, usable: bool, findings: &mut Findings) {
         );
     }
     if let Some(who) = others_who_can_change(path) {
-        findings.fail(
+        findings.warn(
             CHECK,
-            format!("{who}: others can replace certificates, and so read mail"),
+            format!("{who}: others than root can replace certificates, and so read mail"),
             format!("chown root: {shown} && chmod go-w {shown}, and the same for the folders above"),
         );
     }
 }
 
 /// Tries a message on each enrolled user's certificates and the recovery ones; says how many succeeded.
-fn check_enrolled(config: &Config, mail_user: Identity, findings: &mut Findings) -> usize {
-    let Ok(enrolled) = Enrolled::of(&config.keys.sources) else { return 0 };
-    let users = enrolled.users().unwrap_or_default();
+fn check_enrolled(config: &Config, users: &Users, findings: &mut Findings) -> usize {
+    let Ok(enrolled) = Enrolled::of(&config.keys) else { return 0 };
     let mut sealed = 0;
-    for user in &users {
-        match test(&enrolled, user, config, mail_user) {
+    for entry in enrolled.entries().unwrap_or_default() {
+        let user = match entry.user {
+            Some(user) if entry.is_read => user,
+            _ => {
+                let path = entry.path.display();
+                let mend =
+                    format!("rename {path} to what a delivery reads, in lower case and with the right end");
+                findings.fail(CHECK, format!("{path}: no delivery reads a file of this name"), mend);
+                continue;
+            }
+        };
+        match test(&enrolled, &user, config, users) {
             Ok(()) => sealed += 1,
             Err(error) => {
                 findings.fail(CHECK, format!("mail for {} is deferred: {error}", user.name()), error.hint())
@@ -67,15 +87,68 @@ fn check_enrolled(config: &Config, mail_user: Identity, findings: &mut Findings)
     sealed
 }
 
-fn test(enrolled: &Enrolled<'_>, user: &User, config: &Config, mail_user: Identity) -> Result<(), Error> {
-    let file = enrolled.file(user, None)?;
-    if !mail_user.can_read(file.path()) {
+/// Does what a delivery to `user` does: reads the file by the same rules, with the rights of that user.
+fn test(enrolled: &Enrolled<'_>, user: &User, config: &Config, users: &Users) -> Result<(), Error> {
+    let account = users.find(user.name());
+    let identity = account.map_or(users.mail_user(), |account| account.identity);
+    let groups = config.keys.trusted_groups.ids();
+    let mut file = enrolled.file(user, account.and_then(|account| account.home.as_deref()))?;
+    if account.is_some() {
+        file = file.trusting(Trust::of(identity.uid, groups));
+    }
+    if !identity.can_read(file.path()) {
         return Err(Error::KeyStore {
             path: file.path().into(),
             what: "the mail user cannot read it".into(),
-            hint: format!("chmod 644 {}", file.path().display()),
+            hint: format!("chmod 644 {}, and a+x the folders above", file.path().display()),
         });
     }
-    let recovery = keystore::read_recovery(&config.keys.recovery)?;
+    let recovery = keystore::read_recovery(&config.keys.recovery, &Trust::of(identity.uid, groups))?;
     enrol::test_seal(user.name(), &file.load()?, &recovery, SystemTime::now()).map(drop)
+}
+
+/// Looks at what a delivery believes when it finds no certificate.
+fn check_register(config: &Config, users: &Users, findings: &mut Findings) {
+    const INIT: &str = "mailseal keys init";
+    let identity = users.mail_user();
+    let trust = Trust::of(identity.uid, config.keys.trusted_groups.ids());
+    let known = Known::new(&config.keys.known, trust.clone());
+    let shown = config.keys.known.display();
+    let marker = match known.marker() {
+        Ok(Some(marker)) => marker,
+        Ok(None) => {
+            let what = format!("{shown} bears no marker: mail of users without a certificate is deferred");
+            return findings.warn(REGISTER, what, INIT);
+        }
+        Err(error) => return findings.fail(REGISTER, error.to_string(), error.hint()),
+    };
+    if !identity.can_enter(&config.keys.known) {
+        findings.fail(
+            REGISTER,
+            format!("{shown}: the mail user cannot enter it"),
+            format!("chmod a+rx {shown}"),
+        );
+    }
+    for store in absence::stores(&config.keys) {
+        if let Err(error) = absence::check_marker(&store, &marker, &trust) {
+            findings.fail(REGISTER, error.to_string(), error.hint());
+        }
+    }
+    let (Ok(listed), Ok(unasked)) = (known.users(), known.unasked()) else {
+        return findings.fail(REGISTER, format!("{shown} cannot be listed"), "run this as root");
+    };
+    for user in &unasked {
+        let what = format!("mail for {} is deferred: its key sources could not be asked", user.name());
+        findings.fail(REGISTER, what, "mount the home, then: mailseal keys scan");
+    }
+    if users.are_all() {
+        for user in listed.iter().filter(|user| users.find(user.name()).is_none()) {
+            let what = format!("{} has a certificate, and Dovecot knows no such user", user.name());
+            let mend = format!(
+                "mailseal keys rename {0} NEW, or mailseal keys remove {0}; look for the right name with doveadm user '*'",
+                user.name()
+            );
+            findings.fail(REGISTER, what, mend);
+        }
+    }
 }

@@ -4,12 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::Findings;
 use super::access::Identity;
-use super::doveconf;
 use super::installation::Installation;
 use super::scripts::without_comments;
-
-/// Users that are looked at; each is a question to Dovecot.
-const MOST: usize = 1000;
+use crate::userdb::{self, Answer, Userdb};
 
 /// Debian's `nobody`: who stands for the mail user where none is known.
 const NOBODY: Identity = Identity { uid: 65534, gid: 65534 };
@@ -27,16 +24,23 @@ pub struct Account {
 
 /// The users.
 #[derive(Clone, Debug, Default)]
-pub struct Users(Vec<Account>);
+pub struct Users {
+    accounts: Vec<Account>,
+    /// Whether these are all that Dovecot has.
+    complete: bool,
+}
 
 impl Users {
     /// Asks the running Dovecot for all users.
     #[must_use]
     pub fn all(config: Option<&Path>, findings: &mut Findings) -> Self {
         const CHECK: &str = "users";
-        let listed = doveconf::output(doveconf::command("doveadm", config).args(["user", "*"]));
-        let names = match listed {
-            Ok(names) => names,
+        let listed = Userdb::of_dovecot(config).and_then(|mut userdb| {
+            let names = userdb.list()?;
+            userdb.look_up(&names)
+        });
+        let answers = match listed {
+            Ok(answers) => answers,
             Err(why) => {
                 findings.warn(
                     CHECK,
@@ -46,26 +50,38 @@ impl Users {
                 return Self::default();
             }
         };
-        let accounts: Vec<Account> =
-            names.lines().take(MOST).filter_map(|name| Account::ask(config, name).ok()).collect();
+        let complete = answers.iter().all(|answer| *answer != Answer::Failed);
+        let accounts: Vec<Account> = answers.into_iter().filter_map(Account::of).collect();
         findings.ok(CHECK, format!("{} looked at", accounts.len()));
-        Self(accounts)
+        Self { accounts, complete }
+    }
+
+    /// Whether these are all the users that Dovecot has.
+    #[must_use]
+    pub fn are_all(&self) -> bool {
+        self.complete
+    }
+
+    /// The user called `name`.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&Account> {
+        self.accounts.iter().find(|account| account.name.to_lowercase() == name)
     }
 
     /// Whose rights deliveries have.
     #[must_use]
     pub fn mail_user(&self) -> Identity {
-        self.0.first().map_or(NOBODY, |account| account.identity)
+        self.accounts.first().map_or(NOBODY, |account| account.identity)
     }
 
     /// All checks of this module.
     pub fn check(&self, installation: &Installation, findings: &mut Findings) {
-        if self.0.is_empty() {
+        if self.accounts.is_empty() {
             // Nothing was looked at, and nothing is well.
             return;
         }
         let script = installation.personal_script();
-        for account in &self.0 {
+        for account in &self.accounts {
             let Some(home) = &account.home else { continue };
             let in_home =
                 |path: &str| path.strip_prefix("~/").map_or_else(|| path.into(), |path| home.join(path));
@@ -78,25 +94,20 @@ impl Users {
 }
 
 impl Account {
-    /// Asks Dovecot.
+    /// Asks Dovecot for the user called `name`.
     ///
     /// # Errors
-    /// What `doveadm` says.
+    /// What Dovecot says.
     pub fn ask(config: Option<&Path>, name: &str) -> Result<Self, String> {
-        let fields = doveconf::output(doveconf::command("doveadm", config).args(["user", "--", name]))?;
-        Self::parse(name, &fields).ok_or_else(|| format!("doveadm user {name} says no uid and gid"))
+        let answers = Userdb::of_dovecot(config).and_then(|mut userdb| userdb.look_up(&[name.to_owned()]));
+        let answer = answers.map_err(|error| error.to_string())?.pop().unwrap_or(Answer::Failed);
+        Self::of(answer).ok_or_else(|| format!("Dovecot has no user {name}, or says no uid and gid"))
     }
 
-    fn parse(name: &str, fields: &str) -> Option<Self> {
-        let field = |wanted: &str| {
-            fields.lines().find_map(|line| line.split_once('\t').filter(|(field, _)| *field == wanted))
-        };
-        let number = |wanted| field(wanted)?.1.trim().parse().ok();
-        Some(Self {
-            name: name.to_owned(),
-            identity: Identity { uid: number("uid")?, gid: number("gid")? },
-            home: field("home").map(|(_, home)| home.trim().into()),
-        })
+    /// What the database says of a user, where it says all that matters.
+    fn of(answer: Answer) -> Option<Self> {
+        let Answer::Found(userdb::Account { name, uid, gid, home }) = answer else { return None };
+        Some(Self { name, identity: Identity { uid: uid?, gid: gid? }, home })
     }
 }
 
@@ -132,19 +143,5 @@ fn check_secret_keys(account: &Account, home: &Path, findings: &mut Findings) {
             ),
             "let the user move the keys to a machine of their own, and remove them here",
         );
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_doveadm_says_is_read() {
-        let account =
-            Account::parse("a", "field\tvalue\nuid\t8\ngid\t9\nhome\t/srv/a b\nmail\tmaildir:~\n").unwrap();
-        assert_eq!(account.identity, Identity { uid: 8, gid: 9 });
-        assert_eq!(account.home, Some("/srv/a b".into()));
-        assert_eq!(Account::parse("a", "uid\t8\n"), None);
     }
 }

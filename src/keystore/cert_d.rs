@@ -10,14 +10,11 @@ use super::source::Place;
 use crate::error::Error;
 use crate::limits;
 
-/// Looks for the search's address in the directory at `base`; true when there is one.
+/// Looks for the search's address in the directory at `base`.
 ///
 /// # Errors
 /// [`Error::KeyStore`] when it cannot be read or must not be trusted.
-pub fn search(base: &Place, search: &mut Search<'_>) -> Result<bool, Error> {
-    if !safe_file::folder_exists(base)? {
-        return Ok(false);
-    }
+pub fn search(base: &Place, search: &mut Search<'_>) -> Result<(), Error> {
     let failed = |error: &dyn std::fmt::Display| Error::KeyStore {
         path: base.path.clone(),
         what: error.to_string(),
@@ -30,7 +27,7 @@ pub fn search(base: &Place, search: &mut Search<'_>) -> Result<bool, Error> {
         let file = base.at(directory.get_path(&fingerprint).map_err(|error| failed(&error))?);
         // Files come folder by folder.
         if let Some(folder) = file.path.parent().filter(|folder| *folder != checked) {
-            safe_file::check_folder(&base.at(folder.into()))?;
+            safe_file::reach(&base.at(folder.into()))?;
             checked = folder.into();
         }
         // It may have been removed meanwhile.
@@ -38,5 +35,5 @@ pub fn search(base: &Place, search: &mut Search<'_>) -> Result<bool, Error> {
             search.add_ring(&bytes, &file.path)?;
         }
     }
-    Ok(true)
+    Ok(())
 }

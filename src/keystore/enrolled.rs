@@ -3,15 +3,17 @@
 //! One file a user, `NAME.pgp`, replaced whole. Beside it `NAME.pgp.test` remembers the code of a test message that
 //! was sent, and `NAME.pgp.confirmed` the certificates that the user has shown to be able to read with.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use sequoia_openpgp::Cert;
 
-use super::source::{Kind, Owner, Place, Source, Template};
+use super::census::{self, Entry};
+use super::source::{Kind, Place, Source, Values};
+use super::trust::Trust;
 use super::{parse, safe_file};
+use crate::config::Keys;
 use crate::error::Error;
 use crate::user::User;
 use crate::{atomic, enrol, limits};
@@ -19,15 +21,17 @@ use crate::{atomic, enrol, limits};
 /// Rights of what is written: certificates are public, and only root changes them.
 const MODE: u32 = 0o644;
 
-/// What is added to the name of a user's file for what lies beside it.
 const TEST: &str = ".test";
 const CONFIRMED: &str = ".confirmed";
-const BESIDE: [&str; 2] = [TEST, CONFIRMED];
+
+/// What is added to the name of a user's file for what lies beside it.
+pub const BESIDE: [&str; 2] = [TEST, CONFIRMED];
 
 /// The folder.
 #[derive(Clone, Copy, Debug)]
 pub struct Enrolled<'a> {
-    template: &'a Template,
+    source: &'a Source,
+    groups: &'a [u32],
 }
 
 /// Holds other enrolments off until it is dropped.
@@ -47,9 +51,9 @@ impl<'a> Enrolled<'a> {
     ///
     /// # Errors
     /// [`Error::Usage`] where no such source is configured.
-    pub fn of(sources: &'a [Source]) -> Result<Self, Error> {
-        match sources.iter().find(|source| source.kind == Kind::File) {
-            Some(source) => Ok(Self { template: &source.path }),
+    pub fn of(keys: &'a Keys) -> Result<Self, Error> {
+        match keys.sources.iter().find(|source| source.kind == Kind::File) {
+            Some(source) => Ok(Self { source, groups: keys.trusted_groups.ids() }),
             None => Err(Error::Usage {
                 what: "no `file:` source is configured, and only there certificates are enrolled".into(),
                 hint: "add \"file:/etc/mailseal/keys/%{user}.pgp\" to `sources` in [keys]".into(),
@@ -60,37 +64,49 @@ impl<'a> Enrolled<'a> {
     /// The file of `user`, whose home is `home`.
     ///
     /// # Errors
-    /// Those of [`Template::place`].
+    /// Those of [`super::source::Template::place`].
     pub fn file(&self, user: &User, home: Option<&Path>) -> Result<KeyFile, Error> {
-        Ok(KeyFile { place: self.template.place(user, home, Owner::Anybody)? })
+        let values = Values { user, home, homes: &[] };
+        let place = self.source.path.place(Kind::File, &values, &Trust::of_process(&[]))?;
+        // An admin's own id is not that of the deliveries.
+        let trust = Trust::of_owner(&place.path, self.groups);
+        Ok(KeyFile { place: Place { trust, ..place } })
     }
 
-    /// The users who have a file, in order.
+    /// What lies in the folder, in the order of its names.
     ///
     /// # Errors
     /// [`Error::KeyStore`] where the folder cannot be read, [`Error::Usage`] where it is not one for all users.
-    pub fn users(&self) -> Result<Vec<User>, Error> {
-        let (folder, prefix, suffix) = self.template.names().ok_or_else(|| Error::Usage {
-            what: "the first `file:` source has no folder for all users".into(),
-            hint: "give it the form \"file:/FOLDER/%{user}.pgp\", or name the users".into(),
-        })?;
-        let mut names = BTreeSet::new();
-        for entry in std::fs::read_dir(folder).map_err(|error| failed(folder, &error))? {
-            names.extend(entry.map_err(|error| failed(folder, &error))?.file_name().into_string().ok());
+    pub fn entries(&self) -> Result<Vec<Entry>, Error> {
+        if self.source.path.patterns().is_none_or(|parts| parts.iter().all(|part| part.variable.is_none())) {
+            return Err(Error::Usage {
+                what: "the first `file:` source has no folder for all users".into(),
+                hint: "give it the form \"file:/FOLDER/%{user}.pgp\", or name the users".into(),
+            });
         }
-        // Where key files have no suffix, what lies beside them looks like them.
-        let is_beside =
-            |name: &str| BESIDE.iter().any(|end| name.strip_suffix(end).is_some_and(|of| names.contains(of)));
-        let users = names.iter().filter(|name| !is_beside(name));
-        let mut users: Vec<_> = users
-            .filter_map(|name| User::parse(name.strip_prefix(prefix)?.strip_suffix(suffix)?).ok())
-            .collect();
-        users.sort_by(|a, b| a.name().cmp(b.name()));
+        census::take(self.source)
+    }
+
+    /// The users who have a file that deliveries read, in order.
+    ///
+    /// # Errors
+    /// Those of [`Enrolled::entries`].
+    pub fn users(&self) -> Result<Vec<User>, Error> {
+        let read = self.entries()?.into_iter().filter(|entry| entry.is_read);
+        let mut users: Vec<User> = read.filter_map(|entry| entry.user).collect();
+        users.sort();
+        users.dedup();
         Ok(users)
     }
 }
 
 impl KeyFile {
+    /// The same file, judged as for deliveries with these rights.
+    #[must_use]
+    pub fn trusting(self, trust: Trust) -> Self {
+        Self { place: Place { trust, ..self.place } }
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -131,6 +147,22 @@ impl KeyFile {
         }
         let bytes = enrol::serialize(certs)?;
         atomic::write(self.path(), &bytes, MODE).map_err(|error| failed(self.path(), &error))
+    }
+
+    /// Moves it, and what lies beside it, to the place of `to`, which is another user's.
+    ///
+    /// # Errors
+    /// [`Error::KeyStore`].
+    pub fn rename(&self, to: &Self) -> Result<(), Error> {
+        let beside = [(self.test_path(), to.test_path()), (self.confirmed_path(), to.confirmed_path())];
+        for (from, to) in beside.into_iter().chain([(self.path().into(), to.path().into())]) {
+            match std::fs::rename(&from, &to) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(&from, &error)),
+                _ => {}
+            }
+        }
+        let folder = to.path().parent().unwrap_or(Path::new("/"));
+        File::open(folder).and_then(atomic::flush).map_err(|error| failed(folder, &error))
     }
 
     /// Remembers that a test message with a code of this hash was made.

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
 
 use sequoia_openpgp::Cert;
 use sequoia_openpgp::crypto::mpi::PublicKey;
@@ -13,14 +12,11 @@ use super::source::Place;
 use crate::error::Error;
 use crate::limits;
 
-/// Looks for the search's address in the GnuPG home at `home`; true when there is one.
+/// Looks for the search's address in the GnuPG home at `home`.
 ///
 /// # Errors
 /// Those of [`safe_file::read`]; [`Error::KeyStore`] when the home keeps its keys in a keyboxd, which only gpg can ask.
-pub fn search(home: &Place, search: &mut Search<'_>) -> Result<bool, Error> {
-    if !safe_file::folder_exists(home)? {
-        return Ok(false);
-    }
+pub fn search(home: &Place, search: &mut Search<'_>) -> Result<(), Error> {
     if let Some(options) = safe_file::read(&home.join("common.conf"), limits::KEY_FILE)? {
         let keyboxd = |line: &[u8]| line.trim_ascii().starts_with(b"use-keyboxd");
         if options.split(|&byte| byte == b'\n').any(keyboxd) {
@@ -49,7 +45,7 @@ pub fn search(home: &Place, search: &mut Search<'_>) -> Result<bool, Error> {
     if let Some(bytes) = safe_file::read(&ring, limits::KEYRING)? {
         search.add_ring(&bytes, &ring.path)?;
     }
-    Ok(true)
+    Ok(())
 }
 
 fn broken_off(keybox: &Place) -> Error {
@@ -98,29 +94,31 @@ fn keybox_certificates(mut bytes: &[u8]) -> impl Iterator<Item = Option<&[u8]>> 
 /// The files of gpg-agent hold the public parts of their keys too, in binary or hexadecimal, and are found by them.
 ///
 /// # Errors
-/// [`Error::KeyStore`] when there is such a file, or the folder with them cannot be read.
-pub fn refuse_secret_keys(home: &Path, certs: &[Cert]) -> Result<(), Error> {
-    let folder = home.join("private-keys-v1.d");
-    let failed = |error: std::io::Error| Error::KeyStore {
+/// [`Error::KeyStore`] when there is such a file, when a file or the folder with them cannot be read, and when there are
+/// more than [`limits::SECRET_KEY_FILES`].
+pub fn refuse_secret_keys(home: &Place, certs: &[Cert]) -> Result<(), Error> {
+    let folder = home.path.join("private-keys-v1.d");
+    let failed = |what: String| Error::KeyStore {
         path: folder.clone(),
-        what: error.to_string(),
+        what,
         hint: "let the mail user look whether secret keys lie here, or enrol with `mailseal keys add`".into(),
     };
-    let mut files = vec![home.join("secring.gpg")];
+    let mut files = vec![home.path.join("secring.gpg")];
     match fs::read_dir(&folder) {
         Ok(entries) => {
             for entry in entries {
-                files.push(entry.map_err(failed)?.path());
+                files.push(entry.map_err(|error| failed(error.to_string()))?.path());
+                if files.len() > limits::SECRET_KEY_FILES {
+                    return Err(failed(format!("it holds more than {} files", limits::SECRET_KEY_FILES)));
+                }
             }
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(failed(error)),
+        Err(error) => return Err(failed(error.to_string())),
     }
     for path in files {
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            Err(error) => return Err(failed(error)),
+        let Some(bytes) = safe_file::read_in_folder(&home.at(path.clone()), limits::KEY_FILE)? else {
+            continue;
         };
         let digits: Vec<u8> =
             bytes.iter().filter(|byte| byte.is_ascii_hexdigit()).map(u8::to_ascii_uppercase).collect();

@@ -90,7 +90,7 @@ impl<'a> Search<'a> {
     /// The certificates that were found, all of one owner; `None` when there are none.
     ///
     /// # Errors
-    /// [`Error::Ambiguous`] when several may be used, [`Error::NoUsableKey`] when the owner has revoked the User ID in
+    /// [`Error::Ambiguous`] when several are not unfit, [`Error::NoUsableKey`] when the owner has revoked the User ID in
     /// all of them, and [`Error::KeyStore`] when there are none but something could not be read or checked.
     pub fn finish(self) -> Result<Option<Vec<Cert>>, Error> {
         if self.found.is_empty() {
@@ -103,13 +103,9 @@ impl<'a> Search<'a> {
             let why = why.collect::<Vec<_>>().join("; ");
             return Err(Error::NoUsableKey { user: self.address.into(), why });
         }
-        let named = |wanted: fn(&Fitness) -> bool| {
-            let of = |cert: &&Cert| wanted(&assess(cert, self.now).fitness);
-            active.iter().filter(of).map(|cert| cert.fingerprint().to_hex()).collect::<Vec<_>>()
-        };
-        let fit = named(|fitness| *fitness == Fitness::Fit);
-        let lapsed = named(|fitness| matches!(fitness, Fitness::Lapsed(_)));
-        let candidates = if fit.is_empty() { lapsed } else { fit };
+        // An expired one counts: a newer one with the address may be anybody's.
+        let of = |cert: &&Cert| !matches!(assess(cert, self.now).fitness, Fitness::Unfit(_));
+        let candidates: Vec<_> = active.iter().filter(of).map(|cert| cert.fingerprint().to_hex()).collect();
         if candidates.len() > 1 {
             let fingerprints = candidates.join(", ");
             return Err(Error::Ambiguous { address: self.address.into(), fingerprints });

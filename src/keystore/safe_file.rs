@@ -1,33 +1,48 @@
 //! Edge: Reads key files and key folders that nobody but root and the delivery user could have written.
+//!
+//! What is not there is "nothing" only below a root that is there: a store, or the user's home. Whether the root can be
+//! believed is [`super::absence`]'s business.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{getegid, geteuid};
-
-use super::source::{Owner, Place};
+use super::marker;
+use super::source::{Place, Root};
+use super::trust::Reached;
 use crate::error::Error;
 use crate::limits;
 
-/// Writable by the group, and by all.
-const GROUP_WRITE: u32 = 0o020;
-const OTHERS_WRITE: u32 = 0o002;
-/// In such a folder nobody replaces the files of others.
-const STICKY: u32 = 0o1000;
+/// The ends of the names of key files, in any case.
+const SUFFIXES: [&str; 4] = ["pgp", "asc", "gpg", "key"];
 
-/// Reads the file at `place`, of at most `limit` bytes; `None` when there is none, as [`crate::keystore`] defines that.
+/// Reads the file at `place`, of at most `limit` bytes; `None` when there is none.
 ///
 /// # Errors
-/// [`Error::KeyStore`] when the file or its folder cannot be read or must not be trusted, [`Error::Home`] when the home
-/// is not there.
+/// [`Error::KeyStore`] when the file or a folder on the way cannot be read or must not be trusted, [`Error::Home`] when the
+/// home is not there.
 pub fn read(place: &Place, limit: u64) -> Result<Option<Vec<u8>>, Error> {
     let folder = place.path.parent().unwrap_or(Path::new("/"));
-    if check_folder(&place.at(folder.into()))? { read_in_folder(place, limit) } else { Ok(None) }
+    let bytes = if reach(&place.at(folder.into()))? { read_in_folder(place, limit)? } else { None };
+    if bytes.is_some() {
+        check_above(place)?;
+    }
+    Ok(bytes)
 }
 
-/// [`read`] where the file's folder has been checked.
+/// [`read`] in a folder that must be there.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_in_store(place: &Place, folder: &Path, limit: u64) -> Result<Option<Vec<u8>>, Error> {
+    match place.trust.walk(folder, Path::new("/"))? {
+        Reached::There(_) => read_in_folder(place, limit),
+        Reached::Missing => Err(missing(folder)),
+    }
+}
+
+/// [`read`] where the file's folder has been reached.
 ///
 /// # Errors
 /// As [`read`].
@@ -41,9 +56,13 @@ pub fn read_in_folder(place: &Place, limit: u64) -> Result<Option<Vec<u8>>, Erro
         }
         Err(error) => return Err(unreadable(path, &error)),
     };
-    let size = check(place, &file)?;
+    let metadata = file.metadata().map_err(|error| unreadable(path, &error))?;
+    if !metadata.is_file() {
+        return Err(refused(path, "it is not a regular file", "put a file with the certificate there"));
+    }
+    place.trust.check(path, &metadata)?;
     // Without room, reading begins with pieces of 32 bytes.
-    let mut bytes = Vec::with_capacity(size.min(limit) as usize + 1);
+    let mut bytes = Vec::with_capacity(metadata.len().min(limit) as usize + 1);
     file.by_ref().take(limit + 1).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
     if bytes.len() as u64 > limit {
         let what = format!("it is larger than {limit} bytes");
@@ -52,131 +71,101 @@ pub fn read_in_folder(place: &Place, limit: u64) -> Result<Option<Vec<u8>>, Erro
     Ok(Some(bytes))
 }
 
-/// Refuses the open `file` at `place` when it is no regular file or someone else could have written it; its size.
+/// Judges what lies above the root of `place`, where something was found there: in a home, what is not there is judged from
+/// the home down only, but whoever can replace the home can put a certificate there.
 ///
 /// # Errors
 /// [`Error::KeyStore`].
-fn check(place: &Place, file: &File) -> Result<u64, Error> {
-    let metadata = file.metadata().map_err(|error| unreadable(&place.path, &error))?;
-    if !metadata.is_file() {
-        return Err(refused(&place.path, "it is no regular file", "put a file with the certificate there"));
+pub fn check_above(place: &Place) -> Result<(), Error> {
+    match &place.root {
+        Root::Home { home, .. } => place.trust.walk(home, Path::new("/")).map(drop),
+        Root::Store(_) => Ok(()),
     }
-    check_rights(place, &metadata)?;
-    Ok(metadata.len())
 }
 
-/// Whether the folder at `place` is there, as [`crate::keystore`] defines that, and fit to hold keys.
+/// Whether the folder at `place` is there; if so, nobody else can write there.
 ///
 /// # Errors
 /// As [`read`].
-pub fn folder_exists(place: &Place) -> Result<bool, Error> {
-    let parent = place.path.parent().unwrap_or(Path::new("/"));
-    if !is_there(parent, place.home.as_deref())? {
-        return Ok(false);
-    }
-    match std::fs::metadata(&place.path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            refuse_dangling(&place.path, place.home.as_deref()).map(|()| false)
+pub fn reach(place: &Place) -> Result<bool, Error> {
+    let (root, from) = match &place.root {
+        Root::Store(store) => (store, Path::new("/")),
+        Root::Home { home, within } => {
+            if !home_exists(home, within.as_deref(), place)? {
+                return Ok(false);
+            }
+            (home, &**home)
         }
-        _ => check_folder(place),
+    };
+    match place.trust.walk(&place.path, from)? {
+        Reached::There(metadata) if metadata.is_dir() => Ok(true),
+        Reached::There(_) => {
+            Err(refused(&place.path, "it is not a folder", "make it a folder, or correct the key source"))
+        }
+        Reached::Missing if place.path == *root => Err(missing(root)),
+        Reached::Missing => match place.trust.walk(root, from)? {
+            Reached::There(_) => Ok(false),
+            Reached::Missing => Err(missing(root)),
+        },
     }
 }
 
-/// The files in the folder at `place` that may hold certificates, in the order of their names; `None` when the folder
-/// is not there.
+/// Whether the home is there; one that is not there may be made still, in a folder `within` which homes lie.
+fn home_exists(home: &Path, within: Option<&Path>, place: &Place) -> Result<bool, Error> {
+    let failed = |what: String| Error::Home { path: home.into(), what };
+    match (std::fs::metadata(home), within) {
+        (Ok(metadata), _) if metadata.is_dir() => Ok(true),
+        (Ok(_), _) => Err(failed("is not a folder".into())),
+        (Err(error), Some(homes)) if error.kind() == ErrorKind::NotFound => {
+            if matches!(place.trust.walk(homes, Path::new("/"))?, Reached::Missing) {
+                return Err(missing(homes));
+            }
+            // A link on the way that leads nowhere is refused.
+            place.trust.walk(home, homes).map(|_| false)
+        }
+        (Err(error), _) => Err(failed(format!("cannot be reached: {error}"))),
+    }
+}
+
+/// What a folder holds.
+#[derive(Debug)]
+pub struct Listing {
+    /// What is read as a key file, in the order of the names.
+    pub files: Vec<PathBuf>,
+    /// Everything else but the marker.
+    pub others: Vec<PathBuf>,
+}
+
+/// What is in the folder at `place`; `None` when the folder is not there.
 ///
 /// # Errors
-/// As [`read`].
-pub fn list(place: &Place) -> Result<Option<Vec<PathBuf>>, Error> {
-    if !folder_exists(place)? {
+/// As [`read`]; [`Error::KeyStore`] also where there are more than [`limits::KEY_FILE_CERTIFICATES`] of a kind.
+pub fn list(place: &Place) -> Result<Option<Listing>, Error> {
+    if !reach(place)? {
         return Ok(None);
     }
     let folder = &place.path;
-    let mut files = Vec::new();
+    let mut listing = Listing { files: Vec::new(), others: Vec::new() };
     let entries = std::fs::read_dir(folder).map_err(|error| unreadable(folder, &error))?;
     for entry in entries {
-        let path = entry.map_err(|error| unreadable(folder, &error))?.path();
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if !hidden && path.extension().is_some_and(|suffix| suffix == "pgp" || suffix == "asc") {
-            files.push(path);
+        let entry = entry.map_err(|error| unreadable(folder, &error))?;
+        let path = entry.path();
+        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        let of_keys =
+            path.extension().is_some_and(|end| SUFFIXES.iter().any(|it| end.eq_ignore_ascii_case(it)));
+        if !hidden && of_keys {
+            listing.files.push(path);
+        } else if entry.file_name() != marker::NAME {
+            listing.others.push(path);
         }
-        if files.len() > limits::KEY_FILE_CERTIFICATES {
+        if listing.files.len().max(listing.others.len()) > limits::KEY_FILE_CERTIFICATES {
             let what = format!("it holds more than {} files", limits::KEY_FILE_CERTIFICATES);
             return Err(refused(folder, &what, "leave only the certificates of one user there"));
         }
     }
-    files.sort();
-    Ok(Some(files))
-}
-
-/// Whether `folder` is there. Below an existing home it need not be; elsewhere its absence is an error, because an
-/// unmounted key store must not look like a store without keys.
-fn is_there(folder: &Path, home: Option<&Path>) -> Result<bool, Error> {
-    if let Some(home) = home {
-        let failed = |what: String| Error::Home { path: home.into(), what };
-        match std::fs::metadata(home) {
-            Ok(metadata) if metadata.is_dir() => {}
-            Ok(_) => return Err(failed("is no folder".into())),
-            Err(error) => return Err(failed(format!("cannot be reached: {error}"))),
-        }
-    }
-    match std::fs::metadata(folder) {
-        Ok(metadata) if metadata.is_dir() => Ok(true),
-        Ok(_) => Err(refused(folder, "it is no folder", "make it a folder, or correct the key source")),
-        Err(error) if error.kind() == ErrorKind::NotFound && home.is_some() => {
-            refuse_dangling(folder, home).map(|()| false)
-        }
-        Err(error) => Err(unreadable(folder, &error)),
-    }
-}
-
-/// Refuses a path that is only not there because a link on the way to it leads nowhere: to what is not mounted.
-fn refuse_dangling(path: &Path, home: Option<&Path>) -> Result<(), Error> {
-    let below_home = |part: &&Path| home.is_none_or(|home| part.starts_with(home) && *part != home);
-    match path.ancestors().take_while(below_home).find(|part| part.is_symlink() && !part.exists()) {
-        Some(link) => Err(refused(
-            link,
-            "it is a link that leads nowhere",
-            "mount what it leads to, or remove the link",
-        )),
-        None => Ok(()),
-    }
-}
-
-/// Whether `folder` is there; if so, nobody else can write there.
-///
-/// # Errors
-/// As [`read`].
-pub fn check_folder(folder: &Place) -> Result<bool, Error> {
-    if !is_there(&folder.path, folder.home.as_deref())? {
-        return Ok(false);
-    }
-    let metadata = std::fs::metadata(&folder.path).map_err(|error| unreadable(&folder.path, &error))?;
-    check_rights(folder, &metadata)?;
-    Ok(true)
-}
-
-/// Refuses what someone other than root and the delivery user could have written. Its own group may write: so are
-/// virtual-mail set-ups often made.
-fn check_rights(place: &Place, metadata: &Metadata) -> Result<(), Error> {
-    let path = &place.path;
-    let sticky = metadata.is_dir() && metadata.mode() & STICKY != 0;
-    if metadata.mode() & OTHERS_WRITE != 0 && !sticky {
-        return Err(refused(path, "everybody can write to it", "chmod o-w it"));
-    }
-    if place.owner == Owner::Anybody {
-        return Ok(());
-    }
-    if ![0, geteuid().as_raw()].contains(&metadata.uid()) {
-        let what = format!("it belongs to the user id {}", metadata.uid());
-        return Err(refused(path, &what, "chown it to root or to the mail user"));
-    }
-    let trusted_group = [0, getegid().as_raw()].contains(&metadata.gid());
-    if metadata.mode() & GROUP_WRITE != 0 && !trusted_group && !sticky {
-        let what = format!("the group id {} can write to it", metadata.gid());
-        return Err(refused(path, &what, "chmod g-w it"));
-    }
-    Ok(())
+    listing.files.sort();
+    listing.others.sort();
+    Ok(Some(listing))
 }
 
 /// Opens without following a link at the end, and without waiting for the other end of a FIFO.
@@ -191,6 +180,11 @@ fn refused(path: &Path, what: &str, hint: &str) -> Error {
     Error::KeyStore { path: path.into(), what: what.into(), hint: hint.into() }
 }
 
+fn missing(folder: &Path) -> Error {
+    let hint = "mount it, or make it (install -d -m 755 FOLDER) and run `mailseal keys init`";
+    refused(folder, "there is no such folder", hint)
+}
+
 fn unreadable(path: &Path, error: &io::Error) -> Error {
     let hint = "mount it, or let the mail user read it; to have no certificate for a user, remove only the user's file";
     refused(path, &error.to_string(), hint)
@@ -202,9 +196,15 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use super::*;
+    use crate::keystore::trust::Trust;
 
-    fn place(path: &Path) -> Place {
-        Place { path: path.into(), home: None, owner: Owner::RootOrSelf }
+    fn in_store(store: &Path, path: &str) -> Place {
+        Place { path: store.join(path), root: Root::Store(store.into()), trust: Trust::of_process(&[]) }
+    }
+
+    fn in_home(home: &Path, path: &str, within: Option<&Path>) -> Place {
+        let root = Root::Home { home: home.into(), within: within.map(Path::to_owned) };
+        Place { path: home.join(path), root, trust: Trust::of_process(&[]) }
     }
 
     fn read_small(place: &Place) -> Result<Option<Vec<u8>>, Error> {
@@ -216,46 +216,72 @@ mod tests {
     }
 
     #[test]
-    fn only_a_missing_last_component_is_nothing() {
+    fn below_a_store_that_is_there_anything_may_be_missing() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(read_small(&place(&dir.path().join("x.pgp"))).unwrap(), None);
-        assert!(read_small(&place(&dir.path().join("no/x.pgp"))).is_err());
-        assert_eq!(list(&place(&dir.path().join("no"))).unwrap(), None);
-        assert!(list(&place(&dir.path().join("no/keys"))).is_err());
-        assert!(read_small(&place(&dir.path().join("x/../y/z"))).is_err());
-        fs::write(dir.path().join("file"), "").unwrap();
-        assert!(read_small(&place(&dir.path().join("file/x.pgp"))).is_err());
+        let store = dir.path();
+        for path in ["x.pgp", "no/x.pgp", "x/../y/z"] {
+            assert_eq!(read_small(&in_store(store, path)).unwrap(), None, "{path}");
+        }
+        assert!(list(&in_store(store, "no")).unwrap().is_none());
+        let gone = store.join("gone");
+        assert!(read_small(&in_store(&gone, "x.pgp")).is_err());
+        assert!(read_small(&in_store(&gone, "no/x.pgp")).is_err());
+        assert!(list(&in_store(&gone, "")).is_err());
+        fs::write(store.join("file"), "").unwrap();
+        assert!(read_small(&in_store(store, "file/x.pgp")).is_err());
     }
 
     #[test]
     fn below_a_home_anything_may_be_missing_but_the_home() {
         let dir = tempfile::tempdir().unwrap();
-        let below = |home: PathBuf| Place {
-            path: home.join(".config/mailseal/x.pgp"),
-            home: Some(home),
-            owner: Owner::RootOrSelf,
-        };
-        assert_eq!(read_small(&below(dir.path().into())).unwrap(), None);
-        assert!(matches!(read_small(&below(dir.path().join("gone"))), Err(Error::Home { .. })));
-        assert!(matches!(list(&below(dir.path().join("gone"))), Err(Error::Home { .. })));
+        const KEY: &str = ".config/mailseal/x.pgp";
+        assert_eq!(read_small(&in_home(dir.path(), KEY, None)).unwrap(), None);
+        let gone = dir.path().join("example.org/gone");
+        assert!(matches!(read_small(&in_home(&gone, KEY, None)), Err(Error::Home { .. })));
+        assert!(matches!(list(&in_home(&gone, "keys", None)), Err(Error::Home { .. })));
+        // In the folder of homes it may be made still.
+        assert_eq!(read_small(&in_home(&gone, KEY, Some(dir.path()))).unwrap(), None);
+        let homes = dir.path().join("unmounted");
+        assert!(read_small(&in_home(&homes.join("gone"), KEY, Some(&homes))).is_err());
+        symlink(dir.path().join("elsewhere"), dir.path().join("example.org")).unwrap();
+        assert!(read_small(&in_home(&gone, KEY, Some(dir.path()))).is_err(), "it leads nowhere");
     }
 
     #[test]
     fn what_others_could_have_written_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("x.pgp");
+        let place = in_store(dir.path(), "x.pgp");
+        let file = place.path.clone();
         fs::write(&file, "key").unwrap();
         chmod(&file, 0o644);
-        assert_eq!(read_small(&place(&file)).unwrap().unwrap(), b"key");
+        assert_eq!(read_small(&place).unwrap().unwrap(), b"key");
         chmod(&file, 0o666);
-        assert!(read_small(&place(&file)).unwrap_err().to_string().contains("everybody"));
+        assert!(read_small(&place).unwrap_err().to_string().contains("everybody"));
         chmod(&file, 0o644);
         chmod(dir.path(), 0o777);
-        assert!(read_small(&place(&file)).unwrap_err().to_string().contains("everybody"));
-        assert!(list(&place(dir.path())).is_err());
-        chmod(dir.path(), 0o1777);
-        assert!(read_small(&place(&file)).is_ok());
+        assert!(read_small(&place).unwrap_err().to_string().contains("everybody"));
+        assert!(list(&in_store(dir.path(), "")).is_err());
         chmod(dir.path(), 0o700);
+    }
+
+    #[test]
+    fn a_home_is_judged_from_the_home_down_and_a_find_from_the_root_down() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("homes/alice");
+        fs::create_dir_all(home.join(".config/mailseal")).unwrap();
+        let place = in_home(&home, ".config/mailseal/x.pgp", None);
+        chmod(&dir.path().join("homes"), 0o777);
+        assert_eq!(read_small(&place).unwrap(), None);
+        fs::write(&place.path, "key").unwrap();
+        assert!(read_small(&place).is_err());
+        chmod(&dir.path().join("homes"), 0o755);
+        assert!(read_small(&place).is_ok());
+        fs::remove_file(&place.path).unwrap();
+        for open in ["", ".config", ".config/mailseal"] {
+            chmod(&home.join(open), 0o777);
+            assert!(read_small(&place).is_err(), "{open:?}");
+            chmod(&home.join(open), 0o755);
+        }
     }
 
     #[test]
@@ -269,17 +295,19 @@ mod tests {
         nix::unistd::mkfifo(&at("fifo"), nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
         File::create(at("giant")).unwrap().set_len(1 << 30).unwrap();
         for name in ["link", "dangling", "folder", "fifo", "giant"] {
-            assert!(matches!(read_small(&place(&at(name))), Err(Error::KeyStore { .. })), "{name}");
+            let result = read_small(&in_store(dir.path(), name));
+            assert!(matches!(result, Err(Error::KeyStore { .. })), "{name}");
         }
     }
 
     #[test]
     fn folders_are_listed_in_order() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["b.pgp", "a.asc", ".hidden.pgp", "notes.txt"] {
+        for name in ["b.pgp", "a.asc", "c.GPG", "d.key", ".hidden.pgp", "notes.txt", marker::NAME] {
             fs::write(dir.path().join(name), "").unwrap();
         }
-        let files = list(&place(dir.path())).unwrap().unwrap();
-        assert_eq!(files, ["a.asc", "b.pgp"].map(|name| dir.path().join(name)));
+        let listing = list(&in_store(dir.path(), "")).unwrap().unwrap();
+        assert_eq!(listing.files, ["a.asc", "b.pgp", "c.GPG", "d.key"].map(|name| dir.path().join(name)));
+        assert_eq!(listing.others, [".hidden.pgp", "notes.txt"].map(|name| dir.path().join(name)));
     }
 }

@@ -4,6 +4,8 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::trust::Trust;
+
 use crate::error::Error;
 use crate::user::User;
 
@@ -22,7 +24,7 @@ pub struct Source {
 pub enum Kind {
     /// A file with the user's certificates.
     File,
-    /// A folder with the user's certificates in `*.pgp` and `*.asc`.
+    /// A folder with the user's certificates in `*.pgp`, `*.asc`, `*.gpg` and `*.key`.
     Dir,
     /// A GnuPG home with a keyring.
     GnuPg,
@@ -98,12 +100,28 @@ enum Piece {
     Variable(Variable),
 }
 
+/// What a part of a path may stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Variable {
+pub enum Variable {
+    /// The user's name.
     User,
+    /// What stands before its last `@`.
     Local,
+    /// What stands after it.
     Domain,
+    /// The user's home.
     Home,
+}
+
+/// A part of a path: one variable at most, and the text round it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pattern {
+    /// The text before the variable, or all there is.
+    pub before: String,
+    /// The variable.
+    pub variable: Option<Variable>,
+    /// The text behind it.
+    pub after: String,
 }
 
 impl TryFrom<String> for Template {
@@ -144,22 +162,34 @@ impl TryFrom<String> for Template {
 pub struct Place {
     /// The path.
     pub path: PathBuf,
-    /// The user's home, where the path is below it: then anything below the home may be missing.
-    pub home: Option<PathBuf>,
-    /// Who may own what is there.
-    pub owner: Owner,
+    /// What must be there, so that something below it may be missing.
+    pub root: Root,
+    /// Who may own and write what is there.
+    pub trust: Trust,
 }
 
-/// Who may own key files and key folders.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Owner {
-    /// Root and the user this process runs as: for deliveries.
-    RootOrSelf,
-    /// Anybody: for an admin, whose own id is not that of the deliveries.
-    Anybody,
+/// What a [`Place`] lies in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Root {
+    /// A store for many users: the deepest folder of the source's path that is the same for all.
+    Store(PathBuf),
+    /// The user's home.
+    Home {
+        /// Its path.
+        home: PathBuf,
+        /// The folder in which homes lie, where it is known that this one may be made still.
+        within: Option<PathBuf>,
+    },
 }
 
 impl Place {
+    /// A file that an admin named: all folders of its path must be there.
+    #[must_use]
+    pub fn named(path: PathBuf, trust: Trust) -> Self {
+        let root = Root::Store(path.parent().unwrap_or(Path::new("/")).into());
+        Self { path, root, trust }
+    }
+
     /// Something in the folder at this place.
     #[must_use]
     pub fn join(&self, name: impl AsRef<Path>) -> Self {
@@ -169,11 +199,31 @@ impl Place {
     /// Another path under the same rules.
     #[must_use]
     pub fn at(&self, path: PathBuf) -> Self {
-        Self { path, home: self.home.clone(), owner: self.owner }
+        Self { path, root: self.root.clone(), trust: self.trust.clone() }
     }
 }
 
+/// What fills in a [`Template`].
+#[derive(Clone, Copy, Debug)]
+pub struct Values<'a> {
+    /// The delivery user.
+    pub user: &'a User,
+    /// The user's home, where it is known.
+    pub home: Option<&'a Path>,
+    /// Folders in which homes lie.
+    pub homes: &'a [PathBuf],
+}
+
 impl Template {
+    /// Whether it can give an address: something in it has, or stands for, an `@`.
+    #[must_use]
+    pub fn can_be_address(&self) -> bool {
+        self.pieces.iter().any(|piece| match piece {
+            Piece::Text(text) => text.contains('@'),
+            Piece::Variable(variable) => *variable == Variable::User,
+        })
+    }
+
     /// Puts the user's name and home in.
     ///
     /// # Errors
@@ -198,14 +248,66 @@ impl Template {
         Ok(out)
     }
 
-    /// The path for a user.
+    /// The path of a source of this `kind` for a user.
     ///
     /// # Errors
     /// Those of [`Template::expand`].
-    pub fn place(&self, user: &User, home: Option<&Path>, owner: Owner) -> Result<Place, Error> {
-        let path = self.expand(user, home)?.into();
-        let below_home = self.pieces.first() == Some(&Piece::Variable(Variable::Home));
-        Ok(Place { path, home: home.filter(|_| below_home).map(Path::to_owned), owner })
+    pub fn place(&self, kind: Kind, values: &Values<'_>, trust: &Trust) -> Result<Place, Error> {
+        let path = PathBuf::from(self.expand(values.user, values.home)?);
+        let root = match (self.store(kind), values.home) {
+            (None, home) => {
+                let home = Path::new(known_home(home)?);
+                let within = values.homes.iter().find(|homes| home.starts_with(homes) && home != **homes);
+                Root::Home { home: home.into(), within: within.cloned() }
+            }
+            (Some(store), _) => Root::Store(store),
+        };
+        Ok(Place { path, root, trust: trust.clone() })
+    }
+
+    /// The deepest folder of the path that is the same for all users: what bears the marker of a source of this `kind`.
+    /// `None` where it lies in the users' homes.
+    #[must_use]
+    pub fn store(&self, kind: Kind) -> Option<PathBuf> {
+        let fixed = match self.pieces.first()? {
+            Piece::Text(text) => text,
+            Piece::Variable(_) => return None,
+        };
+        if self.pieces.len() == 1 && kind != Kind::File {
+            return Some(fixed.into());
+        }
+        let folder = fixed.rsplit_once('/').map_or("", |(folder, _)| folder);
+        Some(if folder.is_empty() { "/".into() } else { folder.into() })
+    }
+
+    /// The parts of the path for a user, each with whether it has a variable in it that stands for the user's name or a
+    /// part of that. Below a home, only what follows it.
+    ///
+    /// # Errors
+    /// Those of [`Template::expand`].
+    pub fn parts(&self, user: &User, home: Option<&Path>) -> Result<Vec<(String, bool)>, Error> {
+        let mut parts = vec![(String::new(), false)];
+        for piece in &self.pieces {
+            let Piece::Text(text) = piece else {
+                // There is a first part.
+                let last = parts.len() - 1;
+                if *piece == Piece::Variable(Variable::Home) {
+                    parts[last].0.push_str(known_home(home)?);
+                } else {
+                    parts[last].0.push_str(&Self { pieces: vec![piece.clone()] }.expand(user, home)?);
+                    parts[last].1 = true;
+                }
+                continue;
+            };
+            for (number, text) in text.split('/').enumerate() {
+                if number > 0 {
+                    parts.push((String::new(), false));
+                }
+                let last = parts.len() - 1;
+                parts[last].0.push_str(text);
+            }
+        }
+        Ok(parts)
     }
 
     /// The folder, and what stands before and after the user's name in a file's name, where that is all there is in
@@ -220,6 +322,34 @@ impl Template {
         let (folder, prefix) = before.rsplit_once('/')?;
         let folder = if folder.is_empty() { "/" } else { folder };
         (!after.contains('/')).then_some((Path::new(folder), prefix, after))
+    }
+
+    /// The parts of the path as patterns; `None` where one has two variables in it, or the path lies in a home.
+    #[must_use]
+    pub fn patterns(&self) -> Option<Vec<Pattern>> {
+        let mut parts = vec![Pattern::default()];
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text(text) => {
+                    for (number, text) in text.split('/').enumerate() {
+                        if number > 0 {
+                            parts.push(Pattern::default());
+                        }
+                        let last = parts.last_mut()?;
+                        let part = if last.variable.is_some() { &mut last.after } else { &mut last.before };
+                        part.push_str(text);
+                    }
+                }
+                Piece::Variable(Variable::Home) => return None,
+                Piece::Variable(variable) => {
+                    let last = parts.last_mut()?;
+                    if last.variable.replace(*variable).is_some() {
+                        return None;
+                    }
+                }
+            }
+        }
+        Some(parts)
     }
 
     fn is_absolute(&self) -> bool {
@@ -248,39 +378,58 @@ mod tests {
         text.to_owned().try_into()
     }
 
+    fn placed(text: &str, user: &str, home: Option<&str>) -> Result<Place, Error> {
+        let homes = ["/home".into()];
+        let user = User::parse(user).unwrap();
+        let values = Values { user: &user, home: home.map(Path::new), homes: &homes };
+        let source = source(text).unwrap();
+        source.path.place(source.kind, &values, &Trust::of_process(&[]))
+    }
+
+    #[test]
+    fn the_parts_of_a_path_tell_what_varies() {
+        let user = User::parse("alice@example.org").unwrap();
+        let parts = |text: &str| source(text).unwrap().path.parts(&user, Some(Path::new("/h/a"))).unwrap();
+        let part = |text: &str, varies| (text.to_owned(), varies);
+        assert_eq!(
+            parts("file:/k/%{domain}/x-%{local}.pgp"),
+            [part("", false), part("k", false), part("example.org", true), part("x-alice.pgp", true)]
+        );
+        assert_eq!(parts("dir:%{home}/.config"), [part("/h/a", false), part(".config", false)]);
+    }
+
     #[test]
     fn paths_are_made_for_a_user() {
-        let user = User::parse("Alice@example.org").unwrap();
-        let home = Path::new("/home/alice");
-        for (text, path, below) in [
-            ("file:/keys/%{user}.pgp", "/keys/alice@example.org.pgp", false),
-            ("dir:/keys/%{domain}/%{local}", "/keys/example.org/alice", false),
-            ("file:%{home}/.keys/x", "/home/alice/.keys/x", true),
+        for (text, path, store) in [
+            ("file:/keys/%{user}.pgp", "/keys/alice@example.org.pgp", Some("/keys")),
+            ("file:/keys/k-%{user}.pgp", "/keys/k-alice@example.org.pgp", Some("/keys")),
+            ("dir:/keys/%{domain}/%{local}", "/keys/example.org/alice", Some("/keys")),
+            ("dir:/keys", "/keys", Some("/keys")),
+            ("file:/keys/all.pgp", "/keys/all.pgp", Some("/keys")),
+            ("file:/%{user}", "/alice@example.org", Some("/")),
+            ("file:%{home}/.keys/x", "/home/alice/.keys/x", None),
         ] {
-            let place = source(text).unwrap().path.place(&user, Some(home), Owner::RootOrSelf).unwrap();
+            let place = placed(text, "Alice@example.org", Some("/home/alice")).unwrap();
             assert_eq!(place.path, Path::new(path));
-            assert_eq!(place.home.is_some(), below);
+            let root = match store {
+                Some(store) => Root::Store(store.into()),
+                None => Root::Home { home: "/home/alice".into(), within: Some("/home".into()) },
+            };
+            assert_eq!(place.root, root, "{text}");
         }
     }
 
     #[test]
     fn a_variable_in_a_name_is_a_name() {
-        let user = User::parse("%{home}").unwrap();
-        let place = source("file:/keys/%{user}")
-            .unwrap()
-            .path
-            .place(&user, Some(Path::new("/root")), Owner::RootOrSelf)
-            .unwrap();
+        let place = placed("file:/keys/%{user}", "%{home}", Some("/root")).unwrap();
         assert_eq!(place.path, Path::new("/keys/%{home}"));
     }
 
     #[test]
     fn what_is_not_known_is_an_error() {
-        let user = User::parse("alice").unwrap();
-        let place = |text, home| source(text).unwrap().path.place(&user, home, Owner::RootOrSelf);
-        assert!(matches!(place("file:/k/%{domain}", None), Err(Error::User { .. })));
-        for home in [None, Some(Path::new("home")), Some(Path::new("")), Some(Path::new("/home/../etc"))] {
-            assert!(matches!(place("dir:%{home}/k", home), Err(Error::Home { .. })));
+        assert!(matches!(placed("file:/k/%{domain}", "alice", None), Err(Error::User { .. })));
+        for home in [None, Some("home"), Some(""), Some("/home/../etc")] {
+            assert!(matches!(placed("dir:%{home}/k", "alice", home), Err(Error::Home { .. })));
         }
     }
 

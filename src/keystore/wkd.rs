@@ -6,23 +6,16 @@ use super::source::Place;
 use crate::error::Error;
 use crate::{limits, wkd};
 
-/// Looks for `address` in the directory at `base`; true when there is one. A domain
+/// Looks for `address` in the directory at `base`. A domain
 /// without a folder has no certificates.
 ///
 /// # Errors
 /// Those of [`safe_file::read`].
-pub fn search(base: &Place, address: &str, search: &mut Search<'_>) -> Result<bool, Error> {
-    let Some((local, domain)) = address.rsplit_once('@') else { return Ok(false) };
-    let domain = base.join(domain.to_lowercase());
-    if !safe_file::folder_exists(base)? {
-        return Ok(false);
-    }
-    if !safe_file::folder_exists(&domain)? {
-        return Ok(true);
-    }
-    let file = domain.join("hu").join(wkd::hash(local));
+pub fn search(base: &Place, address: &str, search: &mut Search<'_>) -> Result<(), Error> {
+    let Some((local, domain)) = address.rsplit_once('@') else { return Ok(()) };
+    let file = base.join(domain.to_lowercase()).join("hu").join(wkd::hash(local));
     if let Some(bytes) = safe_file::read(&file, limits::KEY_FILE)? {
         search.add_ring(&bytes, &file.path)?;
     }
-    Ok(true)
+    Ok(())
 }

@@ -143,9 +143,7 @@ impl<'a> What<'a> {
             match key {
                 "user" => delivery.user = unescape(value),
                 "outcome" => {
-                    delivery.outcome = [Outcome::Sealed, Outcome::Unchanged, Outcome::Deferred]
-                        .into_iter()
-                        .find(|outcome| outcome.name() == value)?;
+                    delivery.outcome = Outcome::ALL.into_iter().find(|outcome| outcome.name() == value)?;
                     is_delivery = true;
                 }
                 "reason" => delivery.reason = value.into(),

@@ -197,7 +197,7 @@ impl Summary {
                     user.last = time.or(user.last);
                 }
             }
-            Outcome::Unchanged => {}
+            Outcome::Unchanged | Outcome::WouldSeal => {}
             Outcome::Deferred => {
                 if let Some(failure) = entry_of(&mut self.failures, &delivery.reason) {
                     failure.messages += 1;
@@ -283,7 +283,7 @@ impl Summary {
                 hour.total_ms += delivery.ms;
                 hour.longest_ms = hour.longest_ms.max(delivery.ms);
             }
-            Outcome::Unchanged => hour.unchanged += 1,
+            Outcome::Unchanged | Outcome::WouldSeal => hour.unchanged += 1,
             Outcome::Deferred => hour.deferred += 1,
         }
     }

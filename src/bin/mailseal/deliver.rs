@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use mailseal::cli::sealing::SealingArguments;
 use mailseal::deliver;
-use mailseal::filter::Unchanged;
+use mailseal::filter::WhenUnchanged;
 use mailseal::sandbox::Sandbox;
 
 #[derive(Debug, Args)]
@@ -21,6 +21,6 @@ pub struct Arguments {
 /// Runs it, and gives the exit status of the agent.
 pub fn run(arguments: Arguments, config: Option<PathBuf>) -> i32 {
     // It has a program to run afterwards.
-    let options = arguments.sealing.options(config, Unchanged::Copy, Sandbox::Off);
+    let options = arguments.sealing.options(config, WhenUnchanged::Copy, Sandbox::Off);
     deliver::run(&options, &arguments.command)
 }

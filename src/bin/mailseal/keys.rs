@@ -1,7 +1,7 @@
 //! `mailseal keys`: its command line.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand};
@@ -9,7 +9,7 @@ use mailseal::config::Config;
 use mailseal::date;
 use mailseal::error::Error;
 use mailseal::exit::Exit;
-use mailseal::keys::{Existing, Keys, read_inputs};
+use mailseal::keys::{Existing, Keys, ask, read_inputs};
 
 /// The argument without which a file is required.
 const WKD: &str = if cfg!(feature = "network") { "wkd" } else { "help" };
@@ -53,6 +53,29 @@ pub enum Command {
         #[command(flatten)]
         user: UserArguments,
     },
+    /// Mark the key stores and note who has a certificate: only then can a user have none
+    Init {
+        #[command(flatten)]
+        users: UsersArguments,
+        /// Take this store as it is, though it bore another marker before: after a restore, or on a new disk
+        #[arg(long, value_name = "FOLDER")]
+        accept: Vec<PathBuf>,
+    },
+    /// Note every user for whom a source has a certificate; exit status 1 when some could not be asked
+    Scan {
+        #[command(flatten)]
+        users: UsersArguments,
+    },
+    /// Give a user's certificates, and that the user is known, to another name
+    Rename {
+        /// The name until now
+        old: String,
+        /// The new name
+        new: String,
+    },
+    /// How root's scan starts the process that looks into homes
+    #[command(name = ask::COMMAND, hide = true)]
+    Ask,
     /// Record the code that the user has read in the test message
     Confirm {
         #[command(flatten)]
@@ -60,6 +83,13 @@ pub enum Command {
         /// The code
         code: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct UsersArguments {
+    /// The users, one a line [default: those that Dovecot lists]
+    #[arg(long, value_name = "FILE")]
+    users: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -88,13 +118,22 @@ pub struct AddArguments {
     /// Put the new ones in the place of those the user has
     #[arg(long)]
     replace: bool,
+    /// Refuse a user whom Dovecot does not know
+    #[arg(long)]
+    check: bool,
 }
 
 /// Runs it.
-pub fn run(command: &Command, config: &Config, out: &mut (impl Write + Send + Sync)) -> Result<Exit, Error> {
+pub fn run(
+    command: &Command,
+    config: &Config,
+    path: Option<&Path>,
+    out: &mut (impl Write + Send + Sync),
+) -> Result<Exit, Error> {
     let now = SystemTime::now();
-    let of = |user: &UserArguments| Keys::new(config, user.home.clone(), now);
-    let of_all = || Keys::new(config, None, now);
+    let path = || path.map(Path::to_owned);
+    let of = |user: &UserArguments| Keys::new(config, path(), user.home.clone(), now);
+    let of_all = || Keys::new(config, path(), None, now);
     match command {
         Command::Add(add) => {
             let existing = match (add.also, add.replace) {
@@ -102,13 +141,17 @@ pub fn run(command: &Command, config: &Config, out: &mut (impl Write + Send + Sy
                 (_, true) => Existing::Replace,
                 _ => Existing::Refuse,
             };
-            of(&add.user).add(&add.user.user, &inputs(add)?, existing, out)
+            of(&add.user).add(&add.user.user, &inputs(add)?, existing, add.check, out)
         }
         Command::List { json } => of_all().list(*json, out),
         Command::Show { user, json } => of(user).show(&user.user, *json, out),
         Command::Remove { user, fingerprint } => of(user).remove(&user.user, fingerprint.as_deref(), out),
         Command::Check { within, json } => of_all().check(*within, *json, out),
         Command::Test { user } => of(user).test(&user.user, out),
+        Command::Init { users, accept } => of_all().init(users.users.as_deref(), accept, out),
+        Command::Scan { users } => of_all().scan(users.users.as_deref(), out),
+        Command::Rename { old, new } => of_all().rename(old, new, out),
+        Command::Ask => ask::serve(config, out).map(|()| Exit::Ok),
         Command::Confirm { user, code } => of(user).confirm(&user.user, code, out),
     }
 }

@@ -23,7 +23,7 @@ use mailseal::exit::Exit;
 #[derive(Debug, Parser)]
 #[command(name = cli::ADMIN, version)]
 struct Arguments {
-    /// The configuration [default: /etc/mailseal.toml, which need not exist]
+    /// The configuration [default: /etc/mailseal.toml]
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -79,10 +79,10 @@ fn run(arguments: Arguments) -> Result<i32, Error> {
     let mut out = BufWriter::new(std::io::stdout());
     let config = || Config::load(arguments.config.as_deref());
     let status = match arguments.command {
-        Command::Keys(command) => keys::run(&command, &config()?, &mut out)?,
+        Command::Keys(command) => keys::run(&command, &config()?, arguments.config.as_deref(), &mut out)?,
         Command::Doctor(command) => doctor::run(command, arguments.config, &mut out)?,
         Command::Decrypt(arguments) => decrypt::run(&arguments, &mut out)?,
-        Command::Reseal(arguments) => reseal::run(&arguments, &config()?, &mut out)?,
+        Command::Reseal(command) => reseal::run(&command, arguments.config.as_deref(), &mut out)?,
         Command::Audit(command) => audit::run(command, &config()?, &mut out)?,
         Command::Report(arguments) => report::run(arguments, &mut out)?,
         Command::Deliver(command) => return Ok(deliver::run(command, arguments.config)),

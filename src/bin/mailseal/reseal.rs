@@ -1,15 +1,16 @@
 //! `mailseal reseal`: its command line.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::Args;
-use mailseal::config::Config;
 use mailseal::error::Error;
 use mailseal::exit::Exit;
+use mailseal::filter::load_config;
+use mailseal::keystore::trust::Trust;
 use mailseal::recipients::{Recipients, WhenExpired};
-use mailseal::{keystore, reseal};
+use mailseal::{cli, keystore, reseal};
 
 use crate::arguments::{RewriteArguments, SecretArguments};
 
@@ -28,11 +29,19 @@ pub struct Arguments {
 }
 
 /// Runs it.
-pub fn run(arguments: &Arguments, config: &Config, out: &mut (impl Write + Send)) -> Result<Exit, Error> {
+pub fn run(
+    arguments: &Arguments,
+    config: Option<&Path>,
+    out: &mut (impl Write + Send),
+) -> Result<Exit, Error> {
     let Arguments { secret, key_files, rewrite, paths } = arguments;
-    let certs = keystore::read_all_named(key_files)?;
+    let config = load_config(cli::ADMIN, config, key_files)?;
+    let trust = Trust::of_process(config.keys.trusted_groups.ids());
+    let certs = keystore::read_all_named(key_files, &trust)?;
+    let recovery = keystore::read_recovery(&config.keys.recovery, &trust)?;
+    let (defer, now) = (WhenExpired::Defer, SystemTime::now());
     let new = reseal::Seal {
-        recipients: Recipients::choose(reseal::USER, &certs, &[], WhenExpired::Defer, SystemTime::now())?,
+        recipients: Recipients::choose(reseal::USER, &certs, &recovery, defer, now)?,
         protect_headers: config.message.protect_headers,
         compression: config.message.compression,
     };

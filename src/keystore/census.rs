@@ -1,0 +1,185 @@
+//! Edge: For whom something lies in a store of many users, whatever it is called: what only a scan can find out, because it
+//! lists the store.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::enrolled::BESIDE;
+use super::source::{Kind, Pattern, Source, Variable};
+use super::spelling::read_back;
+use crate::error::Error;
+use crate::user::User;
+
+/// Something in a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Where it is.
+    pub path: PathBuf,
+    /// For whom it is meant; `None` where its name is not that of a user.
+    pub user: Option<User>,
+    /// Whether a delivery to that user reads it.
+    pub is_read: bool,
+}
+
+/// What lies in the store of `source`; nothing where its path is not made of users' names, or lies in the homes.
+///
+/// # Errors
+/// [`Error::KeyStore`] where the store cannot be listed.
+pub fn take(source: &Source) -> Result<Vec<Entry>, Error> {
+    let listed = matches!(source.kind, Kind::File | Kind::Dir);
+    let Some(patterns) = source.path.patterns().filter(|_| listed) else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    if patterns.iter().any(|part| part.variable.is_some()) {
+        gather(Path::new("/"), &patterns, &Names::default(), &mut found)?;
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(found)
+}
+
+/// What the parts of a path say of the user.
+#[derive(Clone, Debug)]
+struct Names {
+    user: Option<String>,
+    local: Option<String>,
+    domain: Option<String>,
+    exact: bool,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self { user: None, local: None, domain: None, exact: true }
+    }
+}
+
+impl Names {
+    fn with(&self, variable: Variable, value: String, exact: bool) -> Self {
+        let mut names = self.clone();
+        names.exact &= exact;
+        match variable {
+            Variable::User => names.user = Some(value),
+            Variable::Local => names.local = Some(value),
+            Variable::Domain => names.domain = Some(value),
+            Variable::Home => {}
+        }
+        names
+    }
+
+    fn user(&self) -> Option<User> {
+        let name = match (&self.user, &self.local, &self.domain) {
+            (Some(user), ..) => user.clone(),
+            (None, Some(local), Some(domain)) => format!("{local}@{domain}"),
+            (None, Some(local), None) => local.clone(),
+            (None, None, _) => return None,
+        };
+        User::parse(&name).ok()
+    }
+}
+
+fn gather(folder: &Path, parts: &[Pattern], names: &Names, found: &mut Vec<Entry>) -> Result<(), Error> {
+    let Some((part, rest)) = parts.split_first() else {
+        let user = names.user();
+        let is_read = names.exact && user.is_some();
+        found.push(Entry { path: folder.into(), user, is_read });
+        return Ok(());
+    };
+    let Some(variable) = part.variable else {
+        let path = folder.join(&part.before);
+        return if rest.is_empty() && !path.exists() { Ok(()) } else { gather(&path, rest, names, found) };
+    };
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        // Below another part that varies, not every folder has what the path goes on with.
+        Err(_) if names.user.is_some() || names.local.is_some() || names.domain.is_some() => return Ok(()),
+        Err(error) => return Err(failed(folder, &error)),
+    };
+    let entries: Result<Vec<_>, _> = entries.collect();
+    let entries = entries.map_err(|error| failed(folder, &error))?;
+    let all: BTreeSet<OsString> = entries.iter().map(std::fs::DirEntry::file_name).collect();
+    for entry in entries {
+        let name = entry.file_name();
+        let path = entry.path();
+        if name.as_encoded_bytes().starts_with(b".") || !rest.is_empty() && !path.is_dir() {
+            continue;
+        }
+        let Some(name) = name.to_str() else {
+            found.push(Entry { path, user: None, is_read: false });
+            continue;
+        };
+        // What lies beside a user's file is not one.
+        let beside = BESIDE.iter().filter_map(|end| name.strip_suffix(end));
+        if beside.into_iter().any(|of| all.contains(std::ffi::OsStr::new(of))) {
+            continue;
+        }
+        match read_back(name, &part.before, &part.after) {
+            Some((value, exact)) => gather(&path, rest, &names.with(variable, value, exact), found)?,
+            None => found.push(Entry { path, user: None, is_read: false }),
+        }
+    }
+    Ok(())
+}
+
+fn failed(folder: &Path, error: &std::io::Error) -> Error {
+    Error::KeyStore {
+        path: folder.into(),
+        what: error.to_string(),
+        hint: "mount it, or make it: install -d -m 755 FOLDER".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn census(source: &str, files: &[&str]) -> Vec<(String, Option<String>, bool)> {
+        let dir = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = dir.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        let source = Source::try_from(source.replace("DIR", dir.path().to_str().unwrap())).unwrap();
+        let entries = take(&source).unwrap().into_iter();
+        let name = |path: &Path| path.strip_prefix(dir.path()).unwrap().to_str().unwrap().to_owned();
+        entries.map(|it| (name(&it.path), it.user.map(|user| user.name().to_owned()), it.is_read)).collect()
+    }
+
+    #[test]
+    fn every_name_in_a_store_is_somebody_s() {
+        let entry =
+            |path: &str, user: Option<&str>, is_read| (path.to_owned(), user.map(str::to_owned), is_read);
+        assert_eq!(
+            census(
+                "file:DIR/%{user}.pgp",
+                &[
+                    "alice.pgp",
+                    "alice.pgp.confirmed",
+                    "Bob.pgp",
+                    "carol.asc",
+                    "dave.pgp.test",
+                    ".mailseal",
+                    "...",
+                ]
+            ),
+            [
+                entry("Bob.pgp", Some("bob"), false),
+                entry("alice.pgp", Some("alice"), true),
+                entry("carol.asc", Some("carol"), false),
+                entry("dave.pgp.test", Some("dave"), false),
+            ]
+        );
+        assert_eq!(
+            census(
+                "file:DIR/%{domain}/%{local}.pgp",
+                &["a.org/x.pgp", "A.net/y.pgp", "a.org/z.key", "notes"]
+            ),
+            [
+                entry("A.net/y.pgp", Some("y@a.net"), false),
+                entry("a.org/x.pgp", Some("x@a.org"), true),
+                entry("a.org/z.key", Some("z@a.org"), false),
+            ]
+        );
+        assert_eq!(census("dir:DIR/%{user}", &["alice/x.pgp"]), [entry("alice", Some("alice"), true)]);
+        assert!(census("dir:%{home}/keys", &[]).is_empty() && census("cert-d:DIR", &["x"]).is_empty());
+    }
+}

@@ -1,0 +1,294 @@
+//! Edge: The register of the users who ever had a certificate: for them, finding none is a fault and never "no certificate".
+//!
+//! A folder with one empty file a user, so that a delivery looks up some names and lists nothing:
+//!
+//! | name | means |
+//! |---|---|
+//! | `NAME` | the user is known |
+//! | `.near/TEXT` | a known user's name is like this one, up to a domain or a suffix ([`User::indexed`]) |
+//! | `.unasked/NAME` | the user's sources could not be asked yet |
+//! | `.mailseal` | the register is complete, and these are the stores ([`super::marker`]); written last |
+
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::marker::{self, Marker};
+use super::trust::{Reached, Trust};
+use crate::atomic;
+use crate::error::Error;
+use crate::user::User;
+
+const NEAR: &str = ".near";
+const UNASKED: &str = ".unasked";
+
+/// The register.
+#[derive(Clone, Debug)]
+pub struct Known {
+    folder: PathBuf,
+    trust: Trust,
+}
+
+/// What the register says of a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing: neither this user nor one with a name like this ever had a certificate, as far as was looked.
+    Unknown,
+    /// The user once had a certificate.
+    Known,
+    /// A user with a name like this one had.
+    Near,
+    /// The user's sources could not be asked.
+    Unasked,
+}
+
+/// Holds other changes off until it is dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _folder: File,
+}
+
+impl Known {
+    /// The register in `folder`, which need not exist yet.
+    #[must_use]
+    pub fn new(folder: &Path, trust: Trust) -> Self {
+        Self { folder: folder.into(), trust }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Its marker; `None` where the register was never completed.
+    ///
+    /// # Errors
+    /// Those of [`Marker::read`].
+    pub fn marker(&self) -> Result<Option<Marker>, Error> {
+        match self.trust.walk(&self.folder, Path::new("/"))? {
+            Reached::Missing => Ok(None),
+            Reached::There(_) => Marker::read(&self.folder, &self.trust),
+        }
+    }
+
+    /// What it says of `user`, where it is complete.
+    ///
+    /// # Errors
+    /// [`Error::KeyStore`] where that cannot be found out.
+    pub fn standing(&self, user: &User) -> Result<Standing, Error> {
+        if self.has(self.folder.join(user.name()))? {
+            return Ok(Standing::Known);
+        }
+        if self.has(self.folder.join(UNASKED).join(user.name()))? {
+            return Ok(Standing::Unasked);
+        }
+        for text in user.sought() {
+            if self.has(self.folder.join(NEAR).join(text))? {
+                return Ok(Standing::Near);
+            }
+        }
+        Ok(Standing::Unknown)
+    }
+
+    fn has(&self, path: PathBuf) -> Result<bool, Error> {
+        match std::fs::symlink_metadata(&path) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(failed(&path, &error)),
+        }
+    }
+
+    /// The users who are known, in order.
+    ///
+    /// # Errors
+    /// [`Error::KeyStore`].
+    pub fn users(&self) -> Result<BTreeSet<User>, Error> {
+        self.list(&self.folder)
+    }
+
+    /// The users whose sources could not be asked, in order.
+    ///
+    /// # Errors
+    /// [`Error::KeyStore`].
+    pub fn unasked(&self) -> Result<BTreeSet<User>, Error> {
+        self.list(&self.folder.join(UNASKED))
+    }
+
+    fn list(&self, folder: &Path) -> Result<BTreeSet<User>, Error> {
+        let mut users = BTreeSet::new();
+        let entries = match std::fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(users),
+            Err(error) => return Err(failed(folder, &error)),
+        };
+        for entry in entries {
+            let name = entry.map_err(|error| failed(folder, &error))?.file_name();
+            users.extend(name.to_str().and_then(|name| User::parse(name).ok()));
+        }
+        Ok(users)
+    }
+
+    /// Makes the folder where it is not there, and waits until nobody else changes the register.
+    ///
+    /// # Errors
+    /// [`Error::KeyStore`].
+    pub fn lock(&self) -> Result<Lock, Error> {
+        for folder in [self.folder.clone(), self.folder.join(NEAR), self.folder.join(UNASKED)] {
+            make_folder(&folder).map_err(|error| failed(&folder, &error))?;
+        }
+        let file = File::open(&self.folder).and_then(|file| file.lock().map(|()| file));
+        Ok(Lock { _folder: file.map_err(|error| failed(&self.folder, &error))? })
+    }
+
+    /// Notes that these users have, or had, a certificate. On the disk when it returns.
+    ///
+    /// # Errors
+    /// [`Error::KeyStore`].
+    pub fn note<'a>(&self, _lock: &Lock, users: impl IntoIterator<Item = &'a User>) -> Result<(), Error> {
+        for user in users {
+            // First what makes a delivery careful.
+            for text in user.indexed() {
+                create(&self.folder.join(NEAR).join(text))?;
+            }
+            create(&self.folder.join(user.name()))?;
+            remove(&self.folder.join(UNASKED).join(user.name()))?;
+        }
+        self.flush()
+    }
+
+    /// Notes which users could be asked for their certificates, and which could not.
+    ///
+    /// # Errors
+    /// [`Error::KeyStore`].
+    pub fn note_asked<'a>(
+        &self,
+        _lock: &Lock,
+        asked: impl IntoIterator<Item = &'a User>,
+        unasked: impl IntoIterator<Item = &'a User>,
+    ) -> Result<(), Error> {
+        for user in asked {
+            remove(&self.folder.join(UNASKED).join(user.name()))?;
+        }
+        for user in unasked {
+            create(&self.folder.join(UNASKED).join(user.name()))?;
+        }
+        self.flush()
+    }
+
+    /// Forgets that `user` ever had a certificate.
+    ///
+    /// # Errors
+    /// [`Error::KeyStore`].
+    pub fn forget(&self, _lock: &Lock, user: &User) -> Result<(), Error> {
+        let others: BTreeSet<String> =
+            self.users()?.iter().filter(|other| *other != user).flat_map(User::indexed).collect();
+        remove(&self.folder.join(user.name()))?;
+        remove(&self.folder.join(UNASKED).join(user.name()))?;
+        for text in user.indexed().iter().filter(|text| !others.contains(*text)) {
+            remove(&self.folder.join(NEAR).join(text))?;
+        }
+        self.flush()
+    }
+
+    /// Writes the marker: from here on a delivery may believe what is not in the register.
+    ///
+    /// # Errors
+    /// [`Error::KeyStore`].
+    pub fn complete(&self, _lock: &Lock, marker: &Marker) -> Result<(), Error> {
+        self.flush()?;
+        marker.write(&self.folder)
+    }
+
+    fn flush(&self) -> Result<(), Error> {
+        for folder in [self.folder.join(NEAR), self.folder.join(UNASKED), self.folder.clone()] {
+            File::open(&folder).and_then(atomic::flush).map_err(|error| failed(&folder, &error))?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes a folder that every mail user can enter, whatever the umask of the admin.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.exists() {
+        return Ok(());
+    }
+    folder.parent().map_or(Ok(()), make_folder)?;
+    std::fs::create_dir(folder)?;
+    std::fs::set_permissions(folder, Permissions::from_mode(0o755))
+}
+
+fn create(path: &Path) -> Result<(), Error> {
+    match OpenOptions::new().write(true).create_new(true).open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(failed(path, &error)),
+    }
+}
+
+fn remove(path: &Path) -> Result<(), Error> {
+    match std::fs::remove_file(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed(path, &error)),
+    }
+}
+
+fn failed(path: &Path, error: &io::Error) -> Error {
+    Error::KeyStore {
+        path: path.into(),
+        what: error.to_string(),
+        hint: format!(
+            "run it as root, and let the mail users enter and read the folder ({} too)",
+            marker::NAME
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(name: &str) -> User {
+        User::parse(name).unwrap()
+    }
+
+    #[test]
+    fn who_is_known_stays_known_until_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let known = Known::new(&dir.path().join("lib/known"), Trust::of_process(&[]));
+        assert_eq!(known.marker().unwrap(), None);
+        let lock = known.lock().unwrap();
+        known.note(&lock, [&user("alice@a.org"), &user("alice@b.org"), &user("bob")]).unwrap();
+        known.note_asked(&lock, [], [&user("carol")]).unwrap();
+        for (name, expected) in [
+            ("alice@a.org", Standing::Known),
+            ("alice", Standing::Near),
+            ("alice+x@b.org", Standing::Near),
+            ("alice@c.org", Standing::Unknown),
+            ("bob", Standing::Known),
+            ("bob@c.org", Standing::Near),
+            ("carol", Standing::Unasked),
+            ("dave", Standing::Unknown),
+        ] {
+            assert_eq!(known.standing(&user(name)).unwrap(), expected, "{name}");
+        }
+        known.forget(&lock, &user("alice@a.org")).unwrap();
+        assert_eq!(known.standing(&user("alice@a.org")).unwrap(), Standing::Unknown);
+        assert_eq!(known.standing(&user("alice")).unwrap(), Standing::Near, "for alice@b.org is known");
+        known.note_asked(&lock, [&user("carol")], []).unwrap();
+        assert_eq!(known.standing(&user("carol")).unwrap(), Standing::Unknown);
+        assert_eq!(known.users().unwrap(), BTreeSet::from([user("alice@b.org"), user("bob")]));
+    }
+
+    #[test]
+    fn what_cannot_be_looked_up_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("known"), "").unwrap();
+        let known = Known::new(&dir.path().join("known"), Trust::of_process(&[]));
+        assert!(known.standing(&user("alice")).is_err());
+        assert!(known.marker().is_err());
+    }
+}

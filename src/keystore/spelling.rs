@@ -1,0 +1,207 @@
+//! Edge: What could be a user's certificate under a name that no delivery reads: capitals, another normal form of Unicode,
+//! another suffix, a dot or a blank too many.
+//!
+//! A delivery tries a fixed set of names and lists no folder of many users. [`read_back`] finds the rest, in a scan.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use unicode_normalization::UnicodeNormalization as _;
+
+use super::enrolled;
+use super::source::{Kind, Source, Values};
+use crate::error::Error;
+
+/// What may stand behind a user's name in the name of a file that holds a certificate.
+const SUFFIXES: [&str; 14] = [
+    "", ".pgp", ".asc", ".gpg", ".key", ".pub", ".txt", ".PGP", ".ASC", ".GPG", ".KEY", ".TXT", ".pgp.asc",
+    ".asc.txt",
+];
+
+/// What may stand behind the whole name.
+const TRAILING: [&str; 2] = [".", " "];
+
+/// Refuses to take a user for one without a certificate where something lies in the place of `source` that could be it.
+///
+/// # Errors
+/// [`Error::KeyStore`], which names it; those of [`super::source::Template::expand`].
+pub fn refuse(source: &Source, values: &Values<'_>, given: &str) -> Result<(), Error> {
+    if !matches!(source.kind, Kind::File | Kind::Dir) {
+        return Ok(());
+    }
+    let parts = source.path.parts(values.user, values.home)?;
+    let mut folder = PathBuf::from("/");
+    for (number, (part, varies)) in parts.iter().enumerate() {
+        let last = number + 1 == parts.len();
+        let mut names = if *varies { spellings(part, given) } else { Vec::new() };
+        if last && (*varies || source.kind == Kind::File) {
+            names.extend(endings(part));
+        }
+        for name in names.iter().filter(|name| *name != part && !name.is_empty()) {
+            let path = folder.join(name);
+            if is_there(&path)? {
+                return Err(Error::KeyStore {
+                    path,
+                    what: format!(
+                        "it looks like a certificate of {}, and no delivery reads it",
+                        values.user.name()
+                    ),
+                    hint: format!("rename it to {}, or move it elsewhere", folder.join(part).display()),
+                });
+            }
+        }
+        folder.push(part.strip_prefix('/').unwrap_or(part));
+        if number == 0 {
+            folder = Path::new("/").join(part);
+        }
+    }
+    Ok(())
+}
+
+/// Other spellings of a part of a path: those that are the same in lower case and normal form C.
+fn spellings(part: &str, given: &str) -> Vec<String> {
+    let mut capital = part.chars();
+    let capital: String = capital.next().into_iter().flat_map(char::to_uppercase).chain(capital).collect();
+    let mut names = vec![capital, part.to_uppercase()];
+    // As the user's name was given, where that differs.
+    let lower = given.to_lowercase();
+    if let Some(at) = part.find(&lower).filter(|_| lower != given) {
+        names.push(format!("{}{given}{}", &part[..at], &part[at + lower.len()..]));
+    }
+    if !part.is_ascii() {
+        names.extend([part.nfd().collect(), names[0].nfd().collect()]);
+    }
+    names
+}
+
+/// The same name with other endings.
+fn endings(part: &str) -> Vec<String> {
+    let known =
+        SUFFIXES.iter().filter(|end| !end.is_empty() && part.ends_with(**end)).max_by_key(|end| end.len());
+    let stem = known.map_or(part, |end| &part[..part.len() - end.len()]);
+    let suffixed = SUFFIXES.iter().map(|end| format!("{stem}{end}"));
+    let trailing = TRAILING.iter().chain(&enrolled::BESIDE).map(|end| format!("{part}{end}"));
+    suffixed.chain(trailing).collect()
+}
+
+/// What a user's name, or a part of one, may be in the name of a file or folder, which is made of `before`, it, and `after`;
+/// with whether a delivery finds it under just that name.
+#[must_use]
+pub fn read_back(name: &str, before: &str, after: &str) -> Option<(String, bool)> {
+    let exact =
+        name.strip_prefix(before).and_then(|rest| rest.strip_suffix(after)).filter(|it| !it.is_empty());
+    if let Some(exact) = exact.filter(|it| trimmed(&fold(it)) == **it) {
+        return Some((exact.to_owned(), true));
+    }
+    let folded = fold(name);
+    let rest = trimmed(&folded);
+    let rest = rest.strip_prefix(&fold(before)).unwrap_or(rest);
+    let ends =
+        SUFFIXES.iter().copied().chain([after]).chain(enrolled::BESIDE).filter(|end| rest.ends_with(end));
+    let stem = ends.max_by_key(|end| end.len()).map_or(rest, |end| &rest[..rest.len() - end.len()]);
+    let stem = trimmed(stem.strip_suffix(after).unwrap_or(stem));
+    (!stem.is_empty()).then(|| (stem.to_owned(), false))
+}
+
+fn fold(text: &str) -> String {
+    text.nfc().collect::<String>().to_lowercase().nfc().collect()
+}
+
+fn trimmed(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || c == '.')
+}
+
+fn is_there(path: &Path) -> Result<bool, Error> {
+    match std::fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidFilename) => Ok(false),
+        // Below a file there is nothing.
+        Err(error) if error.kind() == ErrorKind::NotADirectory => Ok(false),
+        Err(error) => Err(Error::KeyStore {
+            path: path.into(),
+            what: error.to_string(),
+            hint: "let the mail user look for files there".into(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::user::User;
+
+    fn refuses(source: &str, user: &str, file: &str) -> bool {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "").unwrap();
+        let home = dir.path().join("home");
+        let source = source.replace("DIR", dir.path().to_str().unwrap());
+        let parsed = User::parse(user).unwrap();
+        let values = Values { user: &parsed, home: Some(&home), homes: &[] };
+        refuse(&Source::try_from(source).unwrap(), &values, user).is_err()
+    }
+
+    #[test]
+    fn other_spellings_are_refused() {
+        const FILE: &str = "file:DIR/%{user}.pgp";
+        const NESTED: &str = "file:DIR/%{domain}/%{local}.pgp";
+        for (source, user, file) in [
+            (FILE, "alice", "Alice.pgp"),
+            (FILE, "alice", "ALICE.PGP"),
+            (FILE, "AliCe", "AliCe.pgp"),
+            (FILE, "alice", "alice.asc"),
+            (FILE, "alice", "alice.PGP"),
+            (FILE, "alice", "alice.gpg"),
+            (FILE, "alice", "alice.key"),
+            (FILE, "alice", "alice.txt"),
+            (FILE, "alice", "alice"),
+            (FILE, "alice", "alice.pgp."),
+            (FILE, "alice", "alice.pgp "),
+            (FILE, "alice", "alice.pgp.confirmed"),
+            (FILE, "zo\u{eb}", "zoe\u{308}.pgp"),
+            (FILE, "alice@example.org", "Alice@example.org.pgp"),
+            (NESTED, "alice@example.org", "example.org/alice.asc"),
+            (NESTED, "alice@example.org", "EXAMPLE.ORG/alice.pgp"),
+            ("dir:DIR/%{user}", "alice", "Alice/x.pgp"),
+            ("dir:DIR/%{user}", "alice", "alice.pgp"),
+            ("file:%{home}/key.pgp", "alice", "home/key.asc"),
+        ] {
+            assert!(refuses(source, user, file), "{source} {user} {file}");
+        }
+        for (source, user, file) in [
+            (FILE, "alice", "bob.pgp"),
+            (FILE, "alice", "malice.pgp"),
+            (FILE, "alice", "alice2.pgp"),
+            (FILE, "alice", "alice@example.org.pgp"),
+            (NESTED, "alice@example.org", "example.com/alice.pgp"),
+            ("dir:%{home}/.config/mailseal", "alice", "home/.config/Mailseal/x.pgp"),
+            ("gnupg:DIR/%{user}", "alice", "Alice/pubring.kbx"),
+        ] {
+            assert!(!refuses(source, user, file), "{source} {user} {file}");
+        }
+    }
+
+    #[test]
+    fn a_scan_tells_for_whom_a_file_is_meant() {
+        let of = |name: &str| read_back(name, "", ".pgp");
+        let alice = |exact| Some(("alice".to_owned(), exact));
+        assert_eq!(of("alice.pgp"), alice(true));
+        for name in [
+            "Alice.pgp",
+            "alice.asc",
+            "ALICE.PGP",
+            "alice",
+            "alice.pgp.",
+            "alice .pgp",
+            "alice.pgp.asc",
+            "alice.pgp.confirmed",
+        ] {
+            assert_eq!(of(name), alice(false), "{name:?}");
+        }
+        assert_eq!(of("zoe\u{308}.pgp"), Some(("zo\u{eb}".into(), false)));
+        assert_eq!(of(".pgp"), None);
+        assert_eq!(read_back("K-Bob.txt", "k-", ""), Some(("bob".into(), false)));
+        assert_eq!(read_back("k-bob", "k-", ""), Some(("bob".into(), true)));
+    }
+}
