@@ -266,19 +266,10 @@ impl Config {
                 return Err("`match` in [[users]] is empty: the rule is for nobody".into());
             }
         }
-        let Some(address) = &keys.address else {
-            let needed = keys.sources.iter().any(Source::needs_address);
-            return if needed {
-                Err("a keyring is searched by address, and `address` in [keys] is not set".into())
-            } else {
-                Ok(config)
-            };
-        };
-        if address.can_be_address() {
-            Ok(config)
-        } else {
-            Err("`address` in [keys] gives no address: it has no `@`".into())
+        if keys.address.is_none() && keys.sources.iter().any(Source::needs_address) {
+            return Err("a keyring is searched by address, and `address` in [keys] is not set".into());
         }
+        Ok(config)
     }
 
     /// The rule for `user`; `None` for a user who is treated like all.
@@ -413,7 +404,6 @@ mod tests {
             ("[keys]\nsources = []", "`sources`"),
             ("[keys]\nrecovery = [\"a.pgp\"]", "recovery \"a.pgp\""),
             ("[keys]\nsources = [\"gnupg:/x\"]", "`address`"),
-            ("[keys]\naddress = \"alice\"", "`@`"),
             ("[keys]\nknown = \"known\"", "known \"known\""),
             ("[keys]\nhomes = [\"home\"]", "homes \"home\""),
             ("[keys]\ntrusted-groups = [\"no such group\"]", "line 2: "),

@@ -117,12 +117,13 @@ fn a_further_user_id_counts_like_the_first() {
 }
 
 #[test]
-fn a_keyring_without_the_address_leaves_the_mail_unchanged_and_says_no_match() {
+fn a_keyring_without_the_address_leaves_the_mail_unchanged() {
     let Some(host) = Host::new() else { return };
     for ring in Ring::ALL {
         let name = format!("{ring:?}");
         ring.make(&host, "home/alice/ring", &others());
-        host.delivery(&ring.keys()).run().assert_unchanged(&name, "no-match");
+        host.init(&ring.keys(), &[]);
+        host.delivery(&ring.keys()).run().assert_unchanged(&name, "no-key");
         let keys = format!("{}\nrequire = [\"al*\"]", ring.keys());
         host.delivery(&keys).run().assert_failed(&name, 75, "key-required", "alice");
         fs::remove_dir_all(host.path("home/alice/ring")).unwrap();
@@ -140,7 +141,7 @@ fn a_shared_keyring_that_is_not_there_is_no_keyring_without_a_match() {
     host.folder("closed");
     for kind in ["gnupg", "cert-d", "wkd-dir"] {
         host.mode("closed", 0o700);
-        for (folder, what) in [("gone", ""), ("gone/further", ""), ("empty", "empty"), ("closed", "")] {
+        for (folder, what) in [("gone", ""), ("gone/further", ""), ("empty", "marker"), ("closed", "")] {
             let keys = format!("sources = [\"{kind}:DIR/{folder}\"]\n{ADDRESS}");
             let run = host.delivery(&keys).run();
             run.assert_failed(&format!("{kind}:{folder}"), 75, "key-store", what);
@@ -149,7 +150,10 @@ fn a_shared_keyring_that_is_not_there_is_no_keyring_without_a_match() {
     for ring in Ring::ALL {
         ring.make(&host, "shared", &others());
         let keys = ring.keys().replace("%{home}/ring", "DIR/shared");
-        host.delivery(&keys).home(None).run().assert_unchanged(&format!("{ring:?}"), "no-match");
+        host.delivery(&keys).home(None).run().assert_failed("without a marker", 75, "key-store", "marker");
+        host.forget();
+        host.init(&keys, &[]);
+        host.delivery(&keys).home(None).run().assert_unchanged(&format!("{ring:?}"), "no-key");
     }
 }
 
@@ -158,6 +162,7 @@ fn an_address_is_needed() {
     let Some(host) = Host::new() else { return };
     for ring in Ring::ALL {
         ring.make(&host, "home/alice/ring", &others());
+        host.init(&ring.keys(), &[]);
         for (address, user) in
             [("%{user}", "alice"), ("@%{user}", "alice"), ("%{user}@", "alice"), ("x", "alice")]
         {
@@ -167,7 +172,7 @@ fn an_address_is_needed() {
         }
         let keys = ring.keys().replace("%{user}@example.org", "%{user}");
         let run = host.delivery(&keys).user("alice@example.org").run();
-        run.assert_unchanged(&format!("{ring:?}"), "no-match");
+        run.assert_unchanged(&format!("{ring:?}"), "no-key");
     }
 }
 
@@ -180,7 +185,8 @@ fn a_user_id_that_its_owner_did_not_sign_is_not_there() {
             let mallory = made::with_forged_user_id(made::cert("Mallory <mallory@example.org>"), ALICE, how);
             let name = format!("{ring:?}, {how:?}");
             ring.make(&host, "home/alice/ring", &[made::public(&mallory)]);
-            host.delivery(&ring.keys()).run().assert_unchanged(&name, "no-match");
+            host.init(&ring.keys(), &[]);
+            host.delivery(&ring.keys()).run().assert_unchanged(&name, "no-key");
             let alice = alice();
             ring.make(&host, "home/alice/ring", &[made::public(&mallory), made::public(&alice)]);
             host.delivery(&ring.keys()).run().assert_sealed(&name, &[&alice]);
@@ -206,14 +212,18 @@ fn several_certificates_that_could_be_meant_are_nobodys() {
 }
 
 #[test]
-fn a_valid_certificate_beats_an_expired_or_useless_one_with_the_same_address() {
+fn a_valid_certificate_beats_a_useless_one_with_the_same_address_and_not_an_expired_one() {
     let Some(host) = Host::new() else { return };
     let expired = made::valid_for(ALICE, 300 * made::DAY);
     let revoked = made::revoked(alice(), ReasonForRevocation::KeyCompromised);
     let weak = made::rsa(ALICE, 1024, HashAlgorithm::SHA1);
     for ring in Ring::ALL {
         let alice = alice();
-        for (name, old) in [("expired", &expired), ("revoked", &revoked), ("weak", &weak)] {
+        // The newer one may be anybody's.
+        ring.make(&host, "home/alice/ring", &[&expired, &alice].map(made::public));
+        let run = host.delivery(&ring.keys()).run();
+        run.assert_failed(&format!("{ring:?}, expired"), 75, "ambiguous", &made::fingerprint(&alice));
+        for (name, old) in [("revoked", &revoked), ("weak", &weak)] {
             for certs in [[old, &alice], [&alice, old]] {
                 ring.make(&host, "home/alice/ring", &certs.map(made::public));
                 let run = host.delivery(&ring.keys()).run();
@@ -473,11 +483,12 @@ fn a_web_key_directory_that_gpg_wks_server_made_is_searched() {
     drop(home);
     host.give("wkd");
     let keys = format!("sources = [\"wkd-dir:DIR/wkd\"]\n{ADDRESS}");
+    host.init(&keys, &[]);
     host.delivery(&keys).run().assert_sealed("alice", &[&alice]);
     host.delivery(&keys).user("Alice.B+Tag").run().assert_sealed("b", &[&second]);
-    host.delivery(&keys).user("carol").run().assert_unchanged("carol", "no-match");
+    host.delivery(&keys).user("carol").run().assert_unchanged("carol", "no-key");
     let elsewhere = keys.replace("example.org", "EXAMPLE.com");
-    host.delivery(&elsewhere).run().assert_unchanged("another domain", "no-match");
+    host.delivery(&elsewhere).run().assert_unchanged("another domain", "no-key");
     // The file is at Alice's place, and is not hers.
     let hers = host.path("wkd/example.org/hu").join(ALICE_HASH);
     fs::write(&hers, made::public(&made::cert("Mallory <mallory@example.org>"))).unwrap();

@@ -150,6 +150,7 @@ fn a_user_name_is_never_a_path() {
             run.assert_failed(&format!("{user:?} in {source}"), 75, "user", "user name");
         }
     }
+    host.init(FILE, &[]);
     host.delivery(FILE).user_in_environment(b"alice").run().assert_unchanged("named by Dovecot", "no-key");
     // Dovecot's user in another encoding is not the one with the replacement character.
     host.write("keys/al\u{fffd}.pgp", &public);
@@ -159,7 +160,7 @@ fn a_user_name_is_never_a_path() {
 
 /// The contract's "No certificate", and what looks like it.
 #[test]
-fn only_a_missing_last_component_or_something_below_the_home_is_no_certificate() {
+fn only_what_is_missing_below_a_store_or_a_home_is_no_certificate() {
     let Some(host) = Host::new() else { return };
     host.folder("keys/empty");
     host.folder("keys/closed");
@@ -187,8 +188,8 @@ fn only_a_missing_last_component_or_something_below_the_home_is_no_certificate()
         ("file:DIR/keys/empty/%{user}.pgp", None, none),
         ("file:DIR/gone/%{user}.pgp", None, Some((75, "key-store"))),
         ("dir:DIR/gone/%{user}", None, Some((75, "key-store"))),
-        ("file:DIR/keys/%{user}/key.pgp", None, Some((75, "key-store"))),
-        ("dir:DIR/keys/empty", None, Some((75, "key-store"))),
+        ("file:DIR/keys/%{user}/key.pgp", None, none),
+        ("dir:DIR/keys/empty", None, none),
         ("dir:DIR/keys/linked", None, Some((75, "key-store"))),
         ("dir:DIR/keys/file", None, Some((75, "key-store"))),
         ("file:DIR/keys/file/%{user}.pgp", None, Some((75, "key-store"))),
@@ -213,10 +214,19 @@ fn only_a_missing_last_component_or_something_below_the_home_is_no_certificate()
         let name = format!("{source}, home {home:?}");
         let run = host.delivery(&format!("sources = [\"{source}\"]")).home(home.as_deref()).run();
         match wanted {
-            None => run.assert_unchanged(&name, "no-key"),
+            None => {
+                run.assert_failed(&name, 75, "key-store", "keys init");
+                host.init(&format!("sources = [\"{source}\"]"), &[]);
+                let run = host.delivery(&format!("sources = [\"{source}\"]")).home(home.as_deref()).run();
+                run.assert_unchanged(&name, "no-key");
+                fs::remove_file(host.path("known/.mailseal")).unwrap();
+            }
             Some((status, reason)) => run.assert_failed(&name, status, reason, ""),
         }
     }
+    host.folder("keys/alice");
+    let run = host.delivery("sources = [\"dir:DIR/keys/%{user}\"]").run();
+    run.assert_failed("an empty folder of the user's", 75, "key-store", "holds no certificate");
     for home in ["home/alice", "/../home", "/home/../home/alice"] {
         let run = host.delivery(HOME_DIR).home(Some(Path::new(home))).run();
         run.assert_failed(home, 75, "home", "absolute");
@@ -228,12 +238,12 @@ fn a_configuration_that_cannot_be_read_is_never_plaintext() {
     let Some(host) = Host::new() else { return };
     host.folder("keys");
     for (name, keys, what) in [
-        ("unknown key", "source = []", "line 2"),
-        ("unknown kind", "sources = [\"ldap:x\"]", "line 2"),
+        ("unknown key", "source = []", "line 3"),
+        ("unknown kind", "sources = [\"ldap:x\"]", "line 3"),
         ("relative path", "sources = [\"file:keys/%{user}.pgp\"]", "absolute"),
         ("unknown variable", "sources = [\"file:/k/%{uid}\"]", "%{uid}"),
         ("keyring without an address", "sources = [\"gnupg:/k\"]", "address"),
-        ("bad policy", "missing = \"clear\"", "line 2"),
+        ("bad policy", "missing = \"clear\"", "line 3"),
     ] {
         host.delivery(keys).run().assert_failed(name, 78, "config", what);
     }
@@ -245,6 +255,7 @@ fn a_configuration_that_cannot_be_read_is_never_plaintext() {
 fn missing_certificates_can_be_made_a_failure() {
     let Some(host) = Host::new() else { return };
     host.folder("keys");
+    host.init(FILE, &[]);
     let run = |policy: &str, user: &str| host.delivery(&format!("{FILE}\n{policy}")).user(user).run();
     for (policy, user, required) in [
         ("", "alice@example.org", false),
@@ -422,10 +433,11 @@ fn recovery_certificates_can_open_every_sealed_message() {
     host.write("recovery/two.asc", &made::armored(&two));
     let keys = format!("{FILE}\nrecovery = [\"DIR/recovery/one.pgp\", \"DIR/recovery/two.asc\"]");
     host.delivery(&keys).run().assert_sealed("both", &[&alice, &one, &two]);
+    host.init(&keys, &[]);
     host.delivery(&keys).user("carol").run().assert_unchanged("never alone", "no-key");
     host.delivery(&keys).user("bob").run().assert_failed("never alone", 75, "no-usable-key", "revoked");
     let with_key = host.delivery(&keys).options(&["--key", "DIR/keys/alice.pgp"]).run();
-    with_key.assert_sealed("not with --key", &[&alice]);
+    with_key.assert_sealed("with --key, too", &[&alice, &one, &two]);
 }
 
 #[test]
@@ -486,6 +498,7 @@ fn the_log_line_says_what_became_of_the_message() {
     let run = host.delivery(FILE).config("[log]\nmsgid = false\n").run();
     assert!(!run.line.contains("msgid"), "{}", run.line);
 
+    host.init(FILE, &[]);
     let run = host.delivery(FILE).user("carol").run();
     run.assert_unchanged("carol", "no-key");
     assert_eq!((run.log()["keys"], run.log()["format"]), ("-", "-"), "{}", run.line);

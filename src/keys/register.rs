@@ -52,7 +52,6 @@ impl Keys<'_> {
     ) -> Result<Exit, Error> {
         let known = self.known();
         let lock = known.lock()?;
-        let trust = Trust::of_process(self.config.keys.trusted_groups.ids());
         let before = known.marker()?;
         let mut marker = match &before {
             Some(marker) => marker.clone(),
@@ -62,7 +61,7 @@ impl Keys<'_> {
         // Another server, which shares the register, may have stores of its own.
         marker.stores.retain(|store| !accepted.contains(&store.path));
         for path in wanted {
-            let id = self.mark(&path, marker.id_of(&path), &trust, out)?;
+            let id = self.mark(&path, marker.id_of(&path), out)?;
             if marker.id_of(&path).is_none() {
                 marker.stores.push(Store { path, id });
             }
@@ -127,14 +126,10 @@ impl Keys<'_> {
     }
 
     /// The marker of the store in `folder`, which is made where there is none; `expected` is what the register lists.
-    fn mark(
-        &self,
-        folder: &Path,
-        expected: Option<&Id>,
-        trust: &Trust,
-        out: &mut impl Write,
-    ) -> Result<Id, Error> {
-        let found = Marker::read(folder, trust)?;
+    fn mark(&self, folder: &Path, expected: Option<&Id>, out: &mut impl Write) -> Result<Id, Error> {
+        // A store may be the mail user's, who is not known here.
+        let trust = Trust::of_owner(folder, self.config.keys.trusted_groups.ids());
+        let found = Marker::read(folder, &trust)?;
         let refused = |what: &str| Error::KeyStore {
             path: folder.into(),
             what: what.into(),
@@ -203,7 +198,16 @@ impl Keys<'_> {
             return Answer::Some;
         }
         let groups = self.config.keys.trusted_groups.ids();
-        let trust = account.uid.map_or_else(|| Trust::of_process(groups), |uid| Trust::of(uid, groups));
+        let trust = match account.uid {
+            Some(uid) => Trust::of(uid, groups),
+            // The stores may be the mail user's, who is not known then.
+            None => {
+                let owned =
+                    stores(&self.config.keys).into_iter().map(|store| Trust::of_owner(&store, groups));
+                let mut owned = owned.filter(|trust| !trust.is_root());
+                owned.next().unwrap_or_else(|| Trust::of_process(groups))
+            }
+        };
         ask::one(self.config, user, account.home.as_deref(), trust, false)
     }
 

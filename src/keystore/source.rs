@@ -113,6 +113,30 @@ pub enum Variable {
     Home,
 }
 
+/// A part of a path for one user.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// What stands before the user's name.
+    pub before: String,
+    /// The user's name, or a piece of it; with the text between, where there are several. Empty where there is none.
+    pub value: String,
+    /// What stands behind it.
+    pub after: String,
+}
+
+impl Part {
+    fn push(&mut self, text: &str) {
+        let end = if self.value.is_empty() { &mut self.before } else { &mut self.after };
+        end.push_str(text);
+    }
+
+    /// The whole.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}{}{}", self.before, self.value, self.after)
+    }
+}
+
 /// A part of a path: one variable at most, and the text round it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pattern {
@@ -215,15 +239,6 @@ pub struct Values<'a> {
 }
 
 impl Template {
-    /// Whether it can give an address: something in it has, or stands for, an `@`.
-    #[must_use]
-    pub fn can_be_address(&self) -> bool {
-        self.pieces.iter().any(|piece| match piece {
-            Piece::Text(text) => text.contains('@'),
-            Piece::Variable(variable) => *variable == Variable::User,
-        })
-    }
-
     /// Puts the user's name and home in.
     ///
     /// # Errors
@@ -280,33 +295,31 @@ impl Template {
         Some(if folder.is_empty() { "/".into() } else { folder.into() })
     }
 
-    /// The parts of the path for a user, each with whether it has a variable in it that stands for the user's name or a
-    /// part of that. Below a home, only what follows it.
+    /// The parts of the path for a user; a home is one part.
     ///
     /// # Errors
     /// Those of [`Template::expand`].
-    pub fn parts(&self, user: &User, home: Option<&Path>) -> Result<Vec<(String, bool)>, Error> {
-        let mut parts = vec![(String::new(), false)];
+    pub fn parts(&self, user: &User, home: Option<&Path>) -> Result<Vec<Part>, Error> {
+        let (mut parts, mut last) = (Vec::new(), Part::default());
         for piece in &self.pieces {
-            let Piece::Text(text) = piece else {
-                // There is a first part.
-                let last = parts.len() - 1;
-                if *piece == Piece::Variable(Variable::Home) {
-                    parts[last].0.push_str(known_home(home)?);
-                } else {
-                    parts[last].0.push_str(&Self { pieces: vec![piece.clone()] }.expand(user, home)?);
-                    parts[last].1 = true;
+            match piece {
+                Piece::Text(text) => {
+                    for (number, text) in text.split('/').enumerate() {
+                        if number > 0 {
+                            parts.push(std::mem::take(&mut last));
+                        }
+                        last.push(text);
+                    }
                 }
-                continue;
-            };
-            for (number, text) in text.split('/').enumerate() {
-                if number > 0 {
-                    parts.push((String::new(), false));
+                Piece::Variable(Variable::Home) => last.push(known_home(home)?),
+                Piece::Variable(_) => {
+                    let value = Self { pieces: vec![piece.clone()] }.expand(user, home)?;
+                    last.value.push_str(&std::mem::take(&mut last.after));
+                    last.value.push_str(&value);
                 }
-                let last = parts.len() - 1;
-                parts[last].0.push_str(text);
             }
         }
+        parts.push(last);
         Ok(parts)
     }
 
@@ -390,12 +403,17 @@ mod tests {
     fn the_parts_of_a_path_tell_what_varies() {
         let user = User::parse("alice@example.org").unwrap();
         let parts = |text: &str| source(text).unwrap().path.parts(&user, Some(Path::new("/h/a"))).unwrap();
-        let part = |text: &str, varies| (text.to_owned(), varies);
+        let part = |before: &str, value: &str, after: &str| Part {
+            before: before.into(),
+            value: value.into(),
+            after: after.into(),
+        };
         assert_eq!(
             parts("file:/k/%{domain}/x-%{local}.pgp"),
-            [part("", false), part("k", false), part("example.org", true), part("x-alice.pgp", true)]
+            [part("", "", ""), part("k", "", ""), part("", "example.org", ""), part("x-", "alice", ".pgp")]
         );
-        assert_eq!(parts("dir:%{home}/.config"), [part("/h/a", false), part(".config", false)]);
+        assert_eq!(parts("file:/%{local}-%{local}.x")[1], part("", "alice-alice", ".x"));
+        assert_eq!(parts("dir:%{home}/.config"), [part("/h/a", "", ""), part(".config", "", "")]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::enrolled;
-use super::source::{Kind, Source, Values};
+use super::source::{Kind, Part, Source, Values};
 use crate::error::Error;
 
 /// What may stand behind a user's name in the name of a file that holds a certificate.
@@ -31,14 +31,14 @@ pub fn refuse(source: &Source, values: &Values<'_>, given: &str) -> Result<(), E
     }
     let parts = source.path.parts(values.user, values.home)?;
     let mut folder = PathBuf::from("/");
-    for (number, (part, varies)) in parts.iter().enumerate() {
-        let last = number + 1 == parts.len();
-        let mut names = if *varies { spellings(part, given) } else { Vec::new() };
-        if last && (*varies || source.kind == Kind::File) {
-            names.extend(endings(part));
+    for (number, part) in parts.iter().enumerate() {
+        let name = part.name();
+        let mut others = spellings(part, given);
+        if number + 1 == parts.len() && (!part.value.is_empty() || source.kind == Kind::File) {
+            others.extend(endings(&name));
         }
-        for name in names.iter().filter(|name| *name != part && !name.is_empty()) {
-            let path = folder.join(name);
+        for other in others.iter().filter(|other| **other != name && !other.is_empty()) {
+            let path = folder.join(other);
             if is_there(&path)? {
                 return Err(Error::KeyStore {
                     path,
@@ -46,32 +46,34 @@ pub fn refuse(source: &Source, values: &Values<'_>, given: &str) -> Result<(), E
                         "it looks like a certificate of {}, and no delivery reads it",
                         values.user.name()
                     ),
-                    hint: format!("rename it to {}, or move it elsewhere", folder.join(part).display()),
+                    hint: format!("rename it to {}, or move it elsewhere", folder.join(name).display()),
                 });
             }
         }
-        folder.push(part.strip_prefix('/').unwrap_or(part));
-        if number == 0 {
-            folder = Path::new("/").join(part);
-        }
+        folder.push(name);
     }
     Ok(())
 }
 
-/// Other spellings of a part of a path: those that are the same in lower case and normal form C.
-fn spellings(part: &str, given: &str) -> Vec<String> {
-    let mut capital = part.chars();
-    let capital: String = capital.next().into_iter().flat_map(char::to_uppercase).chain(capital).collect();
-    let mut names = vec![capital, part.to_uppercase()];
+/// Other spellings of the user's name in a part of a path: those that are the same in lower case and normal form C.
+fn spellings(part: &Part, given: &str) -> Vec<String> {
+    let Part { before, value, after } = part;
+    if value.is_empty() {
+        return Vec::new();
+    }
+    let mut rest = value.chars();
+    let capital: String = rest.next().into_iter().flat_map(char::to_uppercase).chain(rest).collect();
+    let mut values = vec![capital.clone(), value.to_uppercase()];
     // As the user's name was given, where that differs.
     let lower = given.to_lowercase();
-    if let Some(at) = part.find(&lower).filter(|_| lower != given) {
-        names.push(format!("{}{given}{}", &part[..at], &part[at + lower.len()..]));
+    if lower != given && value.contains(&lower) {
+        values.push(value.replace(&lower, given));
     }
-    if !part.is_ascii() {
-        names.extend([part.nfd().collect(), names[0].nfd().collect()]);
+    if !value.is_ascii() {
+        values.extend([value.nfd().collect(), capital.nfd().collect()]);
     }
-    names
+    let names = values.iter().map(|value| format!("{before}{value}{after}"));
+    names.chain([part.name().to_uppercase()]).collect()
 }
 
 /// The same name with other endings.
@@ -90,8 +92,11 @@ fn endings(part: &str) -> Vec<String> {
 pub fn read_back(name: &str, before: &str, after: &str) -> Option<(String, bool)> {
     let exact =
         name.strip_prefix(before).and_then(|rest| rest.strip_suffix(after)).filter(|it| !it.is_empty());
-    if let Some(exact) = exact.filter(|it| trimmed(&fold(it)) == **it) {
+    if let Some(exact) = exact.filter(|it| trimmed(&fold(it)) == *it) {
         return Some((exact.to_owned(), true));
+    }
+    if name.starts_with('.') {
+        return None;
     }
     let folded = fold(name);
     let rest = trimmed(&folded);

@@ -58,6 +58,12 @@ impl Trust {
         Self::of(owners.into_iter().find(|owner| *owner != 0).unwrap_or(0), groups)
     }
 
+    /// Whether root alone is trusted.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        self.user == 0
+    }
+
     /// Refuses what is at `path` where someone else owns it or can write to it. In a sticky folder of root's everybody may
     /// write, because nobody replaces there what is another's.
     ///

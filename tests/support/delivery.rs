@@ -112,13 +112,44 @@ impl Host {
         text.replace("DIR", self.dir.path().to_str().unwrap())
     }
 
+    /// Marks the stores of a configuration with these lines under `[keys]`, as `mailseal keys init` does, and notes who has
+    /// a certificate, as far as the stores tell and for the `users` named.
+    #[track_caller]
+    pub fn init(&self, keys: &str, users: &[&str]) {
+        let run = self.keys(keys, &["init"], users);
+        assert_eq!(run.status, Some(0), "{}{}", String::from_utf8_lossy(&run.stdout), run.stderr);
+    }
+
+    /// `mailseal keys COMMAND --users FILE` as root, with these users in the file.
+    pub fn keys(&self, keys: &str, command: &[&str], users: &[&str]) -> Run {
+        let users = self.write("users", users.join("\n").as_bytes());
+        self.admin(keys, &[command, &["--users", users.to_str().unwrap()]].concat())
+    }
+
+    /// `mailseal keys ARGUMENTS` as root, with these lines under `[keys]`.
+    pub fn admin(&self, keys: &str, arguments: &[&str]) -> Run {
+        let config = self.write("admin.toml", self.config(keys).as_bytes());
+        let mut mailseal = Command::new(env!("CARGO_BIN_EXE_mailseal"));
+        filter::run(mailseal.arg("--config").arg(config).arg("keys").args(arguments), b"", 1)
+    }
+
+    /// Makes the register of known users one that was never filled, with what the stores bear.
+    pub fn forget(&self) {
+        let _ = fs::remove_dir_all(self.path("known"));
+    }
+
+    fn config(&self, keys: &str) -> String {
+        self.text(&format!("[keys]\nknown = \"DIR/known\"\n{keys}\n"))
+    }
+
     /// A delivery to `alice`, whose home is `home/alice`, with these lines under `[keys]`; `DIR` in them is this folder.
     pub fn delivery(&self, keys: &str) -> Delivery<'_> {
         Delivery {
             host: self,
-            config: format!("[keys]\n{}\n", self.text(keys)),
+            config: self.config(keys),
             user: "alice".into(),
             option: true,
+            unnamed: false,
             home: Some(self.path("home/alice")),
             options: Vec::new(),
             message: MAIL.into(),
@@ -134,6 +165,8 @@ pub struct Delivery<'a> {
     user: OsString,
     /// Whether the user is named in an option, or in the environment.
     option: bool,
+    /// Whether the user is named at all.
+    unnamed: bool,
     home: Option<PathBuf>,
     options: Vec<String>,
     message: Vec<u8>,
@@ -173,17 +206,31 @@ impl Delivery<'_> {
         self
     }
 
+    /// Named nowhere.
+    pub fn without_user(mut self) -> Self {
+        self.unnamed = true;
+        self
+    }
+
     /// Makes it.
     #[track_caller]
     pub fn run(self) -> Delivered {
+        self.run_after(&|| ())
+    }
+
+    /// Makes it after something was done to the configuration, which is written before.
+    #[track_caller]
+    pub fn run_after(self, prepare: &dyn Fn()) -> Delivered {
         let host = self.host;
         let (config, log) =
             (host.write("mailseal.toml", self.config.as_bytes()), host.path("log/mailseal.log"));
         let _ = fs::remove_file(&log);
+        prepare();
         let mut command = Command::new(host.path("mailseal-filter"));
         command.uid(UID).gid(GID).current_dir("/").env_clear();
         command.arg("--config").arg(config).arg("--log").arg(format!("file:{}", log.display()));
         match self.option {
+            _ if self.unnamed => &mut command,
             true => command.arg("--user").arg(&self.user),
             false => command.env("USER", &self.user),
         };

@@ -15,7 +15,7 @@ pub struct Run {
     pub stderr: String,
 }
 
-/// Runs the filter with `--key CERT --log none` and `options`.
+/// Runs the filter with an empty configuration, `--key CERT --log none` and `options`.
 pub fn filter(cert: &Path, options: &[&str], message: &[u8]) -> Run {
     in_pieces(cert, options, message, message.len().max(1))
 }
@@ -23,7 +23,7 @@ pub fn filter(cert: &Path, options: &[&str], message: &[u8]) -> Run {
 /// The same, the message written in pieces of `size` bytes.
 pub fn in_pieces(cert: &Path, options: &[&str], message: &[u8], size: usize) -> Run {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mailseal-filter"));
-    command.args(["--log", "none", "--key"]).arg(cert).args(options);
+    command.args(["--config", "/dev/null", "--log", "none", "--key"]).arg(cert).args(options);
     run(&mut command, message, size)
 }
 
