@@ -16,10 +16,15 @@ use std::{
 
 use divan::Bencher;
 use mailseal::{
+    config::Keys,
     enrol,
     keystore::{
-        self, Found, Request,
-        source::{Owner, Source, Template},
+        self, Request,
+        absence::{self, stores},
+        known::Known,
+        marker::{Id, Marker, Store},
+        source::{Source, Template},
+        trust::Trust,
     },
     recipients::{Recipients, WhenExpired},
     user::User,
@@ -118,14 +123,53 @@ fn keys(source: &Source, user: &str) -> usize {
     let user = User::parse(user).unwrap();
     let address = Template::try_from("%{user}@example.org".to_owned()).unwrap();
     let now = SystemTime::now();
-    let request = Request { user: &user, home: None, address: Some(&address), now, owner: Owner::RootOrSelf };
-    match keystore::find(std::slice::from_ref(source), &request).unwrap() {
-        Found::Certs(certs) => {
+    let settings = Keys { address: Some(address), ..Keys::default() };
+    let request = Request::new(&settings, &user, None, now, Trust::of_process(&[]));
+    match keystore::find([source], &request).unwrap() {
+        Some(certs) => {
             let chosen = Recipients::choose(user.name(), &certs, &[], WhenExpired::Encrypt, now).unwrap();
             chosen.session(user.name()).unwrap().key_ids.len()
         }
-        Found::NoKey | Found::NoMatch => 0,
+        None => 0,
     }
+}
+
+/// Users in the store and in the register of known users, of whom none is the one who is looked for.
+const STORE: usize = 20_000;
+
+/// A store with many users' files, marked; and what asks it.
+static SETTINGS: LazyLock<Keys> = LazyLock::new(|| {
+    let store = path("store");
+    fs::create_dir(&store).unwrap();
+    for number in 0..STORE {
+        fs::write(store.join(format!("user{number}@example.org.pgp")), "").unwrap();
+    }
+    let source = format!("file:{}/%{{user}}.pgp", store.display()).try_into().unwrap();
+    let keys = Keys { sources: vec![source], known: path("known"), ..Keys::default() };
+    let known = Known::new(&keys.known, Trust::of_process(&[]));
+    let lock = known.lock().unwrap();
+    let users: Vec<User> =
+        (0..STORE).map(|number| User::parse(&format!("user{number}@example.org")).unwrap()).collect();
+    known.note(&lock, &users).unwrap();
+    let mark = |path: PathBuf| {
+        let marker = Marker { id: Id::new().unwrap(), stores: Vec::new() };
+        marker.write(&path).unwrap();
+        Store { path, id: marker.id }
+    };
+    let marker = Marker { id: Id::new().unwrap(), stores: stores(&keys).into_iter().map(mark).collect() };
+    known.complete(&lock, &marker).unwrap();
+    keys
+});
+
+/// What a delivery to a user without a certificate does: it looks, and proves that there is none.
+#[divan::bench]
+fn proof_of_absence_in_a_store_of_20000(bencher: Bencher<'_, '_>) {
+    let user = User::parse("nobody@example.org").unwrap();
+    bencher.bench(|| {
+        let request = Request::new(&SETTINGS, &user, None, SystemTime::now(), Trust::of_process(&[]));
+        assert!(keystore::find(&SETTINGS.sources, &request).unwrap().is_none());
+        absence::prove(&SETTINGS, &request).unwrap()
+    });
 }
 
 #[divan::bench(args = FILES)]

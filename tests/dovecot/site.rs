@@ -6,6 +6,7 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -116,10 +117,23 @@ impl Site {
     pub fn configure(&self, keys: &str, message: &str) {
         let folder = self.path("keys");
         let text = format!(
-            "[keys]\nsources = [\"file:{}/%{{user}}.pgp\"]\n{keys}\n[message]\n{message}\n[log]\nto = \"stderr\"\n",
-            folder.display()
+            "[keys]\nsources = [\"file:{}/%{{user}}.pgp\"]\nknown = \"{}\"\n{keys}\n[message]\n{message}\n[log]\nto = \"stderr\"\n",
+            folder.display(),
+            self.path("known").display()
         );
         self.write("mailseal.toml", text.as_bytes(), 0o644);
+        if !self.path("known/.mailseal").exists() {
+            self.init();
+        }
+    }
+
+    /// What `mailseal keys init` does once: it marks the key folder.
+    fn init(&self) {
+        self.write("users.list", b"", 0o644);
+        let mut mailseal = Command::new(env!("CARGO_BIN_EXE_mailseal"));
+        mailseal.arg("--config").arg(self.path("mailseal.toml")).args(["keys", "init", "--users"]);
+        let output = mailseal.arg(self.path("users.list")).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// Adds users, or gives those there are settings of their own in the user database, as `key=FILE`.

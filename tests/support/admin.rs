@@ -30,7 +30,9 @@ impl Admin {
     /// Puts other lines under `[keys]`.
     pub fn configure(&self, keys: &str) {
         let keys = keys.replace("DIR", self.dir.path().to_str().unwrap());
-        let text = format!("[keys]\naddress = \"%{{user}}@example.org\"\n{keys}\n");
+        let known = self.path("known");
+        let text =
+            format!("[keys]\nknown = \"{}\"\naddress = \"%{{user}}@example.org\"\n{keys}\n", known.display());
         fs::write(&self.config, text).unwrap();
     }
 
