@@ -12,6 +12,7 @@ pub mod imap;
 pub mod installation;
 pub mod keys;
 pub mod program;
+pub mod rights;
 pub mod round_trip;
 pub mod scripts;
 pub mod trap;
@@ -162,6 +163,7 @@ fn examine(options: &Options, findings: &mut Findings) {
             findings.ok("configuration", named.unwrap_or(Path::new(DEFAULT_PATH)).display().to_string());
             program::check_configured(&installation, &config, findings);
             keys::check(&config, &users, findings);
+            rights::check(&config, &users, findings);
         }
         Err((what, mend)) => findings.fail("configuration", what, mend),
     }

@@ -4,7 +4,7 @@
 //! certificate is worth [`crate::cert`]'s and [`crate::enrol`]'s.
 
 pub mod ask;
-mod register;
+pub mod register;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

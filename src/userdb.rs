@@ -112,7 +112,7 @@ impl Userdb {
     /// [`Error::Dovecot`] also where the database cannot be iterated.
     pub fn list(&mut self) -> Result<Vec<String>, Error> {
         let id = self.next_id();
-        self.send(&format!("LIST\t{id}\tservice=mailseal\n"))?;
+        self.send(&format!("LIST\t{id}\tuser=*\tservice=mailseal\n"))?;
         let mut names = Vec::new();
         loop {
             let line = self.line()?;
@@ -128,6 +128,10 @@ impl Userdb {
             if names.len() > MOST {
                 return Err(failed(&self.socket, "it lists too many users"));
             }
+        }
+        if names.is_empty() {
+            // A server without users has nothing to seal; one that does not tell them looks the same.
+            return Err(failed(&self.socket, "the user database lists nobody"));
         }
         names.sort();
         names.dedup();
@@ -302,7 +306,7 @@ mod tests {
             let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
             let mut next = || lines.next().unwrap().unwrap();
             assert_eq!(next(), VERSION.trim_end());
-            assert_eq!(next(), "LIST\t1\tservice=mailseal");
+            assert_eq!(next(), "LIST\t1\tuser=*\tservice=mailseal");
             stream.write_all(b"LIST\t1\tbob\nLIST\t1\talice\nDONE\t1\t\n").unwrap();
             let asked = [next(), next(), next()];
             assert_eq!(asked[0], "USER\t2\talice\tservice=mailseal");

@@ -62,6 +62,12 @@ impl Users {
         self.complete
     }
 
+    /// All that were looked at.
+    #[must_use]
+    pub fn accounts(&self) -> &[Account] {
+        &self.accounts
+    }
+
     /// The user called `name`.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&Account> {

@@ -22,6 +22,15 @@ use crate::userdb::{self, Account, Userdb};
 /// How many users are named of those who cannot be asked.
 const NAMED: usize = 20;
 
+/// Which users there are.
+#[derive(Clone, Debug, Default)]
+pub struct UserList {
+    /// A file with one a line; those of Dovecot, otherwise.
+    pub file: Option<PathBuf>,
+    /// Dovecot's main configuration, if another than its default.
+    pub dovecot_config: Option<PathBuf>,
+}
+
 /// What a scan has found.
 #[derive(Debug, Default)]
 struct Census {
@@ -44,12 +53,7 @@ impl Keys<'_> {
     /// # Errors
     /// [`Error::KeyStore`] where a store is not there, or does not bear the marker that the register lists;
     /// [`Error::Dovecot`] where the users cannot be listed.
-    pub fn init(
-        &self,
-        users: Option<&Path>,
-        accepted: &[PathBuf],
-        out: &mut impl Write,
-    ) -> Result<Exit, Error> {
+    pub fn init(&self, users: &UserList, accepted: &[PathBuf], out: &mut impl Write) -> Result<Exit, Error> {
         let known = self.known();
         let lock = known.lock()?;
         let before = known.marker()?;
@@ -77,7 +81,7 @@ impl Keys<'_> {
     ///
     /// # Errors
     /// [`Error::KeyStore`]; [`Error::Dovecot`] where the users cannot be listed.
-    pub fn scan(&self, users: Option<&Path>, out: &mut impl Write) -> Result<Exit, Error> {
+    pub fn scan(&self, users: &UserList, out: &mut impl Write) -> Result<Exit, Error> {
         let known = self.known();
         let lock = known.lock()?;
         let census = self.census(users, out)?;
@@ -159,7 +163,7 @@ impl Keys<'_> {
     }
 
     /// Asks every source for every user.
-    fn census(&self, users: Option<&Path>, out: &mut impl Write) -> Result<Census, Error> {
+    fn census(&self, users: &UserList, out: &mut impl Write) -> Result<Census, Error> {
         let mut census = Census::default();
         let accounts = self.accounts(users, &mut census, out)?;
         for source in &self.config.keys.sources {
@@ -214,12 +218,12 @@ impl Keys<'_> {
     /// The users in the file at `path`, or those of Dovecot, with what Dovecot and the system know of them.
     fn accounts(
         &self,
-        path: Option<&Path>,
+        users: &UserList,
         census: &mut Census,
         out: &mut impl Write,
     ) -> Result<Vec<(User, Account)>, Error> {
-        let connection = Userdb::of_dovecot(None);
-        let (names, connection) = match (path, connection) {
+        let connection = Userdb::of_dovecot(users.dovecot_config.as_deref());
+        let (names, connection) = match (&users.file, connection) {
             (Some(path), connection) => (read_names(path)?, connection.ok()),
             (None, Ok(mut connection)) => (connection.list()?, Some(connection)),
             (None, Err(error)) if ask::needs_users(self.config) => return Err(unlisted(&error)),

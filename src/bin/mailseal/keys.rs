@@ -9,6 +9,7 @@ use mailseal::config::Config;
 use mailseal::date;
 use mailseal::error::Error;
 use mailseal::exit::Exit;
+use mailseal::keys::register::UserList;
 use mailseal::keys::{Existing, Keys, ask, read_inputs};
 
 /// The argument without which a file is required.
@@ -90,6 +91,15 @@ pub struct UsersArguments {
     /// The users, one a line [default: those that Dovecot lists]
     #[arg(long, value_name = "FILE")]
     users: Option<PathBuf>,
+    /// Dovecot's main configuration, if another than its default
+    #[arg(long, value_name = "FILE")]
+    dovecot_config: Option<PathBuf>,
+}
+
+impl UsersArguments {
+    fn choice(&self) -> UserList {
+        UserList { file: self.users.clone(), dovecot_config: self.dovecot_config.clone() }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -148,8 +158,8 @@ pub fn run(
         Command::Remove { user, fingerprint } => of(user).remove(&user.user, fingerprint.as_deref(), out),
         Command::Check { within, json } => of_all().check(*within, *json, out),
         Command::Test { user } => of(user).test(&user.user, out),
-        Command::Init { users, accept } => of_all().init(users.users.as_deref(), accept, out),
-        Command::Scan { users } => of_all().scan(users.users.as_deref(), out),
+        Command::Init { users, accept } => of_all().init(&users.choice(), accept, out),
+        Command::Scan { users } => of_all().scan(&users.choice(), out),
         Command::Rename { old, new } => of_all().rename(old, new, out),
         Command::Ask => ask::serve(config, out).map(|()| Exit::Ok),
         Command::Confirm { user, code } => of(user).confirm(&user.user, code, out),

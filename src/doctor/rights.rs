@@ -1,0 +1,109 @@
+//! Checks of every user's home: whether a delivery would refuse what lies there for its owners and rights, and which groups
+//! may be trusted. It looks at names and rights, and opens nothing.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use nix::unistd::{Gid, Group};
+
+use super::Findings;
+use super::users::{Account, Users};
+use crate::config::Config;
+use crate::error::Error;
+use crate::keystore::safe_file;
+use crate::keystore::source::{Kind, Source, Values};
+use crate::keystore::trust::Trust;
+use crate::user::User;
+
+/// The name of this check.
+const CHECK: &str = "homes";
+
+/// How many users are named for one and the same fault.
+const NAMED: usize = 5;
+
+/// Looks at the home of every user, by the rules of a delivery to that user.
+pub fn check(config: &Config, users: &Users, findings: &mut Findings) {
+    let in_homes = |source: &&Source| source.path.store(source.kind).is_none();
+    let sources: Vec<&Source> = config.keys.sources.iter().filter(in_homes).collect();
+    if sources.is_empty() || users.accounts().is_empty() {
+        return;
+    }
+    // What is wrong and what mends it, and for whom.
+    let mut faults: BTreeMap<(String, String), Vec<&str>> = BTreeMap::new();
+    for account in users.accounts() {
+        for source in &sources {
+            if let Err(error) = look_at(config, source, account) {
+                let mend = proposal(&error, account, users).unwrap_or_else(|| error.hint());
+                faults.entry((error.to_string(), mend)).or_default().push(&account.name);
+                break;
+            }
+        }
+    }
+    for ((what, mend), names) in faults {
+        let more = names.len().saturating_sub(NAMED);
+        let named = names[..names.len() - more].join(", ");
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        findings.fail(CHECK, format!("mail for {named}{more} is deferred: {what}"), mend);
+    }
+    findings.ok_unless_said(CHECK, "their owners and rights are those that a delivery accepts");
+}
+
+/// Goes the way of a delivery to the place of `source`, and up from there.
+fn look_at(config: &Config, source: &Source, account: &Account) -> Result<(), Error> {
+    let user = User::parse(&account.name)?;
+    let values = Values { user: &user, home: account.home.as_deref(), homes: &config.keys.homes };
+    let trust = Trust::of(account.identity.uid, config.keys.trusted_groups.ids());
+    let place = source.path.place(source.kind, &values, &trust)?;
+    let folder = match source.kind {
+        Kind::File => place.at(place.path.parent().unwrap_or(Path::new("/")).into()),
+        _ => place,
+    };
+    if safe_file::reach(&folder)? { safe_file::check_above(&folder) } else { Ok(()) }
+}
+
+/// What an admin could say in the configuration, where that mends it.
+fn proposal(error: &Error, account: &Account, users: &Users) -> Option<String> {
+    match error {
+        Error::Home { path, .. } if !path.exists() => {
+            let homes = path.parent()?.display();
+            Some(format!(
+                "where homes are made with the first mail: homes = [\"{homes}\"] in [keys], then mailseal keys init"
+            ))
+        }
+        Error::KeyStore { path, .. } => {
+            let metadata = std::fs::metadata(path).ok()?;
+            let (mode, gid) = (metadata.mode(), metadata.gid());
+            if mode & 0o022 != 0o020 || ![0, account.identity.uid].contains(&metadata.uid()) {
+                return None;
+            }
+            let others = members(gid, account, users);
+            Some(if others.is_empty() {
+                format!(
+                    "nobody else is in that group: trusted-groups = [{gid}] in [keys]; or chmod g-w {}",
+                    path.display()
+                )
+            } else {
+                format!("chmod g-w {}: {} may write to it as well", path.display(), others.join(", "))
+            })
+        }
+        _ => None,
+    }
+}
+
+/// Who is in the group beside the user, as far as the system and Dovecot know.
+fn members(gid: u32, account: &Account, users: &Users) -> Vec<String> {
+    let listed =
+        Group::from_gid(Gid::from_raw(gid)).ok().flatten().map(|group| group.mem).unwrap_or_default();
+    let primary = users
+        .accounts()
+        .iter()
+        .filter(|other| other.identity.gid == gid && other.identity.uid != account.identity.uid);
+    let mut members: Vec<String> =
+        listed.into_iter().chain(primary.map(|other| other.name.clone())).collect();
+    members.retain(|name| *name != account.name);
+    members.sort();
+    members.dedup();
+    members.truncate(NAMED);
+    members
+}
