@@ -204,7 +204,10 @@ fn to_cat(options: &[&str], command: &[&str], mail: &[u8]) -> Run {
     let key = folder.path().join("key");
     fs::write(&key, &ALICE_KEY.certificate).unwrap();
     let mut program = Command::new(env!("CARGO_BIN_EXE_mailseal"));
-    program.args(["deliver", "--log", "none", "--user", "alice", "--key"]).arg(&key).args(options);
+    program
+        .args(["--config", "/dev/null", "deliver", "--log", "none", "--user", "alice", "--key"])
+        .arg(&key)
+        .args(options);
     run(program.arg("--").args(command), mail, mail.len().max(1))
 }
 
@@ -248,7 +251,7 @@ fn every_failure_of_our_own_is_temporary() {
         ("an empty key", &["--key", ""], &touch, MAIL.as_bytes()),
         ("no message", &[], &touch, b""),
         ("a header that is too long", &[], &touch, huge_header.as_bytes()),
-        ("a configuration that is missing", &["--config", "/nonexistent"], &touch, MAIL.as_bytes()),
+        ("a configuration that is a folder", &["--config", "/"], &touch, MAIL.as_bytes()),
         ("a command that is missing", &[], &["/nonexistent/lda"], MAIL.as_bytes()),
         ("a command that may not be run", &[], &["/etc/passwd"], MAIL.as_bytes()),
     ];
@@ -265,7 +268,8 @@ fn a_signal_is_a_failure_like_another() {
     for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM] {
         for command in ["cat", "sh -c 'cat > /dev/null; echo here >&2; exec sleep 5'"] {
             let mut child = Command::new("sh");
-            let script = format!("exec \"$0\" deliver --log none --key \"$1\" -- {command}");
+            let script =
+                format!("exec \"$0\" --config /dev/null deliver --log none --key \"$1\" -- {command}");
             let key = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/certs/curve25519.pgp");
             child.args(["-c", &script, env!("CARGO_BIN_EXE_mailseal"), key]);
             let mut child =
@@ -303,7 +307,8 @@ fn no_room_for_the_ciphertext_is_temporary() {
     let folder = tempfile::tempdir().unwrap();
     let key = folder.path().join("key");
     fs::write(&key, &ALICE_KEY.certificate).unwrap();
-    let script = "ulimit -f 16; exec \"$0\" deliver --log none --user alice --key \"$1\" -- cat";
+    let script =
+        "ulimit -f 16; exec \"$0\" --config /dev/null deliver --log none --user alice --key \"$1\" -- cat";
     let mut limited = Command::new("sh");
     limited.args(["-c", script, env!("CARGO_BIN_EXE_mailseal")]).arg(&key);
     let mail = large();
@@ -311,7 +316,10 @@ fn no_room_for_the_ciphertext_is_temporary() {
     assert_eq!((result.status, result.stdout.len()), (Some(75), 0), "{}", result.stderr);
 
     let mut no_folder = Command::new(env!("CARGO_BIN_EXE_mailseal"));
-    no_folder.args(["deliver", "--log", "none", "--user", "alice", "--key"]).arg(&key).args(["--", "cat"]);
+    no_folder
+        .args(["--config", "/dev/null", "deliver", "--log", "none", "--user", "alice", "--key"])
+        .arg(&key)
+        .args(["--", "cat"]);
     let result = run(no_folder.env("TMPDIR", "/nonexistent"), MAIL.as_bytes(), MAIL.len());
     assert_eq!((result.status, result.stdout.len()), (Some(75), 0), "{}", result.stderr);
 }
@@ -322,7 +330,20 @@ fn past_the_deadline_the_mail_stays_in_the_queue() {
     let key = folder.path().join("key");
     fs::write(&key, &ALICE_KEY.certificate).unwrap();
     let mut program = Command::new(env!("CARGO_BIN_EXE_mailseal"));
-    program.args(["deliver", "--log", "none", "--user", "alice", "--deadline", "1", "--key"]).arg(&key);
+    program
+        .args([
+            "--config",
+            "/dev/null",
+            "deliver",
+            "--log",
+            "none",
+            "--user",
+            "alice",
+            "--deadline",
+            "1",
+            "--key",
+        ])
+        .arg(&key);
     let mut child = program.args(["--", "cat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(MAIL.as_bytes()).unwrap();

@@ -203,7 +203,7 @@ fn each_broken_file_is_found(flavour: Flavour) {
         ("no configuration", "FAILURE  configuration: ", &|| remove("mailseal.toml"), &|| {
             server.configure("", "")
         }),
-        ("a broken configuration", "line 3", &|| server.configure("nonsense = 1", ""), &|| {
+        ("a broken configuration", "line 4", &|| server.configure("nonsense = 1", ""), &|| {
             server.configure("", "")
         }),
         ("an unreadable configuration", "cannot read it", &|| server.mode("mailseal.toml", 0o600), &|| {
@@ -228,7 +228,7 @@ fn each_broken_file_is_found(flavour: Flavour) {
         ("a closed key folder", "the mail user cannot read it", &|| server.mode("keys", 0o700), &|| {
             server.mode("keys", 0o755);
         }),
-        ("a key folder of the mail user's", "others can replace", &|| own("keys", DELIVERY_USER), &|| {
+        ("a key folder of the mail user's", "can replace", &|| own("keys", DELIVERY_USER), &|| {
             own("keys", 0)
         }),
         ("a certificate that is none", "is deferred", &|| server.enrol(ALICE, b"nonsense"), &|| {

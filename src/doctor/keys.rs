@@ -26,7 +26,7 @@ const REGISTER: &str = "known users";
 /// All checks of this module, for the users that Dovecot has.
 pub fn check(config: &Config, users: &Users, findings: &mut Findings) {
     let mail_user = users.mail_user();
-    for store in absence::stores(&config.keys) {
+    for store in config.keys.sources.iter().filter_map(|source| source.path.store(source.kind)) {
         check_place(&store, mail_user.can_enter(&store), findings);
     }
     for file in &config.keys.recovery {
@@ -54,7 +54,7 @@ fn check_place(path: &Path, usable: bool, findings: &mut Findings) {
         );
     }
     if let Some(who) = others_who_can_change(path) {
-        findings.warn(
+        findings.fail(
             CHECK,
             format!("{who}: others than root can replace certificates, and so read mail"),
             format!("chown root: {shown} && chmod go-w {shown}, and the same for the folders above"),

@@ -34,6 +34,7 @@ pub struct Known {
 #[derive(Debug)]
 pub struct Mailbox {
     dir: TempDir,
+    config: tempfile::NamedTempFile,
     /// What is in it.
     pub known: Vec<Known>,
 }
@@ -61,10 +62,11 @@ impl Mailbox {
                 fs::create_dir_all(dir.path().join(folder).join(place)).unwrap();
             }
         }
-        let config = dir.path().join("mailseal.toml");
-        fs::write(&config, "[log]\nto = \"none\"\n").unwrap();
-        fs::set_permissions(&config, fs::Permissions::from_mode(0o644)).unwrap();
-        Self { dir, known: Vec::new() }
+        // Elsewhere: what lies in a folder of the owner's configures nothing that root runs.
+        let config = tempfile::Builder::new().prefix("mailseal-").suffix(".toml").tempfile().unwrap();
+        fs::write(config.path(), "[log]\nto = \"none\"\n").unwrap();
+        fs::set_permissions(config.path(), fs::Permissions::from_mode(0o644)).unwrap();
+        Self { dir, config, known: Vec::new() }
     }
 
     /// One with the first `count` fixture mails in an INBOX.
@@ -123,6 +125,11 @@ impl Mailbox {
         self.known.push(known);
     }
 
+    /// The configuration.
+    pub fn config(&self) -> &Path {
+        self.config.path()
+    }
+
     /// Where a known message was put.
     pub fn path_of(&self, known: &Known) -> PathBuf {
         self.path(&known.folder).join(known.place).join(&known.name)
@@ -136,7 +143,7 @@ impl Mailbox {
     /// The program, sealing this Maildir to the fixture certificate.
     pub fn command(&self, options: &[&str]) -> Command {
         let mut command = program();
-        command.arg("--config").arg(self.path("mailseal.toml"));
+        command.arg("--config").arg(self.config());
         command.arg("--key").arg(oracle::key(CERT)).args(options).arg(self.dir.path());
         command
     }

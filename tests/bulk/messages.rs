@@ -253,9 +253,17 @@ fn only_confirmed_certificates_are_looked_up() {
     let config = dir.path().join("mailseal.toml");
     let keys = dir.path().join("keys");
     fs::create_dir(&keys).unwrap();
-    let text =
-        format!("[keys]\nsources = [\"file:{}/%{{user}}.pgp\"]\n[log]\nto = \"none\"\n", keys.display());
+    let text = format!(
+        "[keys]\nsources = [\"file:{}/%{{user}}.pgp\"]\nknown = \"{}\"\n[log]\nto = \"none\"\n",
+        keys.display(),
+        dir.path().join("known").display()
+    );
     fs::write(&config, text).unwrap();
+    let users = dir.path().join("users");
+    fs::write(&users, "").unwrap();
+    let mut init = std::process::Command::new(env!("CARGO_BIN_EXE_mailseal"));
+    init.arg("--config").arg(&config).args(["keys", "init", "--users"]).arg(&users);
+    assert!(init.output().unwrap().status.success());
     let mut mailbox = Mailbox::new(&[]);
     mailbox.put("", "cur", ":2,S", b"Subject: a\n\nb\n");
     let run = |options: &[&str]| {

@@ -12,7 +12,7 @@ use crate::strace::{self, Traced};
 
 fn audit(mailbox: &Mailbox) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mailseal"));
-    command.arg("--config").arg(mailbox.path("mailseal.toml")).arg("audit").arg(mailbox.path(""));
+    command.arg("--config").arg(mailbox.config()).arg("audit").arg(mailbox.path(""));
     command
 }
 

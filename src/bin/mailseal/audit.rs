@@ -2,14 +2,15 @@
 
 use std::io::Write;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use mailseal::audit::{self, Options};
+use mailseal::cli;
 use mailseal::cli::parse_jobs;
-use mailseal::config::Config;
 use mailseal::error::Error;
 use mailseal::exit::Exit;
+use mailseal::filter::load_config;
 use mailseal::sandbox::Sandbox;
 use mailseal::sweep::Sweep;
 
@@ -42,8 +43,13 @@ pub struct Arguments {
 }
 
 /// Runs it.
-pub fn run(arguments: Arguments, config: &Config, out: &mut (impl Write + Send)) -> Result<Exit, Error> {
+pub fn run(
+    arguments: Arguments,
+    config: Option<&Path>,
+    out: &mut (impl Write + Send),
+) -> Result<Exit, Error> {
     let Arguments { paths, users, home, key_files, list, json, jobs, sandbox } = arguments;
+    let config = load_config(cli::ADMIN, config, &key_files)?;
     let sweep = Sweep { paths, control: None, jobs };
-    audit::run(&Options { sweep, users, home, key_files, list, json, sandbox }, config, out)
+    audit::run(&Options { sweep, users, home, key_files, list, json, sandbox }, &config, out)
 }

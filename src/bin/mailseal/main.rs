@@ -83,7 +83,7 @@ fn run(arguments: Arguments) -> Result<i32, Error> {
         Command::Doctor(command) => doctor::run(command, arguments.config, &mut out)?,
         Command::Decrypt(arguments) => decrypt::run(&arguments, &mut out)?,
         Command::Reseal(command) => reseal::run(&command, arguments.config.as_deref(), &mut out)?,
-        Command::Audit(command) => audit::run(command, &config()?, &mut out)?,
+        Command::Audit(command) => audit::run(command, arguments.config.as_deref(), &mut out)?,
         Command::Report(arguments) => report::run(arguments, &mut out)?,
         Command::Deliver(command) => return Ok(deliver::run(command, arguments.config)),
     };
