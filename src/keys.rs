@@ -21,6 +21,7 @@ use crate::date::day;
 use crate::enrol;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::keystore::census::Entry;
 use crate::keystore::enrolled::{Enrolled, KeyFile};
 use crate::keystore::trust::Trust;
 use crate::keystore::{self, Request, absence};
@@ -274,8 +275,11 @@ impl<'a> Keys<'a> {
     pub fn check(&self, within: Duration, json: bool, out: &mut impl Write) -> Result<Exit, Error> {
         let recovery = self.recovery()?;
         let mut rows = Vec::new();
-        for user in self.enrolled()?.users()? {
-            rows.extend(self.faults(&user, &recovery, within));
+        for entry in self.enrolled()?.entries()? {
+            match &entry.user {
+                Some(user) if entry.is_read => rows.extend(self.faults(user, &recovery, within)),
+                _ => rows.push(odd(&entry)),
+            }
         }
         write_rows(&rows, json, out)?;
         Ok(if rows.is_empty() { Exit::Ok } else { Exit::Negative })
@@ -420,12 +424,17 @@ impl<'a> Keys<'a> {
     fn all_rows(&self) -> Result<Vec<Row>, Error> {
         let enrolled = self.enrolled()?;
         let mut rows = Vec::new();
-        for user in enrolled.users()? {
-            let file = enrolled.file(&user, self.home.as_deref())?;
+        for entry in enrolled.entries()? {
+            let Some(user) = entry.user.as_ref().filter(|_| entry.is_read) else {
+                rows.push(odd(&entry));
+                continue;
+            };
+            let file = enrolled.file(user, self.home.as_deref())?;
             match file.load() {
-                Ok(certs) => rows
-                    .extend(certs.iter().map(|cert| self.row(&user, cert, &assess(cert, self.now), &file))),
-                Err(error) => rows.push(broken(&user, &error)),
+                Ok(certs) => {
+                    rows.extend(certs.iter().map(|cert| self.row(user, cert, &assess(cert, self.now), &file)))
+                }
+                Err(error) => rows.push(broken(user.name(), &error)),
             }
         }
         Ok(rows)
@@ -436,17 +445,8 @@ impl<'a> Keys<'a> {
         let file = self.enrolled().and_then(|enrolled| enrolled.file(user, self.home.as_deref()));
         let (file, certs) = match file.and_then(|file| file.load().map(|certs| (file, certs))) {
             Ok(loaded) => loaded,
-            Err(error) => return vec![broken(user, &error)],
+            Err(error) => return vec![broken(user.name(), &error)],
         };
-        if certs.is_empty() {
-            let error = Error::KeyStore {
-                path: file.path().into(),
-                what: "there is no such file but one with capitals in its name, which no delivery reads"
-                    .into(),
-                hint: "rename it to lower case".into(),
-            };
-            return vec![broken(user, &error)];
-        }
         let mut rows: Vec<_> = certs
             .iter()
             .map(|cert| (cert, assess(cert, self.now)))
@@ -458,7 +458,7 @@ impl<'a> Keys<'a> {
         if rows.is_empty()
             && let Err(error) = enrol::test_seal(user.name(), &certs, recovery, self.now)
         {
-            rows.push(broken(user, &error));
+            rows.push(broken(user.name(), &error));
         }
         rows
     }
@@ -490,10 +490,20 @@ impl<'a> Keys<'a> {
     }
 }
 
+/// The row of what lies in the folder under a name that no delivery reads.
+fn odd(entry: &Entry) -> Row {
+    let error = Error::KeyStore {
+        path: entry.path.clone(),
+        what: "no delivery reads a file of this name".into(),
+        hint: String::new(),
+    };
+    broken(entry.user.as_ref().map_or("-", User::name), &error)
+}
+
 /// The row of a user whose certificates cannot be read or used.
-fn broken(user: &User, error: &Error) -> Row {
+fn broken(user: &str, error: &Error) -> Row {
     Row {
-        user: user.name().to_owned(),
+        user: user.to_owned(),
         fingerprint: "-".into(),
         state: "unfit",
         reason: Some(error.to_string()),

@@ -88,7 +88,8 @@ fn messages(maildir: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 fn mailseal(arguments: &[&str]) -> Run {
-    filter::run(Command::new(env!("CARGO_BIN_EXE_mailseal")).args(arguments), b"", 1)
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mailseal"));
+    filter::run(command.args(["--config", "/dev/null"]).args(arguments), b"", 1)
 }
 
 /// Seals what is sealed to `from` anew, to `to`.
@@ -287,7 +288,7 @@ fn resealing_writes_no_plaintext() {
     let before = maildir.messages();
     let path = maildir.path();
     let mut child = Command::new(env!("CARGO_BIN_EXE_mailseal"))
-        .args(["reseal", "--secret-key", &secret("curve25519"), "--key"])
+        .args(["--config", "/dev/null", "reseal", "--secret-key", &secret("curve25519"), "--key"])
         .args([key("rsa3072"), path.clone()])
         .stdout(Stdio::null())
         .spawn()

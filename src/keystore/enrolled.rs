@@ -86,18 +86,6 @@ impl<'a> Enrolled<'a> {
         }
         census::take(self.source)
     }
-
-    /// The users who have a file that deliveries read, in order.
-    ///
-    /// # Errors
-    /// Those of [`Enrolled::entries`].
-    pub fn users(&self) -> Result<Vec<User>, Error> {
-        let read = self.entries()?.into_iter().filter(|entry| entry.is_read);
-        let mut users: Vec<User> = read.filter_map(|entry| entry.user).collect();
-        users.sort();
-        users.dedup();
-        Ok(users)
-    }
 }
 
 impl KeyFile {

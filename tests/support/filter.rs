@@ -23,7 +23,10 @@ pub fn filter(cert: &Path, options: &[&str], message: &[u8]) -> Run {
 /// The same, the message written in pieces of `size` bytes.
 pub fn in_pieces(cert: &Path, options: &[&str], message: &[u8], size: usize) -> Run {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mailseal-filter"));
-    command.args(["--config", "/dev/null", "--log", "none", "--key"]).arg(cert).args(options);
+    if !options.contains(&"--config") {
+        command.args(["--config", "/dev/null"]);
+    }
+    command.args(["--log", "none", "--key"]).arg(cert).args(options);
     run(&mut command, message, size)
 }
 
