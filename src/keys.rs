@@ -113,7 +113,8 @@ impl<'a> Keys<'a> {
         for (path, bytes) in inputs {
             new.extend(enrol::candidates(bytes, path, address.as_deref(), self.now)?);
         }
-        let file = self.enrolled()?.file(&user, self.home.as_deref())?;
+        let enrolled = self.enrolled()?;
+        let file = enrolled.file(&user, self.home.as_deref())?;
         let _lock = file.lock()?;
         let mut certs: Vec<Cert> = Vec::new();
         keystore::merge(&mut certs, new.iter().map(|candidate| candidate.cert.clone()));
@@ -135,7 +136,11 @@ impl<'a> Keys<'a> {
         let warnings = enrol::test_seal(user.name(), &certs, &recovery, self.now)?;
         // First what makes a delivery careful: from here on, losing the file is no reason for clear mail.
         let known = self.known();
-        known.note(&known.lock()?, [&user])?;
+        match known.lock().and_then(|lock| known.note(&lock, [&user])) {
+            // A user who enrols in the own home may not write the register: the next scan will.
+            Err(_) if enrolled.is_in_homes() => {}
+            noted => noted?,
+        }
         file.store(&certs)?;
 
         for candidate in &new {

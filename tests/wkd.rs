@@ -52,7 +52,9 @@ fn server(hosts: &str, path: &str, cert: &[u8]) -> Option<TempDir> {
     fs::create_dir_all(file.parent().unwrap()).unwrap();
     fs::write(file, cert).unwrap();
     fs::create_dir(dir.path().join("keys")).unwrap();
-    let config = format!("[keys]\nsources = [\"file:{}/keys/%{{user}}.pgp\"]\n", dir.path().display());
+    let folder = dir.path().display();
+    let config =
+        format!("[keys]\nsources = [\"file:{folder}/keys/%{{user}}.pgp\"]\nknown = \"{folder}/known\"\n");
     fs::write(dir.path().join("mailseal.toml"), config).unwrap();
     Some(dir)
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use sequoia_openpgp::Cert;
 
 use super::census::{self, Entry};
-use super::source::{Kind, Place, Source, Values};
+use super::source::{Kind, Place, Root, Source, Values};
 use super::trust::Trust;
 use super::{parse, safe_file};
 use crate::config::Keys;
@@ -73,6 +73,12 @@ impl<'a> Enrolled<'a> {
         Ok(KeyFile { place: Place { trust, ..place } })
     }
 
+    /// Whether it is not one folder, but one in each user's home.
+    #[must_use]
+    pub fn is_in_homes(&self) -> bool {
+        self.source.path.store(self.source.kind).is_none()
+    }
+
     /// What lies in the folder, in the order of its names.
     ///
     /// # Errors
@@ -104,11 +110,23 @@ impl KeyFile {
     /// Waits until no other enrolment is under way in this folder.
     ///
     /// # Errors
-    /// [`Error::KeyStore`] where the folder does not exist.
+    /// [`Error::KeyStore`] where the folder does not exist; [`Error::Usage`] to root for a file in a home.
     pub fn lock(&self) -> Result<Lock, Error> {
+        self.refuse_root_at_home()?;
         let folder = self.path().parent().unwrap_or(Path::new("/"));
         let file = File::open(folder).and_then(|file| file.lock().map(|()| file));
         Ok(Lock { _folder: file.map_err(|error| failed(folder, &error))? })
+    }
+
+    /// Root writes nothing into a home: its owner can put a link to anything there.
+    fn refuse_root_at_home(&self) -> Result<(), Error> {
+        if matches!(self.place.root, Root::Store(_)) || !nix::unistd::geteuid().is_root() {
+            return Ok(());
+        }
+        Err(Error::Usage {
+            what: format!("{} lies in a home, where root writes nothing", self.path().display()),
+            hint: "run it as the user; or let a `file:` source outside the homes be the first".into(),
+        })
     }
 
     /// The certificates in it; none where there is no file.
@@ -158,6 +176,7 @@ impl KeyFile {
     /// # Errors
     /// [`Error::KeyStore`].
     pub fn remember_test(&self, code_hash: &str, certs: &[Cert]) -> Result<(), Error> {
+        self.refuse_root_at_home()?;
         let text =
             std::iter::once(code_hash.to_owned()).chain(fingerprints(certs)).collect::<Vec<_>>().join("\n");
         atomic::write(&self.test_path(), text.as_bytes(), MODE)
