@@ -210,12 +210,17 @@ fn refuse_unread(file: &Place) -> Result<(), Error> {
         Err(Error::KeyStore { path: file.path.clone(), what: what.into(), hint: hint.into() })
     };
     let Some(bytes) = safe_file::read_in_folder(file, limits::KEY_FILE)? else { return Ok(()) };
-    let armored = memchr::memmem::find(&bytes, b"-----BEGIN PGP").is_some();
-    let binary = bytes.first().is_some_and(|first| first & 0x80 != 0) && std::str::from_utf8(&bytes).is_err();
-    if armored || binary {
+    if may_be_certificate(&bytes) {
         return refused("it looks like a certificate, and its name is not that of a key file");
     }
     Ok(())
+}
+
+/// Whether the contents of a file may be a certificate, in whatever form: an armor somewhere in it, or a packet at its
+/// beginning.
+fn may_be_certificate(bytes: &[u8]) -> bool {
+    let armored = memchr::memmem::find(bytes, b"-----BEGIN PGP").is_some();
+    armored || bytes.first().is_some_and(|first| first & 0x80 != 0) && std::str::from_utf8(bytes).is_err()
 }
 
 /// Reads one or more certificates, binary or armored, several armors one after the other included.

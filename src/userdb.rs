@@ -158,7 +158,9 @@ impl Userdb {
             while !waiting.is_empty() {
                 let line = self.line()?;
                 let mut fields = line.split('\t');
-                let (kind, id) = (fields.next(), fields.next().and_then(|id| id.parse::<u32>().ok()));
+                // The server's greeting has numbers, too, which are none of ours.
+                let kind = fields.next().filter(|kind| ["USER", "NOTFOUND", "FAIL"].contains(kind));
+                let id = fields.next().filter(|_| kind.is_some()).and_then(|id| id.parse::<u32>().ok());
                 let Some(place) = id.and_then(|id| waiting.remove(&id)) else { continue };
                 answers[place] = match kind {
                     Some("USER") => {
@@ -293,6 +295,21 @@ mod tests {
             assert_eq!(unescaped(&escaped(text)), text);
             assert!(!escaped(text).contains(['\t', '\n']));
         }
+    }
+
+    #[test]
+    fn the_greeting_is_not_an_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("auth-userdb");
+        let listener = UnixListener::bind(&path).unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(b"VERSION\t1\t2\nSPID\t1\nUSER\t1\talice\tuid=5\n").unwrap();
+        });
+        let mut userdb = Userdb::connect(&path).unwrap();
+        let alice = Account { name: "alice".into(), uid: Some(5), ..Account::default() };
+        assert_eq!(userdb.look_up(&["alice".to_owned()]).unwrap(), [Answer::Found(alice)]);
+        server.join().unwrap();
     }
 
     #[test]

@@ -108,8 +108,9 @@ fn the_sweep_seals_what_a_failing_script_left_in_clear_over_lmtp(flavour: Flavou
     let command = command.replace("/srv/mail", server.path("home").to_str().unwrap());
     let mut words = command.split(' ');
     assert_eq!(words.next(), Some("/usr/local/bin/encrypt-maildir"));
+    let config = server.path("mailseal.toml");
     let mut sweep = server.flavour.command(program.to_str().unwrap());
-    sweep.arg("--config").arg(server.path("mailseal.toml")).args(words);
+    sweep.args(words.map(|word| if word == "/etc/mailseal.toml" { config.to_str().unwrap() } else { word }));
     sweep.arg("--dovecot-config").arg(server.path("dovecot.conf"));
     let result = run(&mut sweep, b"", 1);
     assert_eq!(result.status, Some(0), "{}", result.stderr);

@@ -6,9 +6,12 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::enrolled::BESIDE;
-use super::source::{Kind, Pattern, Source, Variable};
+use super::source::{Kind, Pattern, Place, Source, Variable};
 use super::spelling::read_back;
+use super::trust::Trust;
+use super::{may_be_certificate, safe_file};
 use crate::error::Error;
+use crate::limits;
 use crate::user::User;
 
 /// Something in a store.
@@ -80,7 +83,9 @@ fn gather(folder: &Path, parts: &[Pattern], names: &Names, found: &mut Vec<Entry
     let Some((part, rest)) = parts.split_first() else {
         let user = names.user();
         let is_read = names.exact && user.is_some();
-        found.push(Entry { path: folder.into(), user, is_read });
+        if is_read || may_be_somebodys(folder) {
+            found.push(Entry { path: folder.into(), user, is_read });
+        }
         return Ok(());
     };
     let Some(variable) = part.variable else {
@@ -113,10 +118,27 @@ fn gather(folder: &Path, parts: &[Pattern], names: &Names, found: &mut Vec<Entry
         }
         match read_back(name, &part.before, &part.after) {
             Some((value, exact)) => gather(&path, rest, &names.with(variable, value, exact), found)?,
-            None => found.push(Entry { path, user: None, is_read: false }),
+            None if may_be_somebodys(&path) => found.push(Entry { path, user: None, is_read: false }),
+            None => {}
         }
     }
     Ok(())
+}
+
+/// Whether what is not read may all the same be meant for a user: a folder, a file with the name of a key file, and one that
+/// holds what may be a certificate; not a note.
+fn may_be_somebodys(path: &Path) -> bool {
+    if path.is_dir()
+        || safe_file::is_named_as_key(path)
+        || BESIDE.iter().any(|end| path.to_string_lossy().ends_with(end))
+    {
+        return true;
+    }
+    let place = Place::named(path.into(), Trust::of_owner(path, &[]));
+    match safe_file::read_in_folder(&place, limits::KEY_FILE) {
+        Ok(bytes) => bytes.is_some_and(|bytes| may_be_certificate(&bytes)),
+        Err(_) => true,
+    }
 }
 
 fn failed(folder: &Path, error: &std::io::Error) -> Error {

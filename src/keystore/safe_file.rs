@@ -151,9 +151,7 @@ pub fn list(place: &Place) -> Result<Option<Listing>, Error> {
         let entry = entry.map_err(|error| unreadable(folder, &error))?;
         let path = entry.path();
         let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-        let of_keys =
-            path.extension().is_some_and(|end| SUFFIXES.iter().any(|it| end.eq_ignore_ascii_case(it)));
-        if !hidden && of_keys {
+        if !hidden && is_named_as_key(&path) {
             listing.files.push(path);
         } else if entry.file_name() != marker::NAME {
             listing.others.push(path);
@@ -166,6 +164,12 @@ pub fn list(place: &Place) -> Result<Option<Listing>, Error> {
     listing.files.sort();
     listing.others.sort();
     Ok(Some(listing))
+}
+
+/// Whether a file's name ends as that of a key file.
+#[must_use]
+pub fn is_named_as_key(path: &Path) -> bool {
+    path.extension().is_some_and(|end| SUFFIXES.iter().any(|it| end.eq_ignore_ascii_case(it)))
 }
 
 /// Opens without following a link at the end, and without waiting for the other end of a FIFO.
