@@ -37,6 +37,16 @@ pub enum Error {
         /// Which step.
         what: String,
     },
+    /// What an owner's process could not do, or what had to be done to it.
+    #[error("{what}")]
+    Owner {
+        /// What.
+        what: String,
+        /// What to do.
+        hint: String,
+        /// The exit status.
+        exit: Exit,
+    },
     /// The delivery user's name is unknown, or no name for a file.
     #[error("the user name {name:?} {what}")]
     User {
@@ -225,6 +235,7 @@ impl Error {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
+            Self::Owner { exit, .. } => *exit,
             Self::Usage { .. } | Self::NoMaildir { .. } => Exit::Usage,
             Self::Enrol { .. } | Self::NoSecretKey { .. } => Exit::Negative,
             Self::Empty | Self::HeaderTooLong | Self::Damaged { .. } => Exit::Message,
@@ -265,6 +276,7 @@ impl Error {
             Self::Config { .. } => "config",
             Self::Root => "root",
             Self::Privileges { .. } => "privileges",
+            Self::Owner { .. } => "owner",
             Self::User { .. } => "user",
             Self::Home { .. } => "home",
             Self::Empty => "empty",
@@ -302,6 +314,7 @@ impl Error {
     pub fn hint(&self) -> String {
         match self {
             Self::Usage { hint, .. }
+            | Self::Owner { hint, .. }
             | Self::KeyStore { hint, .. }
             | Self::Enrol { hint, .. }
             | Self::SecretKey { hint, .. }

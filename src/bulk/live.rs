@@ -29,7 +29,7 @@ use self::replace::{Outcome, Pair, replace, take_back};
 use super::event::{Complaint, Event, Mailbox, Settings, Suspect, Target};
 use super::message::{Readable, Sealer, Verdict};
 use super::tally::Tally;
-use super::worker::{addressee, sealer, warn};
+use super::worker::{Alive, addressee, sealer, warn};
 use crate::addressee::Addressee;
 use crate::config::Config;
 use crate::error::Error;
@@ -317,6 +317,7 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
             if left.is_zero() {
                 return;
             }
+            (self.report)(Event::Alive);
             std::thread::sleep(left.min(Duration::from_millis(50)));
         }
     }
@@ -372,11 +373,11 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
             return Ok(sealed);
         }
         let mut read = Vec::new();
-        let dry = self.settings.dry_run;
+        let (dry, report) = (self.settings.dry_run, self.report);
         let answer = self.session.fetch(&set(left.keys().copied()), &mut |message, text| {
             let mut out = Out::new(dry);
             let result = if text.length() == message.size {
-                sealer.seal_stream(&mut *text, &mut out)
+                sealer.seal_stream(&mut *text, Alive::new(&mut out, report))
             } else {
                 let what = "Dovecot gives another size than the message has (doveadm force-resync mends it)";
                 Err(Error::Dovecot { what: what.into() })

@@ -57,14 +57,14 @@ impl Progress {
 
     /// There is more to do.
     pub fn expect(&mut self, messages: u64, bytes: u64) {
-        self.all = (self.all.0 + messages, self.all.1 + bytes);
+        self.all = (self.all.0.saturating_add(messages), self.all.1.saturating_add(bytes));
         self.bar.set_length(self.all.1);
         self.tell();
     }
 
     /// So much has been done.
     pub fn advance(&mut self, messages: u64, bytes: u64) {
-        self.done = (self.done.0 + messages, self.done.1 + bytes);
+        self.done = (self.done.0.saturating_add(messages), self.done.1.saturating_add(bytes));
         self.bar.set_position(self.done.1);
         self.bar.set_message(format!("{} of {} messages", self.done.0, self.all.0));
         self.tell();

@@ -5,7 +5,7 @@
 //! [`crate::maildir`]'s business.
 
 use std::collections::HashMap;
-use std::io::Write as _;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -42,9 +42,15 @@ const BATCH_BYTES: u64 = 64 * 1024 * 1024;
 /// How often a mailbox is gone through for messages that were moved while it was sealed.
 const PASSES: usize = 3;
 
+/// How many messages are looked at before it is said that the work goes on.
+const LOOKED_AT: usize = 1000;
+
+/// How many bytes are written before that is said.
+const WRITTEN: u64 = 8 * 1024 * 1024;
+
 /// Works through a job, until `stop` is set, and reports. `open` is [`Maildir::open`], or [`Maildir::open_strictly`] in a
-/// process that root has started.
-pub fn run(job: &Job, open: Open, stop: &AtomicBool, report: &(dyn Fn(Event) + Sync)) {
+/// process that root has started, with the locks' patience.
+pub fn run(job: &Job, open: Open<'_>, stop: &AtomicBool, report: &(dyn Fn(Event) + Sync)) {
     for (number, target) in job.targets.iter().enumerate() {
         if stop.load(Ordering::Relaxed) {
             return;
@@ -57,14 +63,14 @@ pub fn run(job: &Job, open: Open, stop: &AtomicBool, report: &(dyn Fn(Event) + S
 }
 
 /// How a Maildir is opened.
-pub type Open = fn(&Path, Option<&Path>) -> Result<Maildir, Error>;
+pub type Open<'a> = &'a (dyn Fn(&Path, Option<&Path>) -> Result<Maildir, Error> + Sync);
 
 /// The work on one Maildir.
 struct Work<'a> {
     number: usize,
     target: &'a Target,
     settings: &'a Settings,
-    open: Open,
+    open: Open<'a>,
     stop: &'a AtomicBool,
     report: &'a (dyn Fn(Event) + Sync),
 }
@@ -136,21 +142,21 @@ impl Work<'_> {
 
     /// Says how much there is to do.
     fn survey(&self, maildir: &Maildir, folders: &[PathBuf], ages: &Ages) -> Result<(), Error> {
-        let (mut messages, mut bytes) = (0, 0);
         for path in folders {
-            for item in self.items(&maildir.folder(path)?, ages)? {
-                messages += 1;
-                bytes += item.bytes;
-            }
+            let items = self.items(&maildir.folder(path)?, ages)?;
+            let bytes = items.iter().map(|item| item.bytes).sum();
+            (self.report)(Event::Survey { messages: items.len() as u64, bytes });
         }
-        (self.report)(Event::Survey { messages, bytes });
         Ok(())
     }
 
     /// The messages of a folder that are wanted. A message that goes meanwhile is not among them.
     fn items(&self, folder: &Folder, ages: &Ages) -> Result<Vec<Item>, Error> {
         let mut items = Vec::new();
-        for message in folder.list()?.messages {
+        for (at, message) in folder.list()?.messages.into_iter().enumerate() {
+            if at % LOOKED_AT == 0 {
+                (self.report)(Event::Alive);
+            }
             let stat = folder
                 .stat(&message)
                 .map_err(|source| Error::Mail { path: folder.path_of(&message), source })?;
@@ -290,11 +296,12 @@ impl Work<'_> {
             }
             let drafted = folder.draft(&item.message, |original, draft| {
                 if self.settings.dry_run {
-                    let mut out = Counted::new(std::io::sink());
+                    let mut out = Counted::new(Alive::new(std::io::sink(), self.report));
                     let verdict = sealer.seal(original.file(), &mut out)?;
                     return Ok(Change::Keep((verdict, out.total())));
                 }
-                let verdict = sealer.seal(original.file(), &mut *draft)?;
+                let out = Alive::new(&mut *draft, self.report);
+                let verdict = sealer.seal(original.file(), out)?;
                 draft.flush().map_err(Error::Write)?;
                 Ok(match verdict {
                     Verdict::Sealed(_) => Change::Replace((verdict, 0)),
@@ -396,6 +403,37 @@ impl Work<'_> {
     fn stays_clear(&self, path: &Path, what: &str, hint: &str) {
         let what = format!("{}: stays readable: {what}", path.display());
         (self.report)(Event::Problem(Complaint { what, hint: hint.into() }));
+    }
+}
+
+/// Says that the work goes on while a long message is written.
+pub(super) struct Alive<'a, W> {
+    out: W,
+    /// Bytes since it was said.
+    since: u64,
+    report: &'a (dyn Fn(Event) + Sync),
+}
+
+impl<'a, W> Alive<'a, W> {
+    /// For what is written to `out`.
+    pub fn new(out: W, report: &'a (dyn Fn(Event) + Sync)) -> Self {
+        Self { out, since: 0, report }
+    }
+}
+
+impl<W: Write> Write for Alive<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let count = self.out.write(bytes)?;
+        self.since += count as u64;
+        if self.since >= WRITTEN {
+            self.since = 0;
+            (self.report)(Event::Alive);
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
     }
 }
 

@@ -95,7 +95,19 @@ impl Dir {
         Self::open_past_links_of(&[0], path)
     }
 
+    /// What `stat(2)` says of the folder that [`Dir::open`] would open, which is not opened.
+    ///
+    /// # Errors
+    /// As [`Dir::open`].
+    pub fn stat_at(path: &Path) -> io::Result<FileStat> {
+        Self::find_past_links_of(&[0, nix::unistd::geteuid().as_raw()], path)?.stat_self()
+    }
+
     fn open_past_links_of(trusted: &[u32], path: &Path) -> io::Result<Self> {
+        Self::find_past_links_of(trusted, path)?.open_dir(Path::new(""))
+    }
+
+    fn find_past_links_of(trusted: &[u32], path: &Path) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
         let mut dir = Self::pass(AT_FDCWD, Path::new("/"))?;
         let mut rest: Vec<OsString> = components(&path);
@@ -120,7 +132,7 @@ impl Dir {
             }
             rest.extend(components(Path::new(&target)));
         }
-        dir.open_dir(Path::new(""))
+        Ok(dir)
     }
 
     /// Opens a folder on the way to another one: others' homes lie in folders that may be passed and not read.
