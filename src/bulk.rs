@@ -48,7 +48,7 @@ use crate::maildir::patience::Patience;
 use crate::openpgp::compress::Compression;
 use crate::owner::identity::Identity;
 use crate::owner::process::Watch;
-use crate::owner::slots::{Slot, Slots};
+use crate::owner::slots::{Slot, side_by_side};
 use crate::protect::Policy;
 use crate::sandbox::Sandbox;
 use crate::user::User;
@@ -231,7 +231,7 @@ impl Jobs<'_> {
         // The last owners have most of the processors for themselves.
         let turns = self.jobs.min(owners.len()).max(1);
         let jobs = (2 * self.jobs).div_ceil(turns).min(self.jobs);
-        self.side_by_side(&owners, |owned, slot| {
+        side_by_side(self.jobs, &owners, self.stop, |owned, slot| {
             let job = Job {
                 targets: owned.numbers.iter().map(|number| targets[*number].clone()).collect(),
                 settings: Settings { jobs, ..self.settings.clone() },
@@ -263,24 +263,13 @@ impl Jobs<'_> {
     fn seal_mailboxes(&self, targets: &[Target], doveadm: &Doveadm) {
         let jobs = self.jobs.min(targets.len());
         let numbered: Vec<(usize, &Target)> = targets.iter().enumerate().collect();
-        self.side_by_side(&numbered, |(number, target), slot| {
+        side_by_side(self.jobs, &numbered, self.stop, |(number, target), slot| {
             let report = |event: Event| {
                 let own = |target: usize| (target == 0).then_some(*number);
                 event.renumbered(own).map(self.note)
             };
             if let Err(error) = self.one(target, jobs, doveadm, slot, &report) {
                 (self.note)(Event::failed(*number, &error));
-            }
-        });
-    }
-
-    /// Does `work` for each owner: for as many at once as there are jobs, beside those that stand still.
-    fn side_by_side<T: Sync>(&self, owners: &[T], work: impl Fn(&T, &Slot<'_>) + Sync) {
-        let (slots, work) = (Slots::new(self.jobs), &work);
-        std::thread::scope(|scope| {
-            for owner in owners {
-                let Some(slot) = slots.take(self.stop) else { return };
-                scope.spawn(move || work(owner, &slot));
             }
         });
     }
@@ -441,15 +430,14 @@ fn may_begin(keep_uids: bool) -> bool {
 }
 
 fn warn(text: &str) {
-    // Nothing can be done where even this cannot be written.
-    let _ = writeln!(io::stderr(), "{}: {text}", cli::BULK);
+    cli::say(&format!("{}: {text}\n", cli::BULK));
 }
 
 /// The targets by their Maildirs' owners, in the order of the targets.
 fn by_owner(targets: &[Target], failed: &dyn Fn(usize, &Error)) -> Vec<Owned> {
     let mut owners: Vec<Owned> = Vec::new();
     for (number, target) in targets.iter().enumerate() {
-        match identity_for(Path::new(&target.path)) {
+        match Identity::to_change(Path::new(&target.path)) {
             Ok(identity) => match owners.iter_mut().find(|other| other.identity == identity) {
                 Some(owned) => owned.numbers.push(number),
                 None => owners.push(Owned { identity, numbers: vec![number] }),
@@ -458,23 +446,6 @@ fn by_owner(targets: &[Target], failed: &dyn Fn(usize, &Error)) -> Vec<Owned> {
         }
     }
     owners
-}
-
-/// Whose rights the work on a Maildir has; `None` are those of who runs this.
-///
-/// # Errors
-/// Those of [`Maildir::owner_of`] and [`Identity::of`]; [`Error::Mail`] for another's, where this is not root's.
-pub(crate) fn identity_for(path: &Path) -> Result<Option<Identity>, Error> {
-    let own = geteuid();
-    let (user, group) = Maildir::owner_of(path)?;
-    if user == own {
-        return Ok(None);
-    }
-    if own.is_root() {
-        return Identity::of(user, group).map(Some);
-    }
-    let what = format!("it belongs to user {user}, and this runs as user {own}");
-    Err(Error::Mail { path: path.into(), source: io::Error::new(io::ErrorKind::PermissionDenied, what) })
 }
 
 /// Has Dovecot forget the clear text of what was sealed, and says what may still hold it.

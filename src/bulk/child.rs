@@ -18,7 +18,7 @@ use super::event::{Complaint, Event, Job, Mailbox};
 use super::{live, worker};
 use crate::error::Error;
 use crate::maildir::layout::Maildir;
-use crate::maildir::patience::Patience;
+use crate::maildir::patience::{OF_OWNERS, Patience};
 use crate::owner::child::{Order, Reports};
 use crate::owner::identity::Identity;
 use crate::owner::process::{Process, Start, Watch, feed, run as run_as_owner};
@@ -32,9 +32,6 @@ const LIVE: &str = "live";
 
 /// Most of what the IMAP session says on standard error that is kept.
 const SAID: u64 = 64 * 1024;
-
-/// How long locks that others hold are waited for, in a Maildir.
-const LOCKS: Duration = Duration::from_secs(30);
 
 /// Takes what a process reports; an error for what it cannot know.
 pub type Report<'a> = dyn Fn(Event) -> io::Result<()> + Sync + 'a;
@@ -131,7 +128,7 @@ fn seal_main(mut order: Order, stop: &Arc<AtomicBool>) -> Result<(), Error> {
     let job: Job = order.line()?;
     order.stop_at_end(stop);
     let reports = Reports::to(process::stdout()?, stop);
-    let patience = || Patience::of(Some(LOCKS), Arc::clone(stop));
+    let patience = || Patience::of(Some(OF_OWNERS), Arc::clone(stop));
     let open: worker::Open<'_> = &|path, control| {
         Maildir::open_strictly(path, control).map(|maildir| maildir.with_patience(patience()))
     };

@@ -29,11 +29,12 @@ use self::replace::{Outcome, Pair, replace, take_back};
 use super::event::{Complaint, Event, Mailbox, Settings, Suspect, Target};
 use super::message::{Readable, Sealer, Verdict};
 use super::tally::Tally;
-use super::worker::{Alive, addressee, sealer, warn};
+use super::worker::{addressee, sealer, warn};
 use crate::addressee::Addressee;
 use crate::config::Config;
 use crate::error::Error;
 use crate::imap::{self, Message, New, Selected, Session, name, set};
+use crate::owner::child::Pulse;
 
 /// Most messages in a batch: so long a client that changes one of them is not followed.
 const BATCH: usize = 16;
@@ -374,10 +375,11 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
         }
         let mut read = Vec::new();
         let (dry, report) = (self.settings.dry_run, self.report);
+        let alive = || report(Event::Alive);
         let answer = self.session.fetch(&set(left.keys().copied()), &mut |message, text| {
             let mut out = Out::new(dry);
             let result = if text.length() == message.size {
-                sealer.seal_stream(&mut *text, Alive::new(&mut out, report))
+                sealer.seal_stream(&mut *text, Pulse::new(&mut out, &alive))
             } else {
                 let what = "Dovecot gives another size than the message has (doveadm force-resync mends it)";
                 Err(Error::Dovecot { what: what.into() })

@@ -1,6 +1,6 @@
 //! Edge: How far a run is: a bar on a terminal, a line every ten seconds elsewhere. All of it on standard error.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -72,8 +72,7 @@ impl Progress {
 
     /// Writes to standard error without disturbing the bar.
     pub fn say(&self, text: &str) {
-        // Nothing can be done where even this cannot be written.
-        self.bar.suspend(|| drop(std::io::stderr().write_all(text.as_bytes())));
+        self.bar.suspend(|| cli::say(text));
     }
 
     /// Takes the bar away.

@@ -30,6 +30,7 @@ use crate::maildir::folder::{Folder, Message};
 use crate::maildir::layout::Maildir;
 use crate::maildir::recover::recover;
 use crate::maildir::tag::Tag;
+use crate::owner::child::Pulse;
 use crate::recipients::{Recipients, Warning};
 use crate::user::User;
 
@@ -44,9 +45,6 @@ const PASSES: usize = 3;
 
 /// How many messages are looked at before it is said that the work goes on.
 const LOOKED_AT: usize = 1000;
-
-/// How many bytes are written before that is said.
-const WRITTEN: u64 = 8 * 1024 * 1024;
 
 /// Works through a job, until `stop` is set, and reports. `open` is [`Maildir::open`], or [`Maildir::open_strictly`] in a
 /// process that root has started, with the locks' patience.
@@ -290,17 +288,18 @@ impl Work<'_> {
     fn batch(&self, folder: &Folder, batch: &[Item], sealer: &Sealer<'_>, shared: &Shared<'_>) {
         let mut ready: Vec<Box<Ready<'_>>> = Vec::new();
         let mut of: Vec<(&Item, Verdict)> = Vec::new();
+        let alive = || (self.report)(Event::Alive);
         for item in batch {
             if self.stopped() || locked(&shared.fatal).is_some() {
                 break;
             }
             let drafted = folder.draft(&item.message, |original, draft| {
                 if self.settings.dry_run {
-                    let mut out = Counted::new(Alive::new(std::io::sink(), self.report));
+                    let mut out = Counted::new(Pulse::new(std::io::sink(), &alive));
                     let verdict = sealer.seal(original.file(), &mut out)?;
                     return Ok(Change::Keep((verdict, out.total())));
                 }
-                let out = Alive::new(&mut *draft, self.report);
+                let out = Pulse::new(&mut *draft, &alive);
                 let verdict = sealer.seal(original.file(), out)?;
                 draft.flush().map_err(Error::Write)?;
                 Ok(match verdict {
@@ -403,37 +402,6 @@ impl Work<'_> {
     fn stays_clear(&self, path: &Path, what: &str, hint: &str) {
         let what = format!("{}: stays readable: {what}", path.display());
         (self.report)(Event::Problem(Complaint { what, hint: hint.into() }));
-    }
-}
-
-/// Says that the work goes on while a long message is written.
-pub(super) struct Alive<'a, W> {
-    out: W,
-    /// Bytes since it was said.
-    since: u64,
-    report: &'a (dyn Fn(Event) + Sync),
-}
-
-impl<'a, W> Alive<'a, W> {
-    /// For what is written to `out`.
-    pub fn new(out: W, report: &'a (dyn Fn(Event) + Sync)) -> Self {
-        Self { out, since: 0, report }
-    }
-}
-
-impl<W: Write> Write for Alive<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let count = self.out.write(bytes)?;
-        self.since += count as u64;
-        if self.since >= WRITTEN {
-            self.since = 0;
-            (self.report)(Event::Alive);
-        }
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.out.flush()
     }
 }
 

@@ -17,6 +17,9 @@ use crate::error::Error;
 /// Time between two looks at another run's lock.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// Largest file beside the messages that is read: keywords and subscriptions are lines.
+const COMPANION: u64 = 1024 * 1024;
+
 /// A folder with `cur`, `new` and `tmp`.
 #[derive(Debug)]
 pub struct Folder {
@@ -122,6 +125,12 @@ impl Folder {
             Place::Cur => &self.cur,
             Place::New => &self.new,
         }
+    }
+
+    /// What a small file beside the messages holds; `None` where there is no regular file of this name, or a large one.
+    #[must_use]
+    pub fn companion(&self, name: &OsStr) -> Option<Vec<u8>> {
+        self.dir.read_file(name, COMPANION).ok().flatten()
     }
 
     /// What is there now. Files whose names begin with a dot, and folders, are no messages for any program.

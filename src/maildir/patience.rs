@@ -6,6 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+/// How long an owner's process waits for locks in a Maildir, in all.
+pub const OF_OWNERS: Duration = Duration::from_secs(30);
+
 /// What of it is left for a Maildir.
 #[derive(Debug, Default)]
 pub struct Patience {

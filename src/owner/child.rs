@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -102,5 +102,38 @@ impl Reports {
         if line.and_then(|line| out.write_all(&line)).is_err() {
             self.stop.store(true, Ordering::Relaxed);
         }
+    }
+}
+
+/// How many bytes are written before it is said that the work goes on.
+const BEAT: u64 = 8 * 1024 * 1024;
+
+/// A writer that says that the work goes on while a long message is written.
+pub struct Pulse<'a, W> {
+    out: W,
+    since: u64,
+    alive: &'a (dyn Fn() + Sync),
+}
+
+impl<'a, W> Pulse<'a, W> {
+    /// Writes to `out`, and calls `alive` now and then.
+    pub fn new(out: W, alive: &'a (dyn Fn() + Sync)) -> Self {
+        Self { out, since: 0, alive }
+    }
+}
+
+impl<W: Write> Write for Pulse<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.out.write(bytes)?;
+        self.since += count as u64;
+        if self.since >= BEAT {
+            self.since = 0;
+            (self.alive)();
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }

@@ -1,11 +1,14 @@
 //! Whose rights a process gets: the owner's uid, with the primary group and the groups that the system says.
 
 use std::ffi::CString;
+use std::io;
+use std::path::Path;
 
 use nix::unistd::{Gid, Uid, User, geteuid, getgrouplist};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::maildir::layout::Maildir;
 use crate::process;
 
 /// Groups below belong to the system and not to people (`SYS_GID_MAX`).
@@ -44,6 +47,29 @@ impl Identity {
         Ok(Self { uid: uid.as_raw(), gid: user.gid.as_raw(), groups })
     }
 
+    /// Whose rights reading a Maildir takes; `None` are those of who runs this.
+    ///
+    /// # Errors
+    /// Those of [`Maildir::owner_of`] and [`Identity::of`].
+    pub fn to_read(path: &Path) -> Result<Option<Self>, Error> {
+        let (user, group) = Maildir::owner_of(path)?;
+        if user == geteuid() || !geteuid().is_root() { Ok(None) } else { Self::of(user, group).map(Some) }
+    }
+
+    /// Whose rights changing a Maildir takes; `None` are those of who runs this.
+    ///
+    /// # Errors
+    /// As [`Identity::to_read`]; [`Error::Mail`] for another's Maildir, where this is not root's.
+    pub fn to_change(path: &Path) -> Result<Option<Self>, Error> {
+        let (own, user) = (geteuid(), Maildir::owner_of(path)?.0);
+        if own.is_root() || user == own {
+            return Self::to_read(path);
+        }
+        let what = format!("it belongs to user {user}, and this runs as user {own}: run it as its owner");
+        let source = io::Error::new(io::ErrorKind::PermissionDenied, what);
+        Err(Error::Mail { path: path.into(), source })
+    }
+
     fn unknown(uid: Uid, group: Gid) -> Result<Self, Error> {
         let (uid, gid) = (uid.as_raw(), group.as_raw());
         if gid < FIRST_OF_PEOPLE && gid != uid {
@@ -54,6 +80,12 @@ impl Identity {
             return Err(Error::Privileges { what });
         }
         Ok(Self { uid, gid, groups: vec![gid] })
+    }
+
+    /// The primary group.
+    #[must_use]
+    pub fn gid(&self) -> Gid {
+        Gid::from_raw(self.gid)
     }
 
     /// The user.

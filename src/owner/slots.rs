@@ -34,6 +34,22 @@ pub struct Slot<'a> {
     beside: AtomicBool,
 }
 
+/// Does `work` for each owner, for as many at once as there are jobs beside those that stand still, until `stop` is set.
+pub fn side_by_side<T: Sync>(
+    jobs: usize,
+    owners: &[T],
+    stop: &AtomicBool,
+    work: impl Fn(&T, &Slot<'_>) + Sync,
+) {
+    let (slots, work) = (Slots::new(jobs), &work);
+    std::thread::scope(|scope| {
+        for owner in owners {
+            let Some(slot) = slots.take(stop) else { return };
+            scope.spawn(move || work(owner, &slot));
+        }
+    });
+}
+
 impl Slots {
     /// So many turns, and at least one.
     #[must_use]

@@ -42,8 +42,9 @@ pub struct Arguments {
 }
 
 /// Runs it.
-pub fn run(arguments: Arguments, config: &Config, out: &mut (impl Write + Send)) -> Result<Exit, Error> {
+pub fn run(arguments: Arguments, named: Option<PathBuf>, out: &mut impl Write) -> Result<Exit, Error> {
+    let config = Config::load(named.as_deref())?;
     let Arguments { paths, users, home, key_files, list, json, jobs, sandbox } = arguments;
-    let sweep = Sweep { paths, control: None, jobs };
-    audit::run(&Options { sweep, users, home, key_files, list, json, sandbox }, config, out)
+    let sweep = Sweep { paths, control: None, jobs, owned: None };
+    audit::run(&Options { sweep, users, home, config: named, key_files, list, json, sandbox }, &config, out)
 }

@@ -6,10 +6,11 @@ use std::time::SystemTime;
 
 use clap::Args;
 use mailseal::config::Config;
+use mailseal::decrypt::owners::{self, Work};
 use mailseal::error::Error;
 use mailseal::exit::Exit;
 use mailseal::recipients::{Recipients, WhenExpired};
-use mailseal::{keystore, reseal};
+use mailseal::{enrol, keystore, reseal};
 
 use crate::arguments::{RewriteArguments, SecretArguments};
 
@@ -31,11 +32,17 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, config: &Config, out: &mut (impl Write + Send)) -> Result<Exit, Error> {
     let Arguments { secret, key_files, rewrite, paths } = arguments;
     let certs = keystore::read_all_named(key_files)?;
-    let new = reseal::Seal {
-        recipients: Recipients::choose(reseal::USER, &certs, &[], WhenExpired::Defer, SystemTime::now())?,
+    // Before a passphrase is asked for.
+    Recipients::choose(reseal::USER, &certs, &[], WhenExpired::Defer, SystemTime::now())?;
+    let work = Work::Reseal {
+        keep_uids: rewrite.keep_uids(),
+        certs: certs
+            .iter()
+            .map(|cert| enrol::serialize(std::slice::from_ref(cert)))
+            .collect::<Result<_, _>>()?,
         protect_headers: config.message.protect_headers,
         compression: config.message.compression,
     };
     let keys = secret.keys()?;
-    reseal::run(&rewrite.sweep(paths), rewrite.uids(), &*keys, &new, out)
+    owners::run(&rewrite.sweep(paths), &*keys, &work, out)
 }
