@@ -511,7 +511,7 @@ impl Front<'_> {
             }
             Event::Failed { target, complaint, status } => {
                 let user = self.targets[target].user.clone();
-                self.complain(Some(&user), &complaint);
+                self.complain(Some(&*user).filter(|user| !user.is_empty()), &complaint);
                 if self.status == Exit::Ok {
                     self.status = event::status(status);
                 }

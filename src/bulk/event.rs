@@ -224,3 +224,22 @@ pub fn status(number: u8) -> Exit {
         .find(|exit| *exit as u8 == number)
         .unwrap_or(Exit::Temporary)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_speaks_of_its_own_maildirs_only() {
+        let own = |number: usize| [7, 9].get(number).copied();
+        let of = |target| Event::Maildir { target, elsewhere: 0, changed: true };
+        assert!(matches!(of(1).renumbered(own), Ok(Event::Maildir { target: 9, .. })));
+        for target in [2, 7, 9, usize::MAX] {
+            assert!(of(target).renumbered(own).is_err(), "{target}");
+            let tally = Tally::default();
+            assert!(Event::Folder { target, folder: String::new(), tally }.renumbered(own).is_err());
+            assert!(Event::failed(target, &Error::Root).renumbered(own).is_err());
+        }
+        assert!((0..=u8::MAX).all(|number| status(number) != Exit::Ok));
+    }
+}

@@ -151,9 +151,7 @@ mod tests {
     #[test]
     fn literals_that_grow_as_they_are_quoted_stay_within_the_limit() {
         // Each quote becomes two octets; the length of a literal that does not come is no length.
-        for (announced, sent) in
-            [(700_000, 700_000), (1_000_000, 1_000_000), (9, 3), (u64::MAX, 3), (1_048_560, 3)]
-        {
+        for (announced, sent) in [(700_000, 700_000), (1_000_000, 1_000_000), (u64::MAX, 3), (1_048_560, 3)] {
             let mut wire = format!("* LIST () \".\" {{{announced}}}\r\n").into_bytes();
             wire.extend(std::iter::repeat_n(b'"', sent));
             wire.extend_from_slice(b" {5}\r\nabcde\r\n");

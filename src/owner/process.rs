@@ -443,4 +443,86 @@ mod tests {
         let read = std::iter::repeat_with(|| lines.read(&mut endless, true)).take(LINE).find(Result::is_err);
         assert_eq!(read.unwrap().unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
+
+    #[derive(Debug, PartialEq, Eq, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Number(u8);
+
+    impl Report for Number {
+        fn is_progress(&self) -> bool {
+            self.0 > 0
+        }
+    }
+
+    /// What comes of a process that does what `script` says, stopped after `stop`.
+    fn listen(script: &str, patience: Duration, stop: Option<Duration>) -> (Result<(), Error>, Vec<u8>) {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
+        let mut child = command.spawn().unwrap();
+        let (order, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let mut process = Process { child, owner: Uid::from_raw(5000) };
+        let (flag, mut heard) = (AtomicBool::new(false), Vec::new());
+        let flag = &flag;
+        let result = std::thread::scope(|scope| {
+            if let Some(stop) = stop {
+                scope.spawn(move || {
+                    std::thread::sleep(stop);
+                    flag.store(true, Ordering::Relaxed);
+                });
+            }
+            let watch = Watch { patience, stop: flag, slot: None };
+            process.listen(stdout, Some(File::from(OwnedFd::from(order))), &watch, &mut |said: Number| {
+                heard.push(said.0);
+                if said.0 == 99 { Err(io::Error::other("there is no 99")) } else { Ok(()) }
+            })
+        });
+        (result, heard)
+    }
+
+    #[test]
+    fn a_process_is_believed_only_what_its_task_can_report() {
+        let said = r#"echo '{"Said":1}'; echo '{"Said":2}'"#;
+        let long = "head -c 70000 /dev/zero | tr '\\0' x; sleep 60";
+        let patience = Duration::from_secs(20);
+        let (result, heard) = listen(said, patience, None);
+        assert!(result.is_ok() && heard == [1, 2], "{result:?} {heard:?}");
+        for lie in [
+            "echo nonsense; sleep 60",
+            r#"echo '{"Said":1,"More":2}'; sleep 60"#,
+            r#"echo '{"Said":300}'; sleep 60"#,
+            r#"echo '{"Said":99}'; echo '{"Said":5}'; sleep 60"#,
+            long,
+        ] {
+            let begin = Instant::now();
+            let (result, heard) = listen(lie, patience, None);
+            let error = result.unwrap_err();
+            assert!(error.to_string().contains("not of its task"), "{lie}: {error}");
+            assert_eq!(error.exit(), Exit::Negative);
+            assert!(!heard.contains(&5) && begin.elapsed() < patience, "{lie}");
+        }
+        // A failure is one, whatever status it claims.
+        let (result, _) = listen(r#"echo '{"Failed":{"what":"x","hint":"y","status":0}}'"#, patience, None);
+        assert!(result.unwrap_err().exit() != Exit::Ok);
+        assert!(listen("exit 3", patience, None).0.unwrap_err().to_string().contains("exit status: 3"));
+    }
+
+    #[test]
+    fn nobody_is_waited_for_without_end() {
+        let second = Duration::from_secs(1);
+        let waiting = r#"while :; do echo '{"Said":0}'; sleep 0.1; done"#;
+        for silent in
+            ["exec sleep 60", "kill -STOP $$", waiting, "trap '' TERM; exec 1>&-; while :; do :; done"]
+        {
+            let begin = Instant::now();
+            let result = listen(silent, second, None).0;
+            assert!(result.is_err(), "{silent}");
+            assert!(begin.elapsed() < 5 * second, "{silent}: {:?}", begin.elapsed());
+        }
+        for stopped in ["trap '' TERM; exec sleep 60", "kill -STOP $$", "read x; exit 0"] {
+            let begin = Instant::now();
+            let result = listen(stopped, 60 * second, Some(second / 5)).0;
+            assert!(result.is_ok(), "{stopped}: {result:?}");
+            assert!(begin.elapsed() < 2 * second, "{stopped}: {:?}", begin.elapsed());
+        }
+    }
 }

@@ -15,8 +15,12 @@ use crate::mailbox::{CERT, Ended, Mailbox, ended, plain_mails, program};
 use crate::strace::measured;
 use crate::support::{fixtures, oracle, skip};
 
-/// The first owner; the others follow.
-const FIRST: u32 = 6000;
+/// Whose mail it is in each test: owners of one see and stop nothing of another.
+const SPY_OWNER: u32 = 6900;
+const BACK: u32 = 6800;
+const INTERRUPTED: u32 = 6700;
+const HELD: u32 = 6000;
+const MANY_HELD: u32 = 6200;
 
 /// What root has in its environment.
 const TOKEN: &str = "ROOT_TOKEN_7f3a9c";
@@ -38,19 +42,23 @@ fn spy(runs: usize) {
         return;
     }
     // The owner's own program: an owner's processes are looked at from outside root.
-    let Some(python) = find("python3") else { return skip::unless_ci("there is no python3 to spy with") };
+    let python = Path::new("/usr/bin/python3");
+    if !python.exists() {
+        return skip::unless_ci("there is no /usr/bin/python3 to spy with");
+    }
     let mut mailbox = Mailbox::new(&[]);
     for mail in plain_mails().iter().take(40) {
         mailbox.put("", "cur", ":2,S", &mail.bytes);
     }
-    mailbox.give(FIRST);
+    mailbox.give(SPY_OWNER);
     let found = mailbox.path("found");
     fs::write(&found, "").unwrap();
-    chown(&found, Some(FIRST), Some(FIRST)).unwrap();
+    chown(&found, Some(SPY_OWNER), Some(SPY_OWNER)).unwrap();
     let script = mailbox.path("spy.py");
     fs::write(&script, SPY).unwrap();
     let mut spy = Command::new(python);
-    let mut spy = spy.arg(&script).arg(&found).uid(FIRST).gid(FIRST).stdout(Stdio::null()).spawn().unwrap();
+    let mut spy =
+        spy.arg(&script).arg(&found).uid(SPY_OWNER).gid(SPY_OWNER).stdout(Stdio::null()).spawn().unwrap();
     for _ in 0..runs {
         let mut command = mailbox.command(&["--dry-run"]);
         command.env("TOKEN", TOKEN);
@@ -109,7 +117,7 @@ struct Site {
 }
 
 impl Site {
-    fn new(owners: u32, messages: usize) -> Self {
+    fn new(first: u32, owners: u32, messages: usize) -> Self {
         let dir = tempfile::Builder::new().prefix("owners-").tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let config = dir.path().join("mailseal.toml");
@@ -117,7 +125,7 @@ impl Site {
         fs::set_permissions(&config, fs::Permissions::from_mode(0o644)).unwrap();
         let mut site = Self { dir, owners: Vec::new() };
         for number in 0..owners {
-            let (uid, path) = (FIRST + number, site.dir.path().join(format!("u{number}")));
+            let (uid, path) = (first + number, site.dir.path().join(format!("u{number}")));
             for place in ["cur", "new", "tmp"] {
                 fs::create_dir_all(path.join(place)).unwrap();
             }
@@ -201,16 +209,16 @@ impl Drop for Deed {
 
 #[test]
 fn one_owner_holds_back_no_other() {
-    hold_back(10, 4, 5);
+    hold_back(HELD, 10, 4, 5);
 }
 
 #[test]
 #[ignore = "a minute: 50 owners of whom 5 do what they can"]
 fn five_of_fifty_owners_hold_back_no_other() {
-    hold_back(50, 5, 100);
+    hold_back(MANY_HELD, 50, 5, 100);
 }
 
-fn hold_back(owners: u32, hostile: usize, messages: usize) {
+fn hold_back(first: u32, owners: u32, hostile: usize, messages: usize) {
     if !is_root() {
         return;
     }
@@ -218,14 +226,14 @@ fn hold_back(owners: u32, hostile: usize, messages: usize) {
         return skip::unless_ci("there is no flock or pgrep");
     }
     let undisturbed = {
-        let site = Site::new(owners, messages);
+        let site = Site::new(first, owners, messages);
         let begin = Instant::now();
         let run = ended(site.command(&[]).spawn().unwrap());
         assert_eq!(run.status, Some(0), "{run:?}");
         assert!((0..site.owners.len()).all(|number| site.is_sealed(number)));
         begin.elapsed()
     };
-    let site = Site::new(owners, messages);
+    let site = Site::new(first, owners, messages);
     // The hostile ones come first: each of them has its turn before the others.
     let deeds: Vec<Deed> = (0..hostile)
         .map(|number| Deed::begin(number % 4, site.owners[number].0, &site.owners[number].1))
@@ -246,7 +254,8 @@ fn hold_back(owners: u32, hostile: usize, messages: usize) {
     let run = ended(child);
     let all = begin.elapsed();
     drop(deeds);
-    assert!(matches!(run.status, Some(1 | 75)), "{run:?}");
+    // 64 where a folder was away just when it was looked at.
+    assert!(matches!(run.status, Some(1 | 64 | 75)), "{run:?}");
     assert!(run.stderr.contains("no progress for 5 s"), "{run:?}");
     assert!(all < Duration::from_secs(60), "the run takes {all:?}");
     measured(&format!(
@@ -276,11 +285,12 @@ fn an_interrupted_run_ends_within_two_seconds() {
         return skip::unless_ci("there is no flock or pgrep");
     }
     for kind in 0..3 {
-        let site = Site::new(2, 3);
+        // So many that whoever wants to stop it finds it at work.
+        let site = Site::new(INTERRUPTED, 2, 2000);
         let deed = Deed::begin(kind, site.owners[0].0, &site.owners[0].1);
         std::thread::sleep(Duration::from_millis(300));
         let child = site.command(&[]).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(1500));
+        std::thread::sleep(Duration::from_millis(700));
         let begin = Instant::now();
         kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
         let run = ended(child);
@@ -315,7 +325,7 @@ fn root_goes_back_as_the_owner() {
     for mail in plain_mails().iter().take(4) {
         mailbox.put(".Sent", "cur", ":2,S", &mail.bytes);
     }
-    mailbox.give(FIRST);
+    mailbox.give(BACK);
     mailbox.seal();
     let secret = fixtures::secret(CERT);
     let outside = tempfile::tempdir().unwrap();
@@ -324,7 +334,7 @@ fn root_goes_back_as_the_owner() {
     // What is root's behind a link, and what never ends.
     symlink(outside.path().join("secret"), mailbox.path("dovecot-keywords")).unwrap();
     nix::unistd::mkfifo(&mailbox.path("subscriptions"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    chown(mailbox.path("subscriptions"), Some(FIRST), Some(FIRST)).unwrap();
+    chown(mailbox.path("subscriptions"), Some(BACK), Some(BACK)).unwrap();
     fs::write(mailbox.path(".Sent/dovecot-keywords"), "0 kw\n").unwrap();
 
     let audit =
@@ -343,7 +353,7 @@ fn root_goes_back_as_the_owner() {
     assert_eq!(clear.len(), 4);
     for path in clear {
         let (bytes, uid) = (fs::read(&path).unwrap(), fs::metadata(&path).unwrap().uid());
-        assert_eq!(uid, FIRST, "{}", path.display());
+        assert_eq!(uid, BACK, "{}", path.display());
         assert!(plain_mails().iter().any(|mail| mail.bytes == bytes), "{}", path.display());
     }
 
@@ -354,7 +364,7 @@ fn root_goes_back_as_the_owner() {
     assert!(plain_mails().iter().any(|mail| mail.bytes == run.stdout.as_bytes()), "{run:?}");
     let link = mailbox.path("link");
     symlink(outside.path().join("secret"), &link).unwrap();
-    std::os::unix::fs::lchown(&link, Some(FIRST), Some(FIRST)).unwrap();
+    std::os::unix::fs::lchown(&link, Some(BACK), Some(BACK)).unwrap();
     let fifo = mailbox.path("subscriptions");
     for path in [&link, &fifo] {
         let run = mailseal(&["decrypt", "--secret-key", secret.to_str().unwrap()], path);
@@ -372,7 +382,7 @@ fn root_goes_back_as_the_owner() {
     for known in &mailbox.known {
         let stored = fs::read(&mailbox.files_of(known)[0]).unwrap();
         assert!(plain_mails().iter().any(|mail| mail.bytes == stored), "decrypted in place");
-        assert_eq!(fs::metadata(&mailbox.files_of(known)[0]).unwrap().uid(), FIRST);
+        assert_eq!(fs::metadata(&mailbox.files_of(known)[0]).unwrap().uid(), BACK);
     }
 }
 
