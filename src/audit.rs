@@ -6,27 +6,34 @@
 
 pub mod keys;
 mod message;
+pub mod owned;
 mod page;
 
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::slice;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
 
-use rayon::prelude::*;
-use serde::Serialize;
+use nix::unistd::geteuid;
+use serde::{Deserialize, Serialize};
 
-use self::keys::{KeyBook, State};
-use self::message::{Verdict, look_at};
+use self::keys::State;
+use self::owned::{Event, Task};
+use crate::bulk::event::Target;
 use crate::bulk::target;
 use crate::config::Config;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::maildir::folder::Folder;
-use crate::process;
+use crate::keystore::trust::Trust;
+use crate::owner::identity::Identity;
+use crate::owner::process::{PATIENCE, Start, Watch, run as run_as_owner};
+use crate::owner::slots::side_by_side;
 use crate::protect::exposed::Exposed;
 use crate::sandbox::Sandbox;
 use crate::sweep::Sweep;
+use crate::{cli, enrol, keystore, process};
 
 /// What the command line says.
 #[derive(Clone, Debug)]
@@ -37,6 +44,8 @@ pub struct Options {
     pub users: Vec<String>,
     /// The users' home.
     pub home: Option<PathBuf>,
+    /// The configuration file, if another than the default.
+    pub config: Option<PathBuf>,
     /// Files with the user's certificates; where there are any, none are looked up.
     pub key_files: Vec<PathBuf>,
     /// Name the messages that are not sealed to a key that the user has now.
@@ -57,7 +66,7 @@ struct Audit {
 }
 
 /// One Maildir.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Maildir {
     path: String,
     user: String,
@@ -71,8 +80,9 @@ struct Maildir {
 }
 
 /// The messages of a folder.
-#[derive(Clone, Debug, Default, Serialize)]
-struct Count {
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Count {
     folder: String,
     messages: u64,
     clear: u64,
@@ -94,7 +104,8 @@ struct Count {
 }
 
 /// How many sealed messages tell something of their content outside.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Outside {
     /// Their Subject, or words about it.
     subject: u64,
@@ -116,68 +127,57 @@ impl Outside {
 }
 
 /// The messages that are sealed to a key.
-#[derive(Debug, Serialize)]
-struct KeyCount {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyCount {
     key: String,
     state: State,
     messages: u64,
 }
 
 /// A message to be looked at.
-#[derive(Debug, Serialize)]
-struct Listed {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listed {
     state: String,
     path: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     keys: Vec<String>,
 }
 
 /// Audits Maildirs. [`Exit::Negative`] where a message is in clear, or could not be read: nobody knows what it is then.
 ///
+/// Those of several owners are looked at side by side, each by a process with its owner's rights where this is root's.
+///
 /// # Errors
-/// Those of opening the Maildirs and of reading the key files that are named, and [`Error::Output`].
+/// Those of opening the Maildirs and of reading the key files that are named, those of owners' processes, and
+/// [`Error::Output`].
 pub fn run(options: &Options, config: &Config, out: &mut impl Write) -> Result<Exit, Error> {
-    let now = SystemTime::now();
+    let targets = target::expand(&options.sweep.paths, &options.users, options.sweep.control.as_deref())?;
+    let certs =
+        keystore::read_all_named(&options.key_files, &Trust::of_process(config.keys.trusted_groups.ids()))?;
+    let certs: Result<Vec<_>, _> = certs.iter().map(|cert| enrol::serialize(slice::from_ref(cert))).collect();
+    let certs = certs?;
+    // After the certificates, which may come through /dev/fd.
+    process::forbid_dumps()?;
+    let stop = AtomicBool::new(false);
+    let jobs = options.sweep.jobs.or_else(|| std::thread::available_parallelism().ok());
+    let turns = if geteuid().is_root() { jobs.map_or(1, NonZeroUsize::get) } else { 1 };
+    let done: Vec<_> = targets.iter().map(|_| Mutex::new(None)).collect();
+    let numbered: Vec<(&Target, &Mutex<_>)> = targets.iter().zip(&done).collect();
+    side_by_side(turns, &numbered, &stop, |(target, done), slot| {
+        let task = options.task(target, certs.clone());
+        let watch = Watch { patience: PATIENCE, stop: &stop, slot: Some(slot) };
+        *done.lock().unwrap_or_else(PoisonError::into_inner) = Some(one(&task, config, &watch));
+    });
     let mut audit = Audit::default();
     let mut result = Ok(());
-    for target in target::expand(&options.sweep.paths, &options.users, options.sweep.control.as_deref())? {
-        let path = PathBuf::from(target.path);
-        let (book, certificates) =
-            match KeyBook::of(&options.key_files, &target.user, options.home.as_deref(), config, now) {
-                Ok(book) => (book, None),
-                Err(error) if !options.key_files.is_empty() => return Err(error),
-                Err(error) => (KeyBook::default(), Some(error.to_string())),
-            };
-        // After the certificates, which may come through /dev/fd.
-        process::forbid_dumps()?;
-        let mut maildir = Maildir {
-            path: path.display().to_string(),
-            user: target.user,
-            certificates,
-            folders: Vec::new(),
-            keys: Vec::new(),
-            files: options.list.then(Vec::new),
-        };
-        let sweep =
-            Sweep { paths: vec![path], control: target.control.map(PathBuf::from), jobs: options.sweep.jobs };
-        let book = Mutex::new(book);
-        let own: Vec<&Path> = sweep.paths.iter().chain(&sweep.control).map(PathBuf::as_path).collect();
-        let swept = options.sandbox.within(&own, || {
-            sweep.each_folder(|_, folder| {
-                let mut book = book.lock().unwrap_or_else(PoisonError::into_inner);
-                let count = audit_folder(folder, &mut book, maildir.files.as_mut())?;
-                maildir.folders.push(count);
-                Ok(())
-            })
-        });
-        if result.is_ok() {
-            result = swept;
-        }
-        let book = book.into_inner().unwrap_or_else(PoisonError::into_inner);
-        maildir.keys =
-            book.counts().map(|(key, state, messages)| KeyCount { key, state, messages }).collect();
-        audit.clear += maildir.folders.iter().map(|count| count.clear).sum::<u64>();
-        audit.unreadable += maildir.folders.iter().map(|count| count.unreadable).sum::<u64>();
+    for (maildir, failure) in
+        done.into_iter().filter_map(|done| done.into_inner().unwrap_or_else(PoisonError::into_inner))
+    {
+        result = result.and(failure);
+        audit.clear += maildir.folders.iter().map(|count| count.clear).fold(0, u64::saturating_add);
+        audit.unreadable += maildir.folders.iter().map(|count| count.unreadable).fold(0, u64::saturating_add);
         audit.maildirs.push(maildir);
     }
     let written = if options.json {
@@ -187,57 +187,65 @@ pub fn run(options: &Options, config: &Config, out: &mut impl Write) -> Result<E
     };
     written.map_err(Error::Output)?;
     result?;
-    Ok(if audit.clear + audit.unreadable == 0 { Exit::Ok } else { Exit::Negative })
+    Ok(if (audit.clear, audit.unreadable) == (0, 0) { Exit::Ok } else { Exit::Negative })
 }
 
-fn audit_folder(
-    folder: &Folder,
-    book: &mut KeyBook,
-    mut files: Option<&mut Vec<Listed>>,
-) -> Result<Count, Error> {
-    let listing = folder.list()?;
-    let mut count = Count { folder: folder.path().display().to_string(), ..Count::default() };
-    let verdicts: Vec<Option<Verdict>> =
-        listing.messages.par_iter().map(|message| look_at(folder, message)).collect();
-    let odd = listing.odd.iter().map(|path| (path.clone(), Verdict::Unreadable("it is no file".into())));
-    let found = listing.messages.iter().zip(verdicts);
-    // A message that went away meanwhile is none.
-    let found = found.filter_map(|(message, verdict)| Some((folder.path_of(message), verdict?)));
-    for (path, verdict) in found.chain(odd) {
-        count.messages += 1;
-        let (state, keys) = match verdict {
-            Verdict::Clear => {
-                count.clear += 1;
-                ("clear".to_owned(), Vec::new())
-            }
-            Verdict::Encrypted(_) => {
-                count.encrypted += 1;
-                continue;
-            }
-            Verdict::Empty => {
-                count.empty += 1;
-                continue;
-            }
-            Verdict::Unreadable(why) => {
-                count.unreadable += 1;
-                (format!("unreadable: {why}"), Vec::new())
-            }
-            Verdict::Sealed { recipients, exposed } => {
-                count.sealed += 1;
-                count.outside.add(exposed);
-                let state = book.count(&recipients);
-                match state {
-                    State::Current | State::Unknown => continue,
-                    State::Expired => count.sealed_to_expired += 1,
-                    State::Revoked => count.sealed_to_revoked += 1,
-                    State::Other => count.sealed_to_others += 1,
-                }
-                (format!("sealed: {}", state.name()), recipients)
-            }
-        };
-        if let Some(files) = files.as_mut() {
-            files.push(Listed { state, path: path.display().to_string(), keys });
+impl Options {
+    /// What the audit of one of the Maildirs is told.
+    fn task(&self, target: &Target, certs: Vec<Vec<u8>>) -> Task {
+        let absolute =
+            |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into()).into_os_string();
+        let home = self.home.as_deref().map(absolute);
+        let control = target.control.as_deref().map(|path| absolute(Path::new(path)));
+        Task {
+            target: Target { home, control, ..target.clone() },
+            config: self.config.as_deref().map(absolute),
+            certs,
+            list: self.list,
+            jobs: self.sweep.jobs,
+            sandbox: self.sandbox,
         }
     }
-    Ok(count)
+}
+
+/// The audit of one Maildir, and what went wrong with it.
+fn one(task: &Task, config: &Config, watch: &Watch<'_>) -> (Maildir, Result<(), Error>) {
+    let path = Path::new(&task.target.path);
+    let maildir = Mutex::new(Maildir {
+        path: path.display().to_string(),
+        user: task.target.user.clone(),
+        files: task.list.then(Vec::new),
+        ..Maildir::default()
+    });
+    let tell = |event| maildir.lock().unwrap_or_else(PoisonError::into_inner).note(event);
+    let result = Identity::to_read(path).and_then(|identity| match identity {
+        None => task.run(config, None, &tell),
+        Some(identity) => {
+            let path = std::path::absolute(path).unwrap_or_else(|_| path.into()).into();
+            let task = Task { target: Target { path, ..task.target.clone() }, ..task.clone() };
+            let start = Start { program: cli::ADMIN, kind: owned::KIND, identity: &identity };
+            run_as_owner(&start, &task, None, watch, &mut |event| {
+                tell(event);
+                Ok(())
+            })
+        }
+    });
+    (maildir.into_inner().unwrap_or_else(PoisonError::into_inner), result)
+}
+
+impl Maildir {
+    fn note(&mut self, event: Event) {
+        match event {
+            Event::Alive => {}
+            Event::Unknown(why) => self.certificates = Some(why),
+            Event::Folder(count) => self.folders.push(count),
+            Event::Key(key) => self.keys.push(key),
+            Event::File(file) => self.files.iter_mut().for_each(|files| files.push(file.clone())),
+            Event::Problem { what, hint } => {
+                // Nothing can be done where even this cannot be written.
+                let _ =
+                    std::io::stderr().write_all(cli::complaint(cli::ADMIN, None, &what, &hint).as_bytes());
+            }
+        }
+    }
 }

@@ -28,11 +28,11 @@ pub mod worker;
 use std::collections::HashSet;
 use std::io::{self, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use nix::unistd::{Gid, Uid, geteuid};
+use nix::unistd::geteuid;
 use serde::Serialize;
 
 use self::doveadm::Doveadm;
@@ -44,7 +44,11 @@ use crate::exit::Exit;
 use crate::keystore::trust::Trust;
 use crate::log::sink::Sink;
 use crate::maildir::layout::Maildir;
+use crate::maildir::patience::Patience;
 use crate::openpgp::compress::Compression;
+use crate::owner::identity::Identity;
+use crate::owner::process::Watch;
+use crate::owner::slots::{Slot, side_by_side};
 use crate::protect::Policy;
 use crate::sandbox::Sandbox;
 use crate::user::User;
@@ -90,6 +94,8 @@ pub struct Options {
     pub sandbox: Sandbox,
     /// Messages at once.
     pub jobs: usize,
+    /// How long an owner may make no progress.
+    pub patience: Duration,
     /// Whether progress is shown.
     pub progress: Show,
     /// The summary for scripts.
@@ -179,78 +185,97 @@ pub fn run(options: &Options, stop: &Arc<AtomicBool>, out: &mut impl Write) -> R
     };
     let shared = Mutex::new(&mut front);
     let note = |event| shared.lock().unwrap_or_else(PoisonError::into_inner).note(event);
+    let jobs = Jobs {
+        settings: &settings,
+        rate: options.rate,
+        jobs: options.jobs,
+        patience: options.patience,
+        stop,
+        note: &note,
+    };
     match &doveadm {
-        Some(doveadm) if live => {
-            let jobs = Jobs { settings: &settings, rate: options.rate, jobs: options.jobs };
-            jobs.run(&targets, doveadm, stop, &note);
-        }
-        _ => seal_maildirs(&targets, &settings, stop, &note),
+        Some(doveadm) if live => jobs.seal_mailboxes(&targets, doveadm),
+        _ => jobs.seal_maildirs(&targets),
     }
     front.progress.finish();
-    let left = if options.dry_run { Vec::new() } else { forget(&front, doveadm.as_ref(), options.keep_uids) };
     let interrupted = stop.load(Ordering::Relaxed);
+    // Who interrupts a run does not wait for Dovecot.
+    let doveadm = doveadm.filter(|_| !interrupted);
+    let left = if options.dry_run { Vec::new() } else { forget(&front, doveadm.as_ref(), options.keep_uids) };
     front.summarize(options.json, start.elapsed(), interrupted, &left, out)?;
     Ok(front.exit(interrupted))
 }
 
-/// Has the Maildirs sealed, by one process for each owner.
-fn seal_maildirs(
-    targets: &[Target],
-    settings: &Settings,
-    stop: &Arc<AtomicBool>,
-    note: &(dyn Fn(Event) + Sync),
-) {
-    for (owner, numbers) in by_owner(targets, &|number, error| note(Event::failed(number, error))) {
-        let job = Job {
-            targets: numbers.iter().map(|number| targets[*number].clone()).collect(),
-            settings: settings.clone(),
-        };
-        let report = |event: Event| note(event.renumbered(|number| numbers.get(number).copied()));
-        let result = if owner.0 == geteuid() {
-            worker::run(&job, Maildir::open, stop, &report);
-            Ok(())
-        } else {
-            child::run(&job, owner, stop, &report)
-        };
-        if let Err(error) = result {
-            note(Event::failed(numbers.first().copied().unwrap_or_default(), &error));
-        }
-    }
-}
-
-/// How the mailboxes of several users are sealed through Dovecot.
+/// How the mailboxes of several owners are sealed, side by side.
 struct Jobs<'a> {
     settings: &'a Settings,
     rate: Option<f64>,
     jobs: usize,
+    patience: Duration,
+    stop: &'a Arc<AtomicBool>,
+    note: &'a (dyn Fn(Event) + Sync),
+}
+
+/// The Maildirs of one owner.
+struct Owned {
+    /// Whose rights the work on them has; `None` are those of who runs this.
+    identity: Option<Identity>,
+    /// The numbers of the targets.
+    numbers: Vec<usize>,
 }
 
 impl Jobs<'_> {
-    /// Works on as many users at once as there are jobs.
-    fn run(
-        &self,
-        targets: &[Target],
-        doveadm: &Doveadm,
-        stop: &Arc<AtomicBool>,
-        note: &(dyn Fn(Event) + Sync),
-    ) {
-        let jobs = self.jobs.min(targets.len());
-        let next = AtomicUsize::new(0);
-        let work = || {
-            while !stop.load(Ordering::Relaxed) {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                let Some(target) = targets.get(number) else { return };
-                let report = |event: Event| note(event.renumbered(|_| Some(number)));
-                if let Err(error) = self.one(target, jobs, doveadm, stop, &report) {
-                    note(Event::failed(number, &error));
+    /// Has Maildirs sealed, by one process for each owner.
+    fn seal_maildirs(&self, targets: &[Target]) {
+        let owners = by_owner(targets, &|number, error| (self.note)(Event::failed(number, error)));
+        // The last owners have most of the processors for themselves.
+        let turns = self.jobs.min(owners.len()).max(1);
+        let jobs = (2 * self.jobs).div_ceil(turns).min(self.jobs);
+        side_by_side(self.jobs, &owners, self.stop, |owned, slot| {
+            let job = Job {
+                targets: owned.numbers.iter().map(|number| targets[*number].clone()).collect(),
+                settings: Settings { jobs, ..self.settings.clone() },
+            };
+            let own = |event: Event| event.renumbered(|number| owned.numbers.get(number).copied());
+            let result = match &owned.identity {
+                Some(identity) => {
+                    let report = |event| own(event).map(self.note);
+                    child::run(&job, identity, &self.watch(slot), &report)
                 }
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 0..jobs {
-                scope.spawn(work);
+                None => {
+                    let open: worker::Open<'_> = &|path, control| {
+                        let patience = Patience::of(None, Arc::clone(self.stop));
+                        Maildir::open(path, control).map(|maildir| maildir.with_patience(patience))
+                    };
+                    // The numbers of its own job are right.
+                    worker::run(&job, open, self.stop, &|event| own(event).into_iter().for_each(self.note));
+                    Ok(())
+                }
+            };
+            if let Err(error) = result {
+                let number = owned.numbers.first().copied().unwrap_or_default();
+                (self.note)(Event::failed(number, &error));
             }
         });
+    }
+
+    /// Has mailboxes sealed through Dovecot, by one process for each.
+    fn seal_mailboxes(&self, targets: &[Target], doveadm: &Doveadm) {
+        let jobs = self.jobs.min(targets.len());
+        let numbered: Vec<(usize, &Target)> = targets.iter().enumerate().collect();
+        side_by_side(self.jobs, &numbered, self.stop, |(number, target), slot| {
+            let report = |event: Event| {
+                let own = |target: usize| (target == 0).then_some(*number);
+                event.renumbered(own).map(self.note)
+            };
+            if let Err(error) = self.one(target, jobs, doveadm, slot, &report) {
+                (self.note)(Event::failed(*number, &error));
+            }
+        });
+    }
+
+    fn watch<'a>(&'a self, slot: &'a Slot<'a>) -> Watch<'a> {
+        Watch { patience: self.patience, stop: self.stop, slot: Some(slot) }
     }
 
     fn one(
@@ -258,13 +283,11 @@ impl Jobs<'_> {
         target: &Target,
         jobs: usize,
         doveadm: &Doveadm,
-        stop: &Arc<AtomicBool>,
-        report: &(dyn Fn(Event) + Sync),
+        slot: &Slot<'_>,
+        report: &child::Report<'_>,
     ) -> Result<(), Error> {
         let account = doveadm.account(&target.user)?;
-        if account.owner.0.is_root() {
-            return Err(Error::Root);
-        }
+        let identity = Identity::of(account.owner.0, account.owner.1)?;
         if !geteuid().is_root() && account.owner.0 != geteuid() {
             let what =
                 format!("the mailbox is user {}'s, and this runs as user {}", account.owner.0, geteuid());
@@ -287,20 +310,23 @@ impl Jobs<'_> {
                 };
                 match event {
                     Event::Broken(_) => keep(&broken, event),
-                    Event::Failed { .. } => keep(&failure, event),
-                    event => outer(event),
+                    Event::Failed { target: 0, .. } => keep(&failure, event),
+                    event => outer(event)?,
                 }
+                Ok(())
             };
             let imap = &mut doveadm.imap(&mailbox.target.user);
-            child::run_live(&mailbox, account.owner, imap, stop, &report)?;
+            child::run_live(&mailbox, &identity, imap, &self.watch(slot), &report)?;
             let failure = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
             match broken.into_inner().unwrap_or_else(PoisonError::into_inner) {
-                Some(Event::Broken(suspect)) if !stop.load(Ordering::Relaxed) => {
+                Some(Event::Broken(suspect)) if !self.stop.load(Ordering::Relaxed) => {
                     mailbox.suspects.push(suspect);
                 }
                 _ => {
-                    failure.into_iter().for_each(outer);
-                    return Ok(());
+                    return match failure.map(outer) {
+                        Some(Err(error)) => Err(Error::Output(error)),
+                        _ => Ok(()),
+                    };
                 }
             }
         }
@@ -404,30 +430,17 @@ fn may_begin(keep_uids: bool) -> bool {
 }
 
 fn warn(text: &str) {
-    // Nothing can be done where even this cannot be written.
-    let _ = writeln!(io::stderr(), "{}: {text}", cli::BULK);
+    cli::say(&format!("{}: {text}\n", cli::BULK));
 }
 
-/// The targets' numbers by the owner of the Maildir, owners in the order of the targets.
-fn by_owner(targets: &[Target], failed: &dyn Fn(usize, &Error)) -> Vec<((Uid, Gid), Vec<usize>)> {
-    let own = geteuid();
-    let mut owners: Vec<((Uid, Gid), Vec<usize>)> = Vec::new();
+/// The targets by their Maildirs' owners, in the order of the targets.
+fn by_owner(targets: &[Target], failed: &dyn Fn(usize, &Error)) -> Vec<Owned> {
+    let mut owners: Vec<Owned> = Vec::new();
     for (number, target) in targets.iter().enumerate() {
-        let path = Path::new(&target.path);
-        let owner = Maildir::owner_of(path).and_then(|owner| {
-            if own.is_root() || owner.0 == own {
-                return Ok(owner);
-            }
-            let what = format!("it belongs to user {}, and this runs as user {own}", owner.0);
-            Err(Error::Mail {
-                path: path.into(),
-                source: io::Error::new(io::ErrorKind::PermissionDenied, what),
-            })
-        });
-        match owner {
-            Ok(owner) => match owners.iter_mut().find(|(other, _)| *other == owner) {
-                Some((_, numbers)) => numbers.push(number),
-                None => owners.push((owner, vec![number])),
+        match Identity::to_change(Path::new(&target.path)) {
+            Ok(identity) => match owners.iter_mut().find(|other| other.identity == identity) {
+                Some(owned) => owned.numbers.push(number),
+                None => owners.push(Owned { identity, numbers: vec![number] }),
             },
             Err(error) => failed(number, &error),
         }
@@ -473,8 +486,8 @@ impl Front<'_> {
                 self.progress.say(&text);
             }
             Event::Problem(complaint) => self.complain(None, &complaint),
-            // Whoever starts sessions takes it.
-            Event::Broken(_) => {}
+            // Whoever starts sessions takes the one; the watchdog has seen the other.
+            Event::Broken(_) | Event::Alive => {}
             Event::Folder { target, folder, tally } => {
                 let Target { path, user, .. } = &self.targets[target];
                 let maildir = path.to_string_lossy().into_owned();
@@ -498,7 +511,7 @@ impl Front<'_> {
             }
             Event::Failed { target, complaint, status } => {
                 let user = self.targets[target].user.clone();
-                self.complain(Some(&user), &complaint);
+                self.complain(Some(&*user).filter(|user| !user.is_empty()), &complaint);
                 if self.status == Exit::Ok {
                     self.status = event::status(status);
                 }

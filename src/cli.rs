@@ -2,11 +2,15 @@
 
 pub mod sealing;
 
-use std::io::Write as _;
 use std::num::NonZeroUsize;
+use std::os::fd::AsFd as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::write;
 
 use crate::error::Error;
 use crate::escape;
@@ -21,6 +25,9 @@ pub const BULK: &str = "encrypt-maildir";
 
 /// Name of the admin's program.
 pub const ADMIN: &str = "mailseal";
+
+/// How long standard error may take to be ready, in milliseconds.
+const MOMENT: u8 = 100;
 
 /// Parses the command line.
 ///
@@ -50,15 +57,39 @@ pub fn parse_jobs(text: &str) -> Result<NonZeroUsize, String> {
 ///
 /// Dovecot logs each line without the user's name, so both carry the program's, and the first the user's.
 pub fn complain(program: &str, user: Option<&str>, error: &Error) {
-    let text = complaint(program, user, &error.to_string(), &error.hint());
-    // Nothing can be done where even this cannot be written.
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    say(&complaint(program, user, &error.to_string(), &error.hint()));
+}
+
+/// Whether nobody may have to wait for who reads standard error.
+static HURRIED: AtomicBool = AtomicBool::new(false);
+
+/// From here on what standard error does not take within a moment is left out: for programs that have a deadline.
+pub fn hurry() {
+    HURRIED.store(true, Ordering::Relaxed);
+}
+
+/// Writes to standard error.
+pub fn say(text: &str) {
+    let stderr = std::io::stderr();
+    // So much a pipe takes at once or not at all.
+    for piece in text.as_bytes().chunks(nix::libc::PIPE_BUF) {
+        let mut left = piece;
+        while !left.is_empty() {
+            let timeout = if HURRIED.load(Ordering::Relaxed) { MOMENT.into() } else { PollTimeout::NONE };
+            let ready = poll(&mut [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)], timeout);
+            match ready.and_then(|count| if count == 0 { Err(Errno::EAGAIN) } else { write(&stderr, left) }) {
+                Ok(count) => left = left.get(count..).unwrap_or_default(),
+                Err(Errno::EINTR) => {}
+                // Nothing can be done where even this cannot be written.
+                Err(_) => return,
+            }
+        }
+    }
 }
 
 /// Says on standard error what is no failure, but should be known.
 pub fn note(program: &str, text: &str) {
-    // Nothing can be done where even this cannot be written.
-    let _ = writeln!(std::io::stderr(), "{program}: note: {}", escape::display(text.as_bytes()));
+    say(&format!("{program}: note: {}\n", escape::display(text.as_bytes())));
 }
 
 /// The two lines of a complaint, `what` and `hint` escaped.

@@ -1,12 +1,17 @@
-//! Edge: `mailseal decrypt` of one message: gives back the original. Maildirs are [`maildir`]'s.
+//! Edge: `mailseal decrypt` of one message: gives back the original. Maildirs are [`maildir`]'s; what is another user's is
+//! worked on as [`owners`] and [`single`] say.
 //!
 //! Nothing of it is given out before all of it is proven: a small one is held in memory meanwhile, a large one is
 //! decrypted twice. What comes through a pipe waits for that in a file without a name, encrypted as it came.
 
 pub mod maildir;
+pub mod owners;
+pub mod single;
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom, Write};
+
+use serde::{Deserialize, Serialize};
 
 use crate::bulk::message::packing;
 use crate::error::Error;
@@ -20,7 +25,7 @@ use crate::unseal::{Look, Unsealed, failed, recognise, unseal};
 const HELD: usize = 4 * 1024 * 1024;
 
 /// What became of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// The original came out, byte for byte as it was sealed.
     Original,

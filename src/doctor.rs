@@ -8,6 +8,7 @@
 
 pub mod access;
 pub mod doveconf;
+pub mod home;
 pub mod imap;
 pub mod installation;
 pub mod keys;

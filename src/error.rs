@@ -38,6 +38,16 @@ pub enum Error {
         /// Which step.
         what: String,
     },
+    /// What an owner's process could not do, or what had to be done to it.
+    #[error("{what}")]
+    Owner {
+        /// What.
+        what: String,
+        /// What to do.
+        hint: String,
+        /// The exit status.
+        exit: Exit,
+    },
     /// The delivery user's name is unknown, or no name for a file.
     #[error("the user name {name:?} {what}")]
     User {
@@ -244,6 +254,7 @@ impl Error {
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
+            Self::Owner { exit, .. } => *exit,
             Self::Usage { .. } | Self::NoMaildir { .. } => Exit::Usage,
             Self::Enrol { .. } | Self::NoSecretKey { .. } => Exit::Negative,
             Self::Empty | Self::HeaderTooLong | Self::Damaged { .. } => Exit::Message,
@@ -285,6 +296,7 @@ impl Error {
             Self::Config { .. } => "config",
             Self::Root => "root",
             Self::Privileges { .. } => "privileges",
+            Self::Owner { .. } => "owner",
             Self::User { .. } => "user",
             Self::Home { .. } => "home",
             Self::Empty => "empty",
@@ -323,6 +335,7 @@ impl Error {
     pub fn hint(&self) -> String {
         match self {
             Self::Usage { hint, .. }
+            | Self::Owner { hint, .. }
             | Self::KeyStore { hint, .. }
             | Self::Enrol { hint, .. }
             | Self::SecretKey { hint, .. }

@@ -24,6 +24,11 @@ impl Exit {
     pub fn leave(self) -> ! {
         std::process::exit(self as i32)
     }
+
+    /// The same at once, whatever other threads hold or wait for: nothing is flushed (`_exit(2)`).
+    pub fn leave_now(self) -> ! {
+        signal_hook::low_level::exit(self as i32)
+    }
 }
 
 /// The statuses for `--help`.

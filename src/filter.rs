@@ -87,32 +87,49 @@ pub enum WhenUnchanged {
 #[must_use]
 pub fn run(program: &'static str, options: &Options, input: File, output: File) -> Exit {
     let start = Instant::now();
+    cli::hurry();
+    // From the first moment on: to read the configuration may take for ever as well.
+    let limit = options.deadline.unwrap_or(Config::default().message.deadline);
+    let late: Arc<Mutex<Option<Report>>> = Arc::default();
+    let known = Arc::clone(&late);
+    let say = move |limit: Duration| {
+        let expired = Error::Deadline { seconds: limit.as_secs() };
+        match &*late.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(report) => drop(report.failed(&expired)),
+            None => cli::complain(program, None, &expired),
+        }
+    };
+    let deadline = match Deadline::start(start, limit, say, || process::drain_stdin(DRAIN)) {
+        Ok(deadline) => deadline,
+        Err(error) => {
+            cli::complain(program, None, &Error::Read(error));
+            return Exit::Temporary;
+        }
+    };
     let user = user_name(options);
     let config = load_config(program, options.config.as_deref(), &options.key_files);
     let default_target = config.as_ref().map_or(Target::Syslog, |config| config.log.to.clone());
     let name = user.as_deref().unwrap_or_default();
     let report = Report::new(program, options.log.as_ref().unwrap_or(&default_target), name, start);
+    *known.lock().unwrap_or_else(PoisonError::into_inner) = Some(report.clone());
 
-    let (config, user) = match config.and_then(|config| Ok((config, user?))) {
-        Ok(known) => known,
-        Err(error) => return report.failed(&error),
-    };
-    let limit = options.deadline.unwrap_or(config.message.deadline);
-    let expired = Error::Deadline { seconds: limit.as_secs() };
-    let late = report.clone();
-    let deadline = match Deadline::start(start, limit, move || leave(late.failed(&expired))) {
-        Ok(deadline) => deadline,
-        Err(error) => return report.failed(&Error::Read(error)),
-    };
-    let how = Sealing { options, config: &config, user: &user, report: &report };
-    let mut delivery = Delivery { how, input: Counted::new(input) };
-    let result = delivery.deliver(output);
-    deadline.finish();
-    report.line().bytes_in = delivery.input.total();
-    match result {
+    let result = config.and_then(|config| Ok((config, user?))).and_then(|(config, user)| {
+        if options.deadline.is_none() {
+            deadline.limit(config.message.deadline);
+        }
+        let how = Sealing { options, config: &config, user: &user, report: &report };
+        let mut delivery = Delivery { how, input: Counted::new(input) };
+        let result = delivery.deliver(output);
+        report.line().bytes_in = delivery.input.total();
+        result
+    });
+    deadline.decide();
+    let exit = match result {
         Ok(outcome) => report.done(outcome, options.unchanged),
         Err(error) => report.failed(&error),
-    }
+    };
+    deadline.finish();
+    exit
 }
 
 /// Ends the process. Where it gives up, whoever writes the message may finish writing first.
@@ -327,9 +344,12 @@ impl Report {
 
     /// Says what went wrong.
     fn complain(&self, error: &Error) {
-        let mut line = self.line();
-        line.reason = Some(error.reason());
-        cli::complain(self.program, Some(&line.user), error);
+        let user = {
+            let mut line = self.line();
+            line.reason = Some(error.reason());
+            line.user.clone()
+        };
+        cli::complain(self.program, Some(&user), error);
     }
 
     fn failed(&self, error: &Error) -> Exit {

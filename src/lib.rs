@@ -29,6 +29,7 @@
 //! report    timings and failures from the mail log, in constant memory           [edge]
 //! bulk      mailboxes that exist: Maildirs, users, jobs, what a person sees      [edge]
 //! maildir   messages that are stored: replaced in place, never lost              [edge]
+//! owner     root's work on users' files: a process with the owner's rights, watched over      [edge]
 //! imap      a session with a mailbox that Dovecot keeps; bulk/live works in it
 //! process, sandbox   what a process gives up, before and after it has its certificates   [edge]
 //! user, config, log, limits, escape, error, exit, cli; deadline, log/sink            [edge]
@@ -78,6 +79,7 @@ pub mod log;
 pub mod maildir;
 pub mod opening;
 pub mod openpgp;
+pub mod owner;
 pub mod process;
 pub mod protect;
 pub mod recipients;

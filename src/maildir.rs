@@ -5,6 +5,7 @@
 //! folder    one folder: its messages, its lock between runs                    [edge]
 //!  ├─ dir      an open folder that nothing leads out of                        [edge]
 //!  ├─ lock     Dovecot's lock on a folder                                      [edge]
+//!  ├─ patience how long locks are waited for                                   [edge]
 //!  └─ uidlist  Dovecot's list of UIDs: names replaced in it
 //! draft     a new message in tmp/, and its sizes                               [edge]
 //! commit    new messages in the place of old ones                              [edge]
@@ -37,6 +38,7 @@ pub mod folder;
 pub mod layout;
 pub mod lock;
 pub mod name;
+pub mod patience;
 pub mod recover;
 pub mod tag;
 pub mod uidlist;

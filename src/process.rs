@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::IsTerminal as _;
 use std::os::fd::AsFd as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use nix::unistd::{
 };
 
 use crate::error::Error;
+use crate::exit::Exit;
 
 /// The first descriptor that is not a standard one.
 const FIRST_OTHER: i32 = 3;
@@ -53,6 +55,24 @@ pub fn raise_file_limit() {
     }
 }
 
+/// Ends the process with [`Exit::Temporary`] when `stop` has been set for as long as `grace`, whatever it waits for. What it
+/// leaves is what a killed one leaves.
+///
+/// # Errors
+/// Those of starting a thread.
+pub fn end_after(stop: &Arc<AtomicBool>, grace: Duration) -> std::io::Result<()> {
+    const PAUSE: Duration = Duration::from_millis(20);
+    let stop = Arc::clone(stop);
+    std::thread::Builder::new().name("end".into()).spawn(move || {
+        while !stop.load(Ordering::Relaxed) {
+            std::thread::sleep(PAUSE);
+        }
+        std::thread::sleep(grace);
+        Exit::Temporary.leave_now()
+    })?;
+    Ok(())
+}
+
 /// Whether the process delivers as root.
 #[must_use]
 pub fn is_root() -> bool {
@@ -73,17 +93,42 @@ fn drop_privileges() -> Result<(), Error> {
     setgroups(&[group]).map_err(|error| failed("setgroups", error))?;
     setresgid(group, group, group).map_err(|error| failed("setresgid", error))?;
     setresuid(user, user, user).map_err(|error| failed("setresuid", error))?;
-    prove_dropped(user, group)
+    prove_dropped(user, group, &[group])
+}
+
+/// Gives up root's rights for those of `user`, for good, so that the user can look into this process at no moment: it is
+/// undumpable before the first id changes, and again before the last one does.
+///
+/// To be called by a process that root has started with an empty environment, before it reads anything of the user's.
+///
+/// # Errors
+/// [`Error::Privileges`] where one step fails: the process must end then.
+pub fn become_user(user: Uid, group: Gid, groups: &[Gid]) -> Result<(), Error> {
+    if user.is_root() {
+        return Err(Error::Privileges { what: "a user's process is to be root's".into() });
+    }
+    forbid_dumps()?;
+    let root = Uid::from_raw(0);
+    setgroups(groups).map_err(|error| failed("setgroups", error))?;
+    setresgid(group, group, group).map_err(|error| failed("setresgid", error))?;
+    // With another effective id the kernel sets anew whether a process can be dumped (`fs.suid_dumpable`). While one of the
+    // three ids is root's, that gives the user nothing (ptrace(2)); the last two change nothing of it any more.
+    setresuid(root, user, root).map_err(|error| failed("setresuid", error))?;
+    forbid_dumps()?;
+    setresuid(user, user, user).map_err(|error| failed("setresuid", error))?;
+    #[cfg(target_os = "linux")]
+    nix::sys::prctl::set_no_new_privs().map_err(|error| failed("no_new_privs", error))?;
+    prove_dropped(user, group, groups)
 }
 
 /// Proves that root cannot be regained.
-fn prove_dropped(user: Uid, group: Gid) -> Result<(), Error> {
+fn prove_dropped(user: Uid, group: Gid, allowed: &[Gid]) -> Result<(), Error> {
     let users = getresuid().map_err(|error| failed("getresuid", error))?;
     let groups = getresgid().map_err(|error| failed("getresgid", error))?;
     let others = getgroups().map_err(|error| failed("getgroups", error))?;
     let as_meant = [users.real, users.effective, users.saved] == [user; 3]
         && [groups.real, groups.effective, groups.saved] == [group; 3]
-        && others.iter().all(|other| *other == group);
+        && others.iter().all(|other| *other == group || allowed.contains(other));
     let root_again = seteuid(Uid::from_raw(0)).is_ok()
         || setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0)).is_ok()
         || !group.as_raw().eq(&0) && setegid(Gid::from_raw(0)).is_ok();
@@ -159,6 +204,14 @@ pub fn stdout() -> Result<File, Error> {
         return Err(Error::Write(nix::Error::EBADF.into()));
     }
     std::io::stdout().as_fd().try_clone_to_owned().map(File::from).map_err(Error::Write)
+}
+
+/// Standard error, without a lock round it.
+///
+/// # Errors
+/// [`Error::Write`] when it is not open.
+pub fn stderr() -> Result<File, Error> {
+    std::io::stderr().as_fd().try_clone_to_owned().map(File::from).map_err(Error::Write)
 }
 
 /// Whether standard output was open when the process began. Rust opens `/dev/null` in its place where it was not, and

@@ -3,20 +3,19 @@
 //! What is decrypted goes straight into the new seal: it is never on a disk. The new message takes the old one's place
 //! only when the old one was proven to its end. Nothing else is sealed or opened: clear mail is `encrypt-maildir`'s.
 
-use std::io::Write;
+use std::io::Write as _;
 
 use crate::decrypt::Stored;
-use crate::decrypt::maildir::Summary;
 use crate::error::Error;
-use crate::exit::Exit;
 use crate::maildir::commit::Uids;
 use crate::maildir::draft::{Change, Draft, Original};
 use crate::opening::Opening;
 use crate::openpgp::compress::Compression;
+use crate::owner::child::Pulse;
 use crate::protect::{self, Policy};
 use crate::recipients::Recipients;
 use crate::seal::seal;
-use crate::sweep::{Sweep, Verdict};
+use crate::sweep::{Event, Sweep, Tell, Verdict};
 use crate::unseal::keys::Keys;
 use crate::unseal::original::Endings;
 use crate::unseal::{Foreign, Inspected, Unsealed, failed, inspect, unseal};
@@ -38,18 +37,10 @@ pub const USER: &str = "the new key";
 /// Seals the messages of Maildirs anew.
 ///
 /// # Errors
-/// Those of the folders; single messages that fail are named on standard error, and are [`Exit::Negative`].
-pub fn run(
-    sweep: &Sweep,
-    uids: Uids,
-    keys: &dyn Keys,
-    new: &Seal,
-    out: &mut (impl Write + Send),
-) -> Result<Exit, Error> {
-    let mut summary = Summary::new("resealed");
-    let transform = |original: &Original, draft: &mut Draft<'_>| reseal(original, draft, keys, new);
-    let result = sweep.rewrite(uids, &transform, |folder, tally| summary.add(folder, tally));
-    summary.finish(out, result)
+/// Those of the folders; single messages that fail are told.
+pub fn run(sweep: &Sweep, uids: Uids, keys: &dyn Keys, new: &Seal, tell: &Tell<'_>) -> Result<(), Error> {
+    let transform = |original: &Original, draft: &mut Draft<'_>| reseal(original, draft, keys, new, tell);
+    sweep.rewrite(uids, &transform, tell)
 }
 
 fn reseal(
@@ -57,6 +48,7 @@ fn reseal(
     draft: &mut Draft<'_>,
     keys: &dyn Keys,
     new: &Seal,
+    tell: &Tell<'_>,
 ) -> Result<Change<Verdict>, Error> {
     let Some((opening, rest)) = Stored::open(original.file())? else {
         return Ok(Change::Keep(Verdict::Clear));
@@ -83,7 +75,9 @@ fn reseal(
     let beginning = Opening::read(&mut plain).map_err(read_failed)?;
     // It reads to the end: what is not proven there is an error, and the draft is thrown away.
     let protection = protect::plan(new.protect_headers, &beginning).protection;
-    seal(&beginning, &mut plain, &mut *draft, &session, new.compression, protection).map_err(read_failed)?;
+    let alive = || tell(Event::Alive);
+    let out = Pulse::new(&mut *draft, &alive);
+    seal(&beginning, &mut plain, out, &session, new.compression, protection).map_err(read_failed)?;
     draft.flush().map_err(Error::Write)?;
     Ok(Change::Replace(Verdict::Done { exact: plain.exact }))
 }

@@ -3,20 +3,25 @@
 //! What is done with them is the caller's business: [`crate::decrypt`], [`crate::reseal`] and [`crate::audit`]. The
 //! messages of a folder that is rewritten are committed in batches, as [`crate::maildir`] describes.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-use crate::cli;
+use serde::{Deserialize, Serialize};
+
 use crate::error::Error;
 use crate::maildir::commit::{Committed, Uids};
 use crate::maildir::draft::{Change, Draft, Drafted, Original, Ready};
 use crate::maildir::folder::{Folder, Message};
 use crate::maildir::layout::Maildir;
+use crate::maildir::patience::{OF_OWNERS, Patience};
 use crate::maildir::recover::recover;
+use crate::owner::cut;
+use crate::owner::process::Report;
 
 /// Messages that one thread takes at once, and that are committed together.
 const BATCH: usize = 16;
@@ -30,10 +35,50 @@ pub struct Sweep {
     pub control: Option<PathBuf>,
     /// Messages at once; as many as there are processors, if not said.
     pub jobs: Option<NonZeroUsize>,
+    /// In a process that root has started as the owner's, what says that it is to stop: no link but root's is followed, and
+    /// locks are waited for within a bound.
+    pub owned: Option<Arc<AtomicBool>>,
 }
 
+/// What happens on the way, for whoever shows it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Event {
+    /// The work goes on.
+    Alive,
+    /// Another run works on this folder, and is waited for.
+    Waiting {
+        /// Its path.
+        folder: String,
+    },
+    /// A message or folder that failed.
+    Problem {
+        /// What failed.
+        what: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A folder is done.
+    Folder {
+        /// Its path.
+        folder: String,
+        /// What became of its messages.
+        tally: Tally,
+    },
+}
+
+impl Report for Event {
+    fn is_progress(&self) -> bool {
+        !matches!(self, Self::Waiting { .. })
+    }
+}
+
+/// Takes what happens on the way.
+pub type Tell<'a> = dyn Fn(Event) + Sync + 'a;
+
 /// What became of the messages of a folder that was rewritten.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Tally {
     /// Messages.
     pub messages: u64,
@@ -78,33 +123,34 @@ impl Tally {
     }
 
     /// Counts a message that failed, and says so.
-    pub fn fail(&mut self, path: &Path, error: Error) {
+    pub fn fail(&mut self, path: &Path, error: Error, tell: &Tell<'_>) {
         self.messages += 1;
         self.failed += 1;
-        complain(path, &of_file(path, error));
+        complain(path, &of_file(path, error), tell);
     }
 
     /// Adds what became of other messages.
     pub fn add(&mut self, other: Self) {
-        self.messages += other.messages;
-        self.done += other.done;
-        self.inexact += other.inexact;
-        self.clear += other.clear;
-        self.encrypted += other.encrypted;
-        self.failed += other.failed;
+        let counts = [
+            (&mut self.messages, other.messages),
+            (&mut self.done, other.done),
+            (&mut self.inexact, other.inexact),
+            (&mut self.clear, other.clear),
+            (&mut self.encrypted, other.encrypted),
+            (&mut self.failed, other.failed),
+        ];
+        counts.into_iter().for_each(|(sum, count)| *sum = sum.saturating_add(count));
     }
 }
 
 /// Says what is wrong with a message or folder.
-pub fn complain(path: &Path, error: &Error) {
+pub fn complain(path: &Path, error: &Error, tell: &Tell<'_>) {
     let what = match error {
         // They name it themselves.
         Error::Mail { .. } | Error::NoMaildir { .. } => error.to_string(),
         _ => format!("{}: {error}", path.display()),
     };
-    let text = cli::complaint(cli::ADMIN, None, &what, &error.hint());
-    // Nothing can be done where even this cannot be written.
-    let _ = io::stderr().write_all(text.as_bytes());
+    tell(Event::Problem { what: cut(what), hint: cut(error.hint()) });
 }
 
 /// What reading and writing failed with, as a failure of a stored message.
@@ -124,6 +170,7 @@ impl Sweep {
     /// Those of opening a Maildir, and of `visit`.
     pub fn each_folder(
         &self,
+        tell: &Tell<'_>,
         mut visit: impl FnMut(&Maildir, &Folder) -> Result<(), Error> + Send,
     ) -> Result<(), Error> {
         let pool =
@@ -131,63 +178,62 @@ impl Sweep {
         let pool = pool.map_err(|error| Error::Read(io::Error::other(error)))?;
         let mut first = Ok(());
         for path in &self.paths {
-            let result = Maildir::open(path, self.control.as_deref()).and_then(|maildir| {
+            let result = self.open(path).and_then(|maildir| {
                 let mut first = Ok(());
                 for folder in maildir.folders()? {
                     let result =
                         maildir.folder(&folder).and_then(|folder| pool.install(|| visit(&maildir, &folder)));
-                    first = keep_first(first, result);
+                    first = keep_first(first, result, tell);
                 }
                 first
             });
-            first = keep_first(first, result);
+            first = keep_first(first, result, tell);
         }
         first
+    }
+
+    fn open(&self, path: &Path) -> Result<Maildir, Error> {
+        let control = self.control.as_deref();
+        match &self.owned {
+            Some(stop) => Maildir::open_strictly(path, control)
+                .map(|maildir| maildir.with_patience(Patience::of(Some(OF_OWNERS), Arc::clone(stop)))),
+            None => Maildir::open(path, control),
+        }
     }
 
     /// Rewrites the messages of each folder with `transform`, each in its place; `done` gets what became of a folder.
     ///
     /// # Errors
-    /// Those of the folders; and of a Maildir that belongs to somebody else, whose mail would change its owner.
+    /// Those of the folders.
     pub fn rewrite(
         &self,
         uids: Uids,
         transform: &(impl Fn(&Original, &mut Draft<'_>) -> Result<Change<Verdict>, Error> + Sync),
-        mut done: impl FnMut(&Folder, Tally) + Send,
+        tell: &Tell<'_>,
     ) -> Result<(), Error> {
-        self.demand_own()?;
-        self.each_folder(|_, folder| {
-            let hold = folder.hold(|| {
-                cli::note(cli::ADMIN, &format!("waiting for another run in {}", folder.path().display()))
-            })?;
+        self.each_folder(tell, |_, folder| {
+            let hold =
+                folder.hold(|| tell(Event::Waiting { folder: folder.path().display().to_string() }))?;
             recover(&hold)?;
             let listing = folder.list()?;
             let tally = Mutex::new(Tally::default());
             for odd in &listing.odd {
-                complain(odd, &of_file(odd, Error::Read(io::Error::other("it is no file"))));
+                complain(odd, &of_file(odd, Error::Read(io::Error::other("it is no file"))), tell);
             }
             listing
                 .messages
                 .par_chunks(BATCH)
-                .for_each(|batch| rewrite_batch(folder, batch, uids, transform, &tally));
-            done(folder, tally.into_inner().unwrap_or_else(PoisonError::into_inner));
+                .for_each(|batch| rewrite_batch(folder, batch, uids, transform, (&tally, tell)));
+            tell(folder_done(folder, tally));
             Ok(())
         })
     }
+}
 
-    fn demand_own(&self) -> Result<(), Error> {
-        for path in &self.paths {
-            let (owner, _) = Maildir::owner_of(path)?;
-            if owner != nix::unistd::geteuid() {
-                return Err(Error::NoMaildir {
-                    path: path.clone(),
-                    what: format!("it belongs to user {owner}"),
-                    hint: "run this as its owner".into(),
-                });
-            }
-        }
-        Ok(())
-    }
+/// That a folder is done.
+pub fn folder_done(folder: &Folder, tally: Mutex<Tally>) -> Event {
+    let tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Event::Folder { folder: folder.path().display().to_string(), tally }
 }
 
 fn rewrite_batch(
@@ -195,7 +241,7 @@ fn rewrite_batch(
     batch: &[Message],
     uids: Uids,
     transform: &(impl Fn(&Original, &mut Draft<'_>) -> Result<Change<Verdict>, Error> + Sync),
-    shared: &Mutex<Tally>,
+    (shared, tell): (&Mutex<Tally>, &Tell<'_>),
 ) {
     let mut tally = Tally::default();
     let mut ready: Vec<Box<Ready<'_>>> = Vec::new();
@@ -208,8 +254,9 @@ fn rewrite_batch(
             }
             Ok(Drafted::Kept(verdict)) => tally.count(verdict),
             Ok(Drafted::Gone) => {}
-            Err(error) => tally.fail(&folder.path_of(message), error),
+            Err(error) => tally.fail(&folder.path_of(message), error, tell),
         }
+        tell(Event::Alive);
     }
     if !ready.is_empty() {
         for ((message, verdict), result) in of.into_iter().zip(folder.commit(ready, uids)) {
@@ -220,9 +267,9 @@ fn rewrite_batch(
                     let what =
                         if outcome == Committed::Moved { "moved to another folder" } else { "changed" };
                     let source = io::Error::other(format!("it was {what} meanwhile"));
-                    tally.fail(&folder.path_of(message), Error::Read(source));
+                    tally.fail(&folder.path_of(message), Error::Read(source), tell);
                 }
-                Err(error) => tally.fail(&folder.path_of(message), error),
+                Err(error) => tally.fail(&folder.path_of(message), error, tell),
             }
         }
     }
@@ -230,10 +277,10 @@ fn rewrite_batch(
 }
 
 /// The first error of several; the others are said at once.
-fn keep_first(first: Result<(), Error>, next: Result<(), Error>) -> Result<(), Error> {
+fn keep_first(first: Result<(), Error>, next: Result<(), Error>, tell: &Tell<'_>) -> Result<(), Error> {
     match (first, next) {
         (Err(first), Err(next)) => {
-            complain(Path::new(""), &next);
+            complain(Path::new(""), &next, tell);
             Err(first)
         }
         (first, next) => first.and(next),

@@ -13,6 +13,8 @@ mod leaks;
 #[path = "bulk/mailbox.rs"]
 #[allow(dead_code)]
 mod mailbox;
+#[path = "faults/owners.rs"]
+mod owners;
 #[path = "faults/power.rs"]
 mod power;
 #[path = "faults/record.rs"]

@@ -1,13 +1,13 @@
 //! What the keys that messages are sealed to are worth to their user now.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 
 use sequoia_openpgp::policy::StandardPolicy;
 use sequoia_openpgp::types::RevocationStatus;
 use sequoia_openpgp::{Cert, KeyID};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::cert::{Fitness, Lapse, Unfit, assess};
 use crate::config::Config;
@@ -17,7 +17,7 @@ use crate::keystore::{self, Request};
 use crate::user::User;
 
 /// What a key is to the user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// Mail is sealed to it now.
@@ -56,25 +56,26 @@ pub struct KeyBook {
 }
 
 impl KeyBook {
-    /// The keys of the certificates in `key_files`, or of those that are looked up for `user`.
+    /// The keys of the certificates that are `given`, or of those that are looked up for `user`.
     ///
     /// # Errors
     /// Those of [`keystore::find`]; [`Error::Missing`] where the user has none.
     pub fn of(
-        key_files: &[PathBuf],
+        given: &[Cert],
         user: &str,
         home: Option<&Path>,
         config: &Config,
         now: SystemTime,
     ) -> Result<Self, Error> {
-        let trust = Trust::of_process(config.keys.trusted_groups.ids());
-        let certs = if key_files.is_empty() {
+        let found;
+        let certs = if given.is_empty() {
             let name = User::parse(user)?;
+            let trust = Trust::of_process(config.keys.trusted_groups.ids());
             let request = Request::new(&config.keys, &name, home, now, trust);
-            let found = keystore::find(&config.keys.sources, &request)?;
-            found.ok_or_else(|| Error::Missing { user: user.into() })?
+            found = keystore::find(&config.keys.sources, &request)?;
+            found.as_deref().ok_or_else(|| Error::Missing { user: user.into() })?
         } else {
-            keystore::read_all_named(key_files, &trust)?
+            given
         };
         let mut book = Self { known: true, ..Self::default() };
         certs.iter().for_each(|cert| book.add(cert, now));

@@ -86,7 +86,9 @@ fn write_maildir(maildir: &Maildir, out: &mut impl Write) -> io::Result<()> {
 
 /// What can be read of sealed messages without a key, beside sender, recipients, times and sizes.
 fn write_outside(maildir: &Maildir, out: &mut impl Write) -> io::Result<()> {
-    let sum = |of: fn(&Outside) -> u64| maildir.folders.iter().map(|count| of(&count.outside)).sum::<u64>();
+    let sum = |of: fn(&Outside) -> u64| {
+        maildir.folders.iter().fold(0, |sum: u64, count| sum.saturating_add(of(&count.outside)))
+    };
     let told: Vec<String> = [
         (sum(|it| it.subject), "their Subject"),
         (sum(|it| it.body_hash), "hashes of their body (DKIM, ARC)"),

@@ -1,5 +1,6 @@
 //! `encrypt-maildir`: seals the messages of mailboxes that exist. It reads the command line; [`mailseal::bulk`] does it.
 
+use std::ffi::OsStr;
 use std::io::{BufWriter, Write as _};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -15,9 +16,10 @@ use mailseal::cli::{self, parse_jobs};
 use mailseal::error::Error;
 use mailseal::exit::Exit;
 use mailseal::openpgp::compress::Compression;
+use mailseal::owner::process::PATIENCE;
 use mailseal::protect::Policy;
 use mailseal::sandbox::Sandbox;
-use mailseal::{date, process};
+use mailseal::{date, owner, process};
 
 /// Encrypts every message of existing mailboxes to its owner's OpenPGP certificate, as deliveries are encrypted.
 ///
@@ -27,7 +29,7 @@ use mailseal::{date, process};
 #[command(name = cli::BULK, version, after_help = HELP)]
 struct Args {
     /// Maildirs, or patterns with %{user}, %{local} and %{domain}
-    #[arg(required_unless_present_any = ["as_owner", "as_user", "dovecot"], value_name = "MAILDIR")]
+    #[arg(required_unless_present = "dovecot", value_name = "MAILDIR")]
     maildirs: Vec<PathBuf>,
     /// The mailboxes of these users, through Dovecot: live, of any storage. Patterns with * and ? are Dovecot's to fill in
     #[arg(long, value_name = "USER", num_args = 1.., allow_hyphen_values = false, value_parser = NonEmptyStringValueParser::new(),
@@ -93,13 +95,13 @@ struct Args {
     /// Only messages whose file did not change within AGE; with --dovecot, those that arrived before
     #[arg(long, value_name = "AGE", value_parser = date::parse_span)]
     older_than: Option<Duration>,
-    /// How root starts the process that touches mail
-    #[arg(long, hide = true)]
-    as_owner: bool,
-    /// The same for a mailbox that is reached through Dovecot
-    #[arg(long, hide = true)]
-    as_user: bool,
+    /// How long one owner may make no progress before that owner's process is ended; the others go on
+    #[arg(long, value_name = "SECONDS", default_value_t = PATIENCE.as_secs(), value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    patience: u64,
 }
+
+/// How long an interrupted run may take to end.
+const END: Duration = Duration::from_millis(1800);
 
 const HELP: &str = "\
 Exit status:
@@ -119,26 +121,35 @@ fn main() {
 }
 
 fn run() -> Result<Exit, Error> {
+    let stop = Arc::new(AtomicBool::new(false));
+    if let Some(kind) = owner::child::asked() {
+        return owner_main(&kind, &stop).map(|()| Exit::Ok);
+    }
     process::harden()?;
     let args: Args = match cli::parse() {
         Ok(args) => args,
         Err(status) => return Ok(status),
     };
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
-        signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(Error::Read)?;
-    }
+    heed_signals(&stop)?;
     process::raise_file_limit();
-    if args.as_owner {
-        return child::main(&stop).map(|()| Exit::Ok);
-    }
-    if args.as_user {
-        return child::live_main(&stop).map(|()| Exit::Ok);
-    }
+    process::end_after(&stop, END).map_err(Error::Read)?;
     let mut out = BufWriter::new(std::io::stdout());
     let status = bulk::run(&options(args), &stop, &mut out)?;
     out.flush().map_err(Error::Output)?;
     Ok(status)
+}
+
+/// What the process of an owner does.
+fn owner_main(kind: &OsStr, stop: &Arc<AtomicBool>) -> Result<(), Error> {
+    heed_signals(stop)?;
+    child::main(kind, stop)
+}
+
+fn heed_signals(stop: &Arc<AtomicBool>) -> Result<(), Error> {
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(stop)).map_err(Error::Read)?;
+    }
+    Ok(())
 }
 
 /// Parses a number of messages a second, `20` or `0.5`.
@@ -167,6 +178,7 @@ fn options(args: Args) -> Options {
         dry_run: args.dry_run,
         sandbox: args.sandbox,
         jobs: args.jobs.map_or_else(cores, NonZeroUsize::get),
+        patience: Duration::from_secs(args.patience),
         progress: args.progress,
         json: args.json,
         unconfirmed: args.unconfirmed,

@@ -63,7 +63,7 @@ impl Doveadm {
     /// [`Error::InUse`].
     pub fn refuse_in_use(&self, user: &str) -> Result<(), Error> {
         // Per connection a line: user, service, pid, address; the first line names them.
-        let Some(listed) = self.output(&["-f", "tab", "who", "-1", user]) else { return Ok(()) };
+        let Some(listed) = self.output(&["-f", "tab", "who", "-1", "--", user]) else { return Ok(()) };
         if listed
             .lines()
             .skip(1)
@@ -79,7 +79,7 @@ impl Doveadm {
     /// # Errors
     /// [`Error::Dovecot`] where the user database cannot list them.
     pub fn users(&self, pattern: &str) -> Result<Vec<String>, Error> {
-        let output = self.run(&["user", pattern]);
+        let output = self.run(&["user", "--", pattern]);
         let failed = |what: &str| Error::Dovecot { what: format!("the users {pattern}: {what}") };
         let output = output.ok_or_else(|| failed("doveadm cannot be run"))?;
         if !output.status.success() {
@@ -125,6 +125,8 @@ impl Doveadm {
     #[must_use]
     pub fn imap(&self, user: &str) -> Command {
         let mut command = self.command();
+        // What comes after it works with the user's rights: nothing that root knows is for it.
+        command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
         let setting = if self.is_2_3() { "plugin/lazy_expunge=" } else { "lazy_expunge_mailbox=" };
         command.args(["exec", "imap", "-u", user, "-o", setting]);
         command
@@ -151,7 +153,7 @@ impl Doveadm {
     /// The user's home.
     #[must_use]
     pub fn home(&self, user: &str) -> Option<PathBuf> {
-        let home = self.output(&["user", "-f", "home", user])?;
+        let home = self.output(&["user", "-f", "home", "--", user])?;
         (!home.is_empty()).then(|| home.into())
     }
 

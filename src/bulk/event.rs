@@ -2,6 +2,7 @@
 //! started, which may be root.
 
 use std::ffi::OsString;
+use std::io;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -10,11 +11,14 @@ use super::tally::Tally;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::openpgp::compress::Compression;
+use crate::owner::cut;
+use crate::owner::process::Report;
 use crate::protect::Policy;
 use crate::sandbox::Sandbox;
 
 /// What one process works on: Maildirs of one owner.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Job {
     /// The Maildirs.
     pub targets: Vec<Target>,
@@ -102,6 +106,7 @@ pub struct Settings {
 
 /// What is reported.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum Event {
     /// How much there is to do in one Maildir.
     Survey {
@@ -115,6 +120,8 @@ pub enum Event {
         /// Its path.
         folder: String,
     },
+    /// The work goes on, although nothing is done yet.
+    Alive,
     /// So much has been done.
     Step {
         /// Messages.
@@ -157,6 +164,7 @@ pub enum Event {
 
 /// What is said on standard error, not escaped yet: what failed and where, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Complaint {
     /// What failed.
     pub what: String,
@@ -168,25 +176,31 @@ impl Complaint {
     /// The complaint about an error.
     #[must_use]
     pub fn of(error: &Error) -> Self {
-        Self { what: error.to_string(), hint: error.hint() }
+        Self { what: cut(error.to_string()), hint: cut(error.hint()) }
     }
 }
 
 impl Event {
     /// The same event of a job whose targets have other numbers elsewhere.
-    #[must_use]
-    pub fn renumbered(self, number: impl Fn(usize) -> Option<usize>) -> Self {
-        let of = |target: usize| number(target).unwrap_or_default();
-        match self {
-            Self::Folder { target, folder, tally } => Self::Folder { target: of(target), folder, tally },
+    ///
+    /// # Errors
+    /// `InvalidData` for a target that is none of the job's.
+    pub fn renumbered(self, number: impl Fn(usize) -> Option<usize>) -> io::Result<Self> {
+        let of = |target: usize| {
+            let unknown =
+                || io::Error::new(io::ErrorKind::InvalidData, format!("there is no Maildir {target}"));
+            number(target).ok_or_else(unknown)
+        };
+        Ok(match self {
+            Self::Folder { target, folder, tally } => Self::Folder { target: of(target)?, folder, tally },
             Self::Maildir { target, elsewhere, changed } => {
-                Self::Maildir { target: of(target), elsewhere, changed }
+                Self::Maildir { target: of(target)?, elsewhere, changed }
             }
             Self::Failed { target, complaint, status } => {
-                Self::Failed { target: of(target), complaint, status }
+                Self::Failed { target: of(target)?, complaint, status }
             }
             other => other,
-        }
+        })
     }
 
     /// The end of a Maildir that could not be worked on.
@@ -196,11 +210,36 @@ impl Event {
     }
 }
 
-/// The exit status with this number; any other one is a failure that may pass.
+impl Report for Event {
+    fn is_progress(&self) -> bool {
+        !matches!(self, Self::Waiting { .. })
+    }
+}
+
+/// The exit status with this number, which is that of a failure; any other one is a failure that may pass.
 #[must_use]
 pub fn status(number: u8) -> Exit {
-    [Exit::Ok, Exit::Negative, Exit::Usage, Exit::Message, Exit::Config]
+    [Exit::Negative, Exit::Usage, Exit::Message, Exit::Config]
         .into_iter()
         .find(|exit| *exit as u8 == number)
         .unwrap_or(Exit::Temporary)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_speaks_of_its_own_maildirs_only() {
+        let own = |number: usize| [7, 9].get(number).copied();
+        let of = |target| Event::Maildir { target, elsewhere: 0, changed: true };
+        assert!(matches!(of(1).renumbered(own), Ok(Event::Maildir { target: 9, .. })));
+        for target in [2, 7, 9, usize::MAX] {
+            assert!(of(target).renumbered(own).is_err(), "{target}");
+            let tally = Tally::default();
+            assert!(Event::Folder { target, folder: String::new(), tally }.renumbered(own).is_err());
+            assert!(Event::failed(target, &Error::Root).renumbered(own).is_err());
+        }
+        assert!((0..=u8::MAX).all(|number| status(number) != Exit::Ok));
+    }
 }

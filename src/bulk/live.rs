@@ -33,6 +33,7 @@ use super::worker::{addressee, config, sealer, warn};
 use crate::addressee::Addressee;
 use crate::error::Error;
 use crate::imap::{self, Message, New, Selected, Session, name, set};
+use crate::owner::child::Pulse;
 
 /// Most messages in a batch: so long a client that changes one of them is not followed.
 const BATCH: usize = 16;
@@ -316,6 +317,7 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
             if left.is_zero() {
                 return;
             }
+            (self.report)(Event::Alive);
             std::thread::sleep(left.min(Duration::from_millis(50)));
         }
     }
@@ -371,11 +373,12 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
             return Ok(sealed);
         }
         let mut read = Vec::new();
-        let dry = self.settings.dry_run;
+        let (dry, report) = (self.settings.dry_run, self.report);
+        let alive = || report(Event::Alive);
         let answer = self.session.fetch(&set(left.keys().copied()), &mut |message, text| {
             let mut out = Out::new(dry);
             let result = if text.length() == message.size {
-                sealer.seal_stream(&mut *text, &mut out)
+                sealer.seal_stream(&mut *text, Pulse::new(&mut out, &alive))
             } else {
                 let what = "Dovecot gives another size than the message has (doveadm force-resync mends it)";
                 Err(Error::Dovecot { what: what.into() })

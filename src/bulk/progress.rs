@@ -1,6 +1,6 @@
 //! Edge: How far a run is: a bar on a terminal, a line every ten seconds elsewhere. All of it on standard error.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -57,14 +57,14 @@ impl Progress {
 
     /// There is more to do.
     pub fn expect(&mut self, messages: u64, bytes: u64) {
-        self.all = (self.all.0 + messages, self.all.1 + bytes);
+        self.all = (self.all.0.saturating_add(messages), self.all.1.saturating_add(bytes));
         self.bar.set_length(self.all.1);
         self.tell();
     }
 
     /// So much has been done.
     pub fn advance(&mut self, messages: u64, bytes: u64) {
-        self.done = (self.done.0 + messages, self.done.1 + bytes);
+        self.done = (self.done.0.saturating_add(messages), self.done.1.saturating_add(bytes));
         self.bar.set_position(self.done.1);
         self.bar.set_message(format!("{} of {} messages", self.done.0, self.all.0));
         self.tell();
@@ -72,8 +72,7 @@ impl Progress {
 
     /// Writes to standard error without disturbing the bar.
     pub fn say(&self, text: &str) {
-        // Nothing can be done where even this cannot be written.
-        self.bar.suspend(|| drop(std::io::stderr().write_all(text.as_bytes())));
+        self.bar.suspend(|| cli::say(text));
     }
 
     /// Takes the bar away.

@@ -77,14 +77,14 @@ impl Tally {
     /// How many stay as they are.
     #[must_use]
     pub fn kept(&self) -> u64 {
-        self.unchanged.values().sum()
+        self.unchanged.values().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     /// How many messages the server can still read, although their user has a certificate.
     #[must_use]
     pub fn readable(&self) -> u64 {
-        let left = READABLE.iter().filter_map(|reason| self.unchanged.get(*reason)).sum::<u64>();
-        left + self.failed
+        let left = READABLE.iter().filter_map(|reason| self.unchanged.get(*reason));
+        left.fold(self.failed, |sum, count| sum.saturating_add(*count))
     }
 
     /// The reasons, `12 pgp-mime, 3 no-key`.
@@ -99,19 +99,24 @@ impl Tally {
 }
 
 impl AddAssign<&Self> for Tally {
+    /// Sums of what owners' processes report do not overflow.
     fn add_assign(&mut self, other: &Self) {
-        self.messages += other.messages;
-        self.sealed += other.sealed;
+        let add = |sum: &mut u64, count: u64| *sum = sum.saturating_add(count);
         for (reason, count) in &other.unchanged {
-            *self.unchanged.entry(reason.clone()).or_default() += count;
+            add(self.unchanged.entry(reason.clone()).or_default(), *count);
         }
-        self.failed += other.failed;
-        self.header_text += other.header_text;
-        self.header_fields += other.header_fields;
-        self.recovered += other.recovered;
-        self.bytes_before += other.bytes_before;
-        self.bytes_after += other.bytes_after;
-        self.ms += other.ms;
+        let counts = [
+            (&mut self.messages, other.messages),
+            (&mut self.sealed, other.sealed),
+            (&mut self.failed, other.failed),
+            (&mut self.header_text, other.header_text),
+            (&mut self.header_fields, other.header_fields),
+            (&mut self.recovered, other.recovered),
+            (&mut self.bytes_before, other.bytes_before),
+            (&mut self.bytes_after, other.bytes_after),
+            (&mut self.ms, other.ms),
+        ];
+        counts.into_iter().for_each(|(sum, count)| add(sum, count));
     }
 }
 

@@ -5,7 +5,7 @@
 //! [`crate::maildir`]'s business.
 
 use std::collections::HashMap;
-use std::io::Write as _;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -31,6 +31,7 @@ use crate::maildir::folder::{Folder, Message};
 use crate::maildir::layout::Maildir;
 use crate::maildir::recover::recover;
 use crate::maildir::tag::Tag;
+use crate::owner::child::Pulse;
 use crate::recipients::{Recipients, Warning};
 use crate::unchanged::{Off, Unchanged};
 use crate::user::User;
@@ -44,9 +45,12 @@ const BATCH_BYTES: u64 = 64 * 1024 * 1024;
 /// How often a mailbox is gone through for messages that were moved while it was sealed.
 const PASSES: usize = 3;
 
+/// How many messages are looked at before it is said that the work goes on.
+const LOOKED_AT: usize = 1000;
+
 /// Works through a job, until `stop` is set, and reports. `open` is [`Maildir::open`], or [`Maildir::open_strictly`] in a
-/// process that root has started.
-pub fn run(job: &Job, open: Open, stop: &AtomicBool, report: &(dyn Fn(Event) + Sync)) {
+/// process that root has started, with the locks' patience.
+pub fn run(job: &Job, open: Open<'_>, stop: &AtomicBool, report: &(dyn Fn(Event) + Sync)) {
     for (number, target) in job.targets.iter().enumerate() {
         if stop.load(Ordering::Relaxed) {
             return;
@@ -59,14 +63,14 @@ pub fn run(job: &Job, open: Open, stop: &AtomicBool, report: &(dyn Fn(Event) + S
 }
 
 /// How a Maildir is opened.
-pub type Open = fn(&Path, Option<&Path>) -> Result<Maildir, Error>;
+pub type Open<'a> = &'a (dyn Fn(&Path, Option<&Path>) -> Result<Maildir, Error> + Sync);
 
 /// The work on one Maildir.
 struct Work<'a> {
     number: usize,
     target: &'a Target,
     settings: &'a Settings,
-    open: Open,
+    open: Open<'a>,
     stop: &'a AtomicBool,
     report: &'a (dyn Fn(Event) + Sync),
 }
@@ -138,21 +142,21 @@ impl Work<'_> {
 
     /// Says how much there is to do.
     fn survey(&self, maildir: &Maildir, folders: &[PathBuf], ages: &Ages) -> Result<(), Error> {
-        let (mut messages, mut bytes) = (0, 0);
         for path in folders {
-            for item in self.items(&maildir.folder(path)?, ages)? {
-                messages += 1;
-                bytes += item.bytes;
-            }
+            let items = self.items(&maildir.folder(path)?, ages)?;
+            let bytes = items.iter().map(|item| item.bytes).sum();
+            (self.report)(Event::Survey { messages: items.len() as u64, bytes });
         }
-        (self.report)(Event::Survey { messages, bytes });
         Ok(())
     }
 
     /// The messages of a folder that are wanted. A message that goes meanwhile is not among them.
     fn items(&self, folder: &Folder, ages: &Ages) -> Result<Vec<Item>, Error> {
         let mut items = Vec::new();
-        for message in folder.list()?.messages {
+        for (at, message) in folder.list()?.messages.into_iter().enumerate() {
+            if at % LOOKED_AT == 0 {
+                (self.report)(Event::Alive);
+            }
             let stat = folder
                 .stat(&message)
                 .map_err(|source| Error::Mail { path: folder.path_of(&message), source })?;
@@ -286,17 +290,19 @@ impl Work<'_> {
     fn batch(&self, folder: &Folder, batch: &[Item], sealer: &Sealer<'_>, shared: &Shared<'_>) {
         let mut ready: Vec<Box<Ready<'_>>> = Vec::new();
         let mut of: Vec<(&Item, Verdict)> = Vec::new();
+        let alive = || (self.report)(Event::Alive);
         for item in batch {
             if self.stopped() || locked(&shared.fatal).is_some() {
                 break;
             }
             let drafted = folder.draft(&item.message, |original, draft| {
                 if self.settings.dry_run {
-                    let mut out = Counted::new(std::io::sink());
+                    let mut out = Counted::new(Pulse::new(std::io::sink(), &alive));
                     let verdict = sealer.seal(original.file(), &mut out)?;
                     return Ok(Change::Keep((verdict, out.total())));
                 }
-                let verdict = sealer.seal(original.file(), &mut *draft)?;
+                let out = Pulse::new(&mut *draft, &alive);
+                let verdict = sealer.seal(original.file(), out)?;
                 draft.flush().map_err(Error::Write)?;
                 Ok(match verdict {
                     Verdict::Sealed(_) => Change::Replace((verdict, 0)),

@@ -9,7 +9,6 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, BufWriter, Seek as _, Write};
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -20,6 +19,7 @@ use rayon::prelude::*;
 
 use super::Stored;
 use crate::atomic;
+use crate::cli;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::maildir::commit::Uids;
@@ -27,8 +27,9 @@ use crate::maildir::dir::{Dir, Kind};
 use crate::maildir::draft::{Change, Draft, Original, bare_line_feeds};
 use crate::maildir::folder::{Folder, Message, Place};
 use crate::maildir::name::Sizes;
+use crate::owner::child::Pulse;
 use crate::seal::copy;
-use crate::sweep::{Sweep, Tally, Verdict};
+use crate::sweep::{Event, Sweep, Tally, Tell, Verdict, folder_done};
 use crate::table::Table;
 use crate::unseal::keys::Keys;
 use crate::unseal::original::Endings;
@@ -37,67 +38,53 @@ use crate::unseal::{Foreign, Unsealed, failed, unseal};
 /// Bytes that are written at once.
 const PIECE: usize = 128 * 1024;
 
+/// Most problems that are shown.
+const MOST_PROBLEMS: u64 = 10_000;
+
 /// What a folder holds beside its messages that they need: the names of keyword flags, and what makes it a folder.
 const COMPANIONS: [&str; 3] = ["dovecot-keywords", "maildirfolder", "subscriptions"];
 
 /// Decrypts Maildirs in place.
 ///
 /// # Errors
-/// Those of the folders; single messages that fail are named on standard error, and are [`Exit::Negative`].
-pub fn in_place(
-    sweep: &Sweep,
-    uids: Uids,
-    keys: &dyn Keys,
-    out: &mut (impl Write + Send),
-) -> Result<Exit, Error> {
-    let mut summary = Summary::new("decrypted");
+/// Those of the folders; single messages that fail are told.
+pub fn in_place(sweep: &Sweep, uids: Uids, keys: &dyn Keys, tell: &Tell<'_>) -> Result<(), Error> {
+    let alive = || tell(Event::Alive);
     let decrypt = |original: &Original, draft: &mut Draft<'_>| {
-        let verdict = decrypt_to(original.file(), draft, keys)?;
+        let verdict = decrypt_to(original.file(), &mut Pulse::new(&mut *draft, &alive), keys)?;
         draft.flush().map_err(Error::Write)?;
         Ok(match verdict {
             Verdict::Done { .. } => Change::Replace(verdict),
             kept => Change::Keep(kept),
         })
     };
-    let result = sweep.rewrite(uids, &decrypt, |folder, tally| summary.add(folder, tally));
-    summary.finish(out, result)
+    sweep.rewrite(uids, &decrypt, tell)
 }
 
-/// Decrypts Maildirs into another one.
+/// Decrypts Maildirs into another one, which is `root`, and called `target`.
 ///
 /// # Errors
 /// As [`in_place`], and those of the new Maildir.
-pub fn into(
-    sweep: &Sweep,
-    target: &Path,
-    keys: &dyn Keys,
-    out: &mut (impl Write + Send),
-) -> Result<Exit, Error> {
+pub fn into(sweep: &Sweep, root: &Dir, target: &Path, keys: &dyn Keys, tell: &Tell<'_>) -> Result<(), Error> {
     let failed_there = |source| Error::Mail { path: target.into(), source };
-    match std::fs::DirBuilder::new().mode(0o700).create(target) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed_there(error)),
-        _ => {}
-    }
-    let root = Dir::open(target).map_err(failed_there)?;
-    let mut summary = Summary::new("decrypted");
-    let result = sweep.each_folder(|_, folder| {
-        let copy = Copy::open(&root, target, folder).map_err(failed_there)?;
+    sweep.each_folder(tell, |_, folder| {
+        let copy = Copy::open(root, target, folder).map_err(failed_there)?;
         let tally = Mutex::new(Tally::default());
         folder.list()?.messages.par_iter().for_each(|message| {
-            let result = copy.message(folder, message, keys);
+            let result = copy.message(folder, message, keys, &|| tell(Event::Alive));
             let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
             match result {
                 Ok(Some(verdict)) => tally.count(verdict),
                 // It went away meanwhile, or is there already.
                 Ok(None) => {}
-                Err(error) => tally.fail(&folder.path_of(message), error),
+                Err(error) => tally.fail(&folder.path_of(message), error, tell),
             }
+            tell(Event::Alive);
         });
         copy.finish().map_err(failed_there)?;
-        summary.add(folder, tally.into_inner().unwrap_or_else(PoisonError::into_inner));
+        tell(folder_done(folder, tally));
         Ok(())
-    });
-    summary.finish(out, result)
+    })
 }
 
 /// Writes the original of the message in `file` to `out`; nothing of a foreign one.
@@ -118,6 +105,7 @@ pub struct Summary {
     verb: &'static str,
     table: Table,
     all: Tally,
+    problems: u64,
 }
 
 impl Summary {
@@ -125,16 +113,29 @@ impl Summary {
     #[must_use]
     pub fn new(verb: &'static str) -> Self {
         let table = Table::new(&["folder", "messages", verb, "clear", "by sender", "failed"]);
-        Self { verb, table, all: Tally::default() }
+        Self { verb, table, all: Tally::default(), problems: 0 }
     }
 
-    /// Adds a folder.
-    pub fn add(&mut self, folder: &Folder, tally: Tally) {
-        let name = folder.path().display().to_string();
-        let Tally { messages, done, clear, encrypted, failed, .. } = tally;
-        let counts = [messages, done, clear, encrypted, failed].map(|count| count.to_string());
-        self.table.push([name].into_iter().chain(counts).collect());
-        self.all.add(tally);
+    /// Takes what happens on the way: shows it, or adds it up.
+    pub fn note(&mut self, event: Event) {
+        match event {
+            Event::Alive => {}
+            Event::Waiting { folder } => {
+                cli::note(cli::ADMIN, &format!("waiting for another run in {folder}"));
+            }
+            Event::Problem { what, hint } => {
+                self.problems += 1;
+                if self.problems <= MOST_PROBLEMS {
+                    cli::say(&cli::complaint(cli::ADMIN, None, &what, &hint));
+                }
+            }
+            Event::Folder { folder, tally } => {
+                let Tally { messages, done, clear, encrypted, failed, .. } = tally;
+                let counts = [messages, done, clear, encrypted, failed].map(|count| count.to_string());
+                self.table.push([folder].into_iter().chain(counts).collect());
+                self.all.add(tally);
+            }
+        }
     }
 
     /// Shows it. The exit status says whether a message failed.
@@ -143,6 +144,9 @@ impl Summary {
     /// [`Error::Write`], and `result`'s.
     pub fn finish(self, out: &mut impl Write, result: Result<(), Error>) -> Result<Exit, Error> {
         self.table.write(out).map_err(Error::Write)?;
+        if self.problems > MOST_PROBLEMS {
+            cli::note(cli::ADMIN, &format!("{} more problems are not shown", self.problems - MOST_PROBLEMS));
+        }
         if self.all.inexact > 0 {
             writeln!(
                 out,
@@ -174,7 +178,7 @@ impl Copy {
             }
         }
         for name in COMPANIONS {
-            if let Ok(bytes) = std::fs::read(folder.path().join(name))
+            if let Some(bytes) = folder.companion(OsStr::new(name))
                 && !dir.has(name, Kind::File)
             {
                 let mut file = dir.create(OsStr::new(name), 0o600)?;
@@ -201,7 +205,13 @@ impl Copy {
     }
 
     /// Writes one message; `None` where it is gone or there already.
-    fn message(&self, folder: &Folder, message: &Message, keys: &dyn Keys) -> Result<Option<Verdict>, Error> {
+    fn message(
+        &self,
+        folder: &Folder,
+        message: &Message,
+        keys: &dyn Keys,
+        alive: &(dyn Fn() + Sync),
+    ) -> Result<Option<Verdict>, Error> {
         let (file, stat) = match folder.dir(message.place).open_file(message.name.as_os_str()) {
             Ok(opened) => opened,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -209,7 +219,7 @@ impl Copy {
         };
         let temporary = Temporary::create(&self.tmp).map_err(|error| self.failed(error))?;
         let mut out = Measured::new(temporary.file.try_clone().map_err(|error| self.failed(error))?);
-        let verdict = decrypt_to(&file, &mut out, keys)?;
+        let verdict = decrypt_to(&file, &mut Pulse::new(&mut out, alive), keys)?;
         let done = matches!(verdict, Verdict::Done { .. });
         if !done {
             (&file).rewind().map_err(Error::Read)?;

@@ -1,11 +1,16 @@
 //! Checks of the users' own files: scripts that send mail away, and secret keys that a server must not have.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
 
 use super::Findings;
 use super::access::Identity;
+use super::home::{Facts, Task};
 use super::installation::Installation;
-use super::scripts::without_comments;
+use crate::error::Error;
+use crate::owner::slots::side_by_side;
 use crate::userdb::{self, Answer, Userdb};
 
 /// Debian's `nobody`: who stands for the mail user where none is known.
@@ -87,12 +92,24 @@ impl Users {
             return;
         }
         let script = installation.personal_script();
-        for account in &self.accounts {
-            let Some(home) = &account.home else { continue };
+        let seen: Vec<Mutex<Option<Result<Facts, Error>>>> =
+            self.accounts.iter().map(|_| Mutex::default()).collect();
+        let homes: Vec<_> = self.accounts.iter().zip(&seen).collect();
+        let jobs = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        side_by_side(jobs, &homes, &AtomicBool::new(false), |(account, seen), slot| {
+            let Some(home) = &account.home else { return };
             let in_home =
                 |path: &str| path.strip_prefix("~/").map_or_else(|| path.into(), |path| home.join(path));
-            check_script(account, &in_home(&script), findings);
-            check_secret_keys(account, &home.join(".gnupg"), findings);
+            let task = Task { script: in_home(&script).into(), gnupg: home.join(".gnupg").into() };
+            let facts = task.look(account.identity, slot);
+            *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(facts);
+        });
+        for (account, seen) in self.accounts.iter().zip(seen) {
+            match seen.into_inner().unwrap_or_else(PoisonError::into_inner) {
+                Some(Ok(facts)) => judge(account, &facts, findings),
+                Some(Err(error)) => not_seen(account, &error.to_string(), findings),
+                None => {}
+            }
         }
         findings.ok_unless_said("secret keys", "none in the users' GnuPG homes");
         findings.ok_unless_said("users' scripts", "none redirects mail");
@@ -117,11 +134,8 @@ impl Account {
     }
 }
 
-fn check_script(account: &Account, path: &Path, findings: &mut Findings) {
-    let Ok(text) = std::fs::read(path) else { return };
-    let text = without_comments(&String::from_utf8_lossy(&text));
-    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    if words.into_iter().any(|word| word.eq_ignore_ascii_case("redirect")) {
+fn judge(account: &Account, facts: &Facts, findings: &mut Findings) {
+    if facts.redirects {
         findings.warn(
             "users' scripts",
             format!(
@@ -131,15 +145,8 @@ fn check_script(account: &Account, path: &Path, findings: &mut Findings) {
             "redirect in the MTA (an alias), or tell the user",
         );
     }
-}
-
-fn check_secret_keys(account: &Account, home: &Path, findings: &mut Findings) {
-    let has_key = std::fs::read_dir(home.join("private-keys-v1.d")).is_ok_and(|mut entries| {
-        entries
-            .any(|entry| entry.is_ok_and(|entry| entry.path().extension().is_some_and(|name| name == "key")))
-    });
-    let has_old_ring = std::fs::metadata(home.join("secring.gpg")).is_ok_and(|file| file.len() > 0);
-    if has_key || has_old_ring {
+    if facts.secret_keys {
+        let home = account.home.as_deref().unwrap_or(Path::new("")).join(".gnupg");
         findings.fail(
             "secret keys",
             format!(
@@ -150,4 +157,12 @@ fn check_secret_keys(account: &Account, home: &Path, findings: &mut Findings) {
             "let the user move the keys to a machine of their own, and remove them here",
         );
     }
+    if let Some(why) = &facts.unseen {
+        not_seen(account, why, findings);
+    }
+}
+
+fn not_seen(account: &Account, why: &str, findings: &mut Findings) {
+    let what = format!("the home of {} was not looked at to its end: {why}", account.name);
+    findings.warn("users' scripts", what, "put a regular file there, or remove what stands in its place");
 }

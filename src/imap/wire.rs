@@ -61,8 +61,9 @@ impl Read for Literal<'_> {
 pub fn response(from: &mut impl BufRead, on_message: &mut OnMessage<'_>) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     loop {
-        let room = (LONGEST - text.len()) as u64;
-        from.take(room).read_until(b'\n', &mut text)?;
+        let too_long = || io::Error::from(io::ErrorKind::InvalidData);
+        let room = LONGEST.checked_sub(text.len()).ok_or_else(too_long)?;
+        from.take(room as u64).read_until(b'\n', &mut text)?;
         if !text.ends_with(b"\n") {
             let kind =
                 if text.len() < LONGEST { io::ErrorKind::UnexpectedEof } else { io::ErrorKind::InvalidData };
@@ -75,9 +76,12 @@ pub fn response(from: &mut impl BufRead, on_message: &mut OnMessage<'_>) -> io::
             let mut literal = Literal { from, length, left: length };
             on_message(&text, &mut literal);
             literal.skip()?;
-        } else if length < room {
+        } else if length < (LONGEST.checked_sub(text.len()).ok_or_else(too_long)?) as u64 {
             let mut string = Vec::new();
             from.take(length).read_to_end(&mut string)?;
+            if (string.len() as u64) < length {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
             if string.iter().any(|byte| matches!(byte, b'\r' | b'\n' | b'\0')) {
                 text.extend_from_slice(&string);
                 continue;
@@ -85,7 +89,7 @@ pub fn response(from: &mut impl BufRead, on_message: &mut OnMessage<'_>) -> io::
             text.truncate(start);
             quote(&string, &mut text);
         } else {
-            return Err(io::ErrorKind::InvalidData.into());
+            return Err(too_long());
         }
     }
 }
@@ -142,6 +146,18 @@ mod tests {
             failed = literal.read_to_end(&mut Vec::new()).is_err();
         });
         assert!(failed && all.is_err());
+    }
+
+    #[test]
+    fn literals_that_grow_as_they_are_quoted_stay_within_the_limit() {
+        // Each quote becomes two octets; the length of a literal that does not come is no length.
+        for (announced, sent) in [(700_000, 700_000), (1_000_000, 1_000_000), (u64::MAX, 3), (1_048_560, 3)] {
+            let mut wire = format!("* LIST () \".\" {{{announced}}}\r\n").into_bytes();
+            wire.extend(std::iter::repeat_n(b'"', sent));
+            wire.extend_from_slice(b" {5}\r\nabcde\r\n");
+            let result = response(&mut &wire[..], &mut |_, _| ());
+            assert!(result.is_err(), "{announced} {sent}");
+        }
     }
 
     #[test]

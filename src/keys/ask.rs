@@ -1,15 +1,15 @@
 //! Edge: Asks the key sources that lie in homes, with the rights of each home's owner: root's own process opens nothing
 //! there.
-//!
-//! The process gets one user a line and answers with one line each, in order.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead as _, BufReader, Read as _, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
+use nix::unistd::{Gid, Uid};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -18,17 +18,22 @@ use crate::error::Error;
 use crate::keystore::source::{Kind, Source};
 use crate::keystore::trust::Trust;
 use crate::keystore::{self, Request};
+use crate::owner::child::{Order, Reports};
+use crate::owner::cut;
+use crate::owner::identity::Identity;
+use crate::owner::process::{Report, Start, Watch, run as run_as_owner};
 use crate::user::User;
 use crate::userdb::Account;
+use crate::{cli, process};
+
+/// The kind of the task.
+pub const KIND: &str = "ask";
 
 /// How long one user may take, whatever the owner of the home does to it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Longest answer, in bytes.
-const ANSWER: u64 = 8 * 1024;
-
-/// The command that makes the program such a process.
-pub const COMMAND: &str = "ask";
+/// How many users one process is asked for.
+const AT_ONCE: usize = 5000;
 
 /// What a user's sources say.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,11 +46,22 @@ pub enum Answer {
     Unasked(String),
 }
 
+impl Report for Answer {}
+
+/// What an owner's process is told.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Task {
+    config: Option<OsString>,
+    questions: Vec<Question>,
+}
+
 /// A question.
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Question {
     user: String,
-    home: Option<PathBuf>,
+    home: Option<OsString>,
 }
 
 /// The sources that lie in homes, or those that do not.
@@ -104,89 +120,56 @@ fn here(config: &Config, asked: &[&(User, Account)]) -> Vec<Answer> {
 }
 
 /// Asks with the rights of `owner`. Users whom its process does not answer for were not asked.
-fn there(path: Option<&Path>, owner: (u32, u32), asked: &[&(User, Account)]) -> io::Result<Vec<Answer>> {
-    let mut child = spawn(path, owner)?;
+fn there(path: Option<&Path>, owner: (u32, u32), asked: &[&(User, Account)]) -> Result<Vec<Answer>, Error> {
+    let identity = Identity::of(Uid::from_raw(owner.0), Gid::from_raw(owner.1))?;
+    let start = Start { program: cli::ADMIN, kind: KIND, identity: &identity };
+    let stop = AtomicBool::new(false);
+    let watch = Watch { patience: PATIENCE, stop: &stop, slot: None };
+    let config = path.map(std::path::absolute).transpose().map_err(Error::Read)?;
     let mut answers = Vec::new();
-    let why = match (child.stdin.take(), child.stdout.take()) {
-        (Some(stdin), Some(stdout)) => {
-            std::thread::scope(|scope| {
-                // A process that ends early is seen by its missing answers.
-                scope.spawn(|| ask(stdin, asked));
-                let (sender, receiver) = mpsc::channel();
-                std::thread::spawn(move || listen(stdout, &sender));
-                while let Ok(answer) = receiver.recv_timeout(PATIENCE) {
-                    answers.push(answer);
-                    if answers.len() == asked.len() {
-                        break;
-                    }
-                }
-                let _ = child.kill();
-            });
-            "the process with the owner's rights gave no answer"
-        }
-        _ => "the process with the owner's rights could not be asked",
-    };
-    let _ = child.kill();
-    let _ = child.wait();
-    answers.resize(asked.len(), Answer::Unasked(why.into()));
+    for asked in asked.chunks(AT_ONCE) {
+        let question = |(user, account): &&(User, Account)| Question {
+            user: user.name().into(),
+            home: account.home.clone().map(Into::into),
+        };
+        let task =
+            Task { config: config.clone().map(Into::into), questions: asked.iter().map(question).collect() };
+        let end = answers.len() + asked.len();
+        let told = run_as_owner(&start, &task, None, &watch, &mut |answer| {
+            // There is one for each question.
+            if answers.len() == end {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            answers.push(answer);
+            Ok(())
+        });
+        let why = told.map_or_else(|error| error.to_string(), |()| "it was not answered for".into());
+        answers.resize(end, Answer::Unasked(why));
+    }
     Ok(answers)
 }
 
-fn spawn(path: Option<&Path>, owner: (u32, u32)) -> io::Result<Child> {
-    use std::os::unix::process::CommandExt as _;
-    let program = if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { std::env::current_exe()? };
-    let mut command = Command::new(program);
-    command.arg0(crate::cli::ADMIN).env_clear().current_dir("/");
-    if let Some(path) = path {
-        command.arg("--config").arg(std::path::absolute(path)?);
-    }
-    command.args(["keys", COMMAND]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    // The standard library gives up all other groups when root changes the user.
-    command.uid(owner.0).gid(owner.1).spawn()
-}
-
-fn ask(mut to: impl Write, asked: &[&(User, Account)]) {
-    for (user, account) in asked {
-        let question = Question { user: user.name().into(), home: account.home.clone() };
-        let Ok(mut line) = serde_json::to_vec(&question) else { return };
-        line.push(b'\n');
-        if to.write_all(&line).is_err() {
-            return;
-        }
-    }
-}
-
-fn listen(from: impl io::Read, to: &mpsc::Sender<Answer>) {
-    let mut from = BufReader::new(from);
-    loop {
-        let mut line = Vec::new();
-        let Ok(count) = (&mut from).take(ANSWER).read_until(b'\n', &mut line) else { return };
-        let Some(answer) = serde_json::from_slice(&line).ok().filter(|_| count > 0) else { return };
-        if to.send(answer).is_err() {
-            return;
-        }
-    }
-}
-
-/// What the process itself does: answers on `out` what it is asked on standard input.
+/// What the process itself does.
 ///
 /// # Errors
-/// [`Error::Read`] and [`Error::Output`].
-pub fn serve(config: &Config, out: &mut impl Write) -> Result<(), Error> {
-    for line in io::stdin().lock().lines() {
-        let question: Question =
-            serde_json::from_str(&line.map_err(Error::Read)?).map_err(|error| Error::Read(error.into()))?;
+/// Those of its beginning and of the configuration.
+pub fn main() -> Result<(), Error> {
+    let mut order = Order::begin()?;
+    let task: Task = order.line()?;
+    let reports = Reports::to(process::stdout()?, &Arc::new(AtomicBool::new(false)));
+    let config =
+        Config::load(task.config.as_deref().map(Path::new)).inspect_err(|error| reports.fail(error))?;
+    for question in task.questions {
         let trust = Trust::of_process(config.keys.trusted_groups.ids());
-        let mut answer = match User::parse(&question.user) {
-            Ok(user) => one(config, &user, question.home.as_deref(), trust, true),
+        let home = question.home.as_deref().map(Path::new);
+        let answer = match User::parse(&question.user) {
+            Ok(user) => one(&config, &user, home, trust, true),
             Err(error) => Answer::Unasked(error.to_string()),
         };
-        if let Answer::Unasked(why) = &mut answer {
-            *why = why.chars().take(1000).collect();
-        }
-        let mut line = serde_json::to_vec(&answer).map_err(|error| Error::Output(error.into()))?;
-        line.push(b'\n');
-        out.write_all(&line).and_then(|()| out.flush()).map_err(Error::Output)?;
+        reports.say(match answer {
+            Answer::Unasked(why) => Answer::Unasked(cut(why)),
+            told => told,
+        });
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use std::os::unix::net::UnixDatagram;
 use syslog::{Facility, Formatter3164, Logger, LoggerBackend};
 
 use super::Target;
+use crate::cli;
 
 /// Where the sockets of a local syslog are: Linux and the BSDs, macOS.
 const SOCKETS: [&str; 2] = ["/dev/log", "/var/run/log"];
@@ -64,7 +65,7 @@ impl Sink {
         // A line that cannot be written is dropped: nothing may keep a delivery from its end.
         match self {
             Self::Syslog(logger) => drop(logger.info(line)),
-            Self::Stderr(program) => drop(writeln!(std::io::stderr(), "{program}: {line}")),
+            Self::Stderr(program) => cli::say(&format!("{program}: {line}\n")),
             Self::File(file) => drop(file.write_all(format!("{line}\n").as_bytes())),
             Self::None => {}
         }

@@ -67,7 +67,7 @@ impl Folder {
         let synced: Vec<_> =
             batch.into_iter().map(|ready| atomic::flush(&ready.file).map(|()| ready)).collect();
         let _turn = self.commit_turn();
-        let lock = Lock::take(&self.control);
+        let lock = Lock::take(&self.control, &self.patience);
         let mut batch: Vec<State<'_>> = synced
             .into_iter()
             .map(|ready| match (ready, &lock) {

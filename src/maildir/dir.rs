@@ -6,7 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path};
@@ -95,7 +95,31 @@ impl Dir {
         Self::open_past_links_of(&[0], path)
     }
 
+    /// What `stat(2)` says of the folder that [`Dir::open`] would open, which is not opened.
+    ///
+    /// # Errors
+    /// As [`Dir::open`].
+    pub fn stat_at(path: &Path) -> io::Result<FileStat> {
+        Self::find_past_links_of(&[0, nix::unistd::geteuid().as_raw()], path)?.stat_self()
+    }
+
+    /// What `stat(2)` says of an entry, of a link itself; the way there is that of [`Dir::open`].
+    ///
+    /// # Errors
+    /// As [`Dir::open`].
+    pub fn stat_entry(path: &Path) -> io::Result<FileStat> {
+        let path = std::path::absolute(path)?;
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Self::stat_at(&path);
+        };
+        Self::find_past_links_of(&[0, nix::unistd::geteuid().as_raw()], parent)?.stat(name)
+    }
+
     fn open_past_links_of(trusted: &[u32], path: &Path) -> io::Result<Self> {
+        Self::find_past_links_of(trusted, path)?.open_dir(Path::new(""))
+    }
+
+    fn find_past_links_of(trusted: &[u32], path: &Path) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
         let mut dir = Self::pass(AT_FDCWD, Path::new("/"))?;
         let mut rest: Vec<OsString> = components(&path);
@@ -120,7 +144,7 @@ impl Dir {
             }
             rest.extend(components(Path::new(&target)));
         }
-        dir.open_dir(Path::new(""))
+        Ok(dir)
     }
 
     /// Opens a folder on the way to another one: others' homes lie in folders that may be passed and not read.
@@ -201,6 +225,21 @@ impl Dir {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
         Ok((fd.into(), stat))
+    }
+
+    /// What a regular file holds, of at most `most` bytes; `None` where there is nothing of this name.
+    ///
+    /// # Errors
+    /// As [`Dir::open_file`]; [`io::ErrorKind::FileTooLarge`].
+    pub fn read_file(&self, name: &OsStr, most: u64) -> io::Result<Option<Vec<u8>>> {
+        let file = match self.open_file(name) {
+            Ok((file, _)) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut bytes = Vec::new();
+        file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > most { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(Some(bytes)) }
     }
 
     /// Creates a file that must not exist yet, for writing.
@@ -304,6 +343,18 @@ impl Dir {
     pub fn try_clone(&self) -> io::Result<File> {
         // A descriptor of its own: locks belong to the open file.
         Ok(Self::open_at(&self.fd, Path::new("."))?.fd.into())
+    }
+}
+
+impl From<File> for Dir {
+    fn from(folder: File) -> Self {
+        Self { fd: folder.into() }
+    }
+}
+
+impl From<Dir> for OwnedFd {
+    fn from(folder: Dir) -> Self {
+        folder.fd
     }
 }
 

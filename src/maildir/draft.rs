@@ -6,6 +6,7 @@ use std::io::{self, BufWriter, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
+use nix::errno::Errno;
 use nix::sys::stat::{FileStat, Mode, fchmod, futimens};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, fchown};
@@ -175,16 +176,21 @@ impl Folder {
 }
 
 impl<'a> Draft<'a> {
-    /// Ends the file and gives it the owner, mode and times of the old one.
+    /// Ends the file and gives it the group, mode and times of the old one.
     fn finish(self, like: &FileStat) -> io::Result<(Temporary<'a>, File)> {
         let Some((temporary, out)) = self.out else {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "nothing was written in its place"));
         };
         let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let mut mode = like.st_mode & 0o777;
         if nix::sys::stat::fstat(&file)?.st_gid != like.st_gid {
-            fchown(&file, None, Some(Gid::from_raw(like.st_gid)))?;
+            match fchown(&file, None, Some(Gid::from_raw(like.st_gid))) {
+                // The owner is not in that group: the rights that it had are not for another one.
+                Err(Errno::EPERM) => mode &= !0o070,
+                other => other?,
+            }
         }
-        fchmod(&file, Mode::from_bits_truncate(like.st_mode & 0o777))?;
+        fchmod(&file, Mode::from_bits_truncate(mode))?;
         let read = TimeSpec::new(like.st_atime, like.st_atime_nsec);
         let modified = TimeSpec::new(like.st_mtime, like.st_mtime_nsec);
         futimens(&file, &read, &modified)?;

@@ -4,13 +4,21 @@ use std::ffi::OsStr;
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use nix::unistd::{Gid, Uid};
 
 use super::dir::{Dir, Kind, Stamp};
 use super::name::Name;
+use super::patience::Patience;
 use crate::error::Error;
+
+/// Time between two looks at another run's lock.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Largest file beside the messages that is read: keywords and subscriptions are lines.
+const COMPANION: u64 = 1024 * 1024;
 
 /// A folder with `cur`, `new` and `tmp`.
 #[derive(Debug)]
@@ -23,6 +31,7 @@ pub struct Folder {
     new: Dir,
     pub(super) tmp: Dir,
     pub(super) owner: (Uid, Gid),
+    pub(super) patience: Arc<Patience>,
     commits: Mutex<()>,
 }
 
@@ -70,6 +79,7 @@ impl Folder {
         dir: Dir,
         control: Dir,
         owner: (Uid, Gid),
+        patience: Arc<Patience>,
     ) -> Result<Self, Error> {
         let open = |name: &str| {
             dir.open_dir(Path::new(name))
@@ -87,7 +97,7 @@ impl Folder {
             }
         }
         let tmp = open("tmp")?;
-        Ok(Self { path, relative, dir, control, cur, new, tmp, owner, commits: Mutex::new(()) })
+        Ok(Self { path, relative, dir, control, cur, new, tmp, owner, patience, commits: Mutex::new(()) })
     }
 
     /// Where it is.
@@ -115,6 +125,12 @@ impl Folder {
             Place::Cur => &self.cur,
             Place::New => &self.new,
         }
+    }
+
+    /// What a small file beside the messages holds; `None` where there is no regular file of this name, or a large one.
+    #[must_use]
+    pub fn companion(&self, name: &OsStr) -> Option<Vec<u8>> {
+        self.dir.read_file(name, COMPANION).ok().flatten()
     }
 
     /// What is there now. Files whose names begin with a dot, and folders, are no messages for any program.
@@ -177,17 +193,23 @@ impl Folder {
     /// Waits until no other run works on the folder; `waiting` is called when there is one.
     ///
     /// # Errors
-    /// [`Error::Mail`].
+    /// [`Error::Mail`], also for those of [`Patience::wait`].
     pub fn hold(&self, waiting: impl FnOnce()) -> Result<Hold<'_>, Error> {
         let file = self.dir.try_clone().map_err(|error| self.failed(error))?;
-        let alone = match file.try_lock() {
-            Ok(()) => true,
-            Err(TryLockError::WouldBlock) => {
-                waiting();
-                file.lock().is_ok()
+        let mut waiting = Some(waiting);
+        let alone = loop {
+            match file.try_lock() {
+                Ok(()) => break true,
+                Err(TryLockError::WouldBlock) => {
+                    if let Some(waiting) = waiting.take() {
+                        waiting();
+                    }
+                    let held = "the lock of another run";
+                    self.patience.wait(PAUSE, held).map_err(|error| self.failed(error))?;
+                }
+                // Network file systems without locks for folders. Dovecot's lock still keeps commits apart.
+                Err(TryLockError::Error(_)) => break false,
             }
-            // Network file systems without locks for folders. Dovecot's lock still keeps commits apart.
-            Err(TryLockError::Error(_)) => false,
         };
         Ok(Hold { folder: self, alone, _file: file })
     }

@@ -7,11 +7,13 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::unistd::{Gid, Uid};
 
 use super::dir::{Dir, Kind};
 use super::folder::Folder;
+use super::patience::Patience;
 use crate::error::Error;
 
 /// How deep folders may lie in each other.
@@ -25,6 +27,7 @@ pub struct Maildir {
     /// Dovecot's control folder, where it is not the Maildir itself.
     control: Option<Dir>,
     owner: (Uid, Gid),
+    patience: Arc<Patience>,
 }
 
 impl Maildir {
@@ -58,19 +61,25 @@ impl Maildir {
             root,
             control: control.map(open).transpose()?,
             owner: (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid)),
+            patience: Arc::default(),
         };
         maildir.refuse_other_formats()?;
         Ok(maildir)
     }
 
-    /// Who owns the folder at `path`: before it is known to be a Maildir, and with nothing in it touched.
+    /// Who owns the folder at `path`: before it is known to be a Maildir, and without opening it.
     ///
     /// # Errors
     /// As [`Maildir::open`].
     pub fn owner_of(path: &Path) -> Result<(Uid, Gid), Error> {
-        let dir = Dir::open(path).map_err(|error| refused(path, error))?;
-        let stat = dir.stat_self().map_err(|error| failed(path, error))?;
+        let stat = Dir::stat_at(path).map_err(|error| refused(path, error))?;
         Ok((Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid)))
+    }
+
+    /// The same Maildir, whose locks are waited for as `patience` says; without that, as long as they are held.
+    #[must_use]
+    pub fn with_patience(self, patience: Patience) -> Self {
+        Self { patience: Arc::new(patience), ..self }
     }
 
     /// Where it is.
@@ -158,7 +167,7 @@ impl Maildir {
             Some(control) => open_or_create(control, path),
         };
         let control = control.map_err(|error| failed(&shown, error))?;
-        Folder::open(shown, path.into(), dir, control, self.owner)
+        Folder::open(shown, path.into(), dir, control, self.owner, Arc::clone(&self.patience))
     }
 
     fn refuse_other_formats(&self) -> Result<(), Error> {

@@ -15,6 +15,7 @@ use nix::sys::stat::{FileStat, fstat};
 use nix::unistd::Pid;
 
 use super::dir::{Dir, Kind, Stamp};
+use super::patience::Patience;
 
 /// Dovecot's list of the UIDs of a folder.
 pub const UIDLIST: &str = "dovecot-uidlist";
@@ -24,8 +25,8 @@ const LOCK: &str = "dovecot-uidlist.lock";
 /// As `MAILDIR_UIDLIST_LOCK_STALE_TIMEOUT`.
 const STALE: Duration = Duration::from_secs(120);
 
-/// How long a lock is waited for: longer than one can be stale without being seen to be.
-const PATIENCE: Duration = Duration::from_secs(180);
+/// How long a lock is waited for at most: longer than one can be stale without being seen to be.
+const LONGEST: Duration = Duration::from_secs(180);
 
 /// Time between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -41,8 +42,9 @@ impl<'a> Lock<'a> {
     /// Waits for the lock of the folder whose control folder this is.
     ///
     /// # Errors
-    /// [`ErrorKind::TimedOut`] when it could not be had within three minutes, and those of the file system.
-    pub fn take(control: &'a Dir) -> io::Result<Self> {
+    /// [`ErrorKind::TimedOut`] when it could not be had within three minutes, those of [`Patience::wait`], and those of the
+    /// file system.
+    pub fn take(control: &'a Dir, patience: &Patience) -> io::Result<Self> {
         let begin = Instant::now();
         let mut watch = Watch::default();
         loop {
@@ -59,13 +61,13 @@ impl<'a> Lock<'a> {
                 }
                 continue;
             }
-            if begin.elapsed() > PATIENCE {
+            if begin.elapsed() > LONGEST {
                 return Err(io::Error::new(
                     ErrorKind::TimedOut,
                     format!("{LOCK} is held by another process"),
                 ));
             }
-            std::thread::sleep(PAUSE);
+            patience.wait(PAUSE, LOCK)?;
         }
     }
 
@@ -73,8 +75,8 @@ impl<'a> Lock<'a> {
     ///
     /// # Errors
     /// As [`Lock::take`].
-    pub fn clear(control: &'a Dir) -> io::Result<()> {
-        if control.has(LOCK, Kind::File) { Self::take(control).map(drop) } else { Ok(()) }
+    pub fn clear(control: &'a Dir, patience: &Patience) -> io::Result<()> {
+        if control.has(LOCK, Kind::File) { Self::take(control, patience).map(drop) } else { Ok(()) }
     }
 
     fn sign(control: &'a Dir, mut file: File) -> io::Result<Self> {
@@ -187,7 +189,7 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let path = temporary.path().join(LOCK);
         let control = Dir::open(temporary.path()).unwrap();
-        let lock = Lock::take(&control).unwrap();
+        let lock = Lock::take(&control, &Patience::default()).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}:{}", std::process::id(), host()));
         drop(lock);
         assert!(!path.exists());
@@ -199,7 +201,7 @@ mod tests {
         let control = Dir::open(temporary.path()).unwrap();
         aged(&temporary.path().join(LOCK), &format!("{NOBODY}:{}", host()));
         let begin = Instant::now();
-        Lock::take(&control).unwrap();
+        Lock::take(&control, &Patience::default()).unwrap();
         assert!(begin.elapsed() < STALE);
     }
 
@@ -228,7 +230,7 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let control = Dir::open(temporary.path()).unwrap();
         let path = temporary.path().join(LOCK);
-        let lock = Lock::take(&control).unwrap();
+        let lock = Lock::take(&control, &Patience::default()).unwrap();
         let other = temporary.path().join("other");
         fs::write(&other, "1:elsewhere").unwrap();
         fs::rename(&other, &path).unwrap();

@@ -39,13 +39,13 @@ pub struct Recovered {
 pub fn recover(hold: &Hold<'_>) -> Result<Recovered, Error> {
     let folder = hold.folder;
     let temporary = sweep(folder, hold.alone).map_err(|error| folder.failed(error))?;
-    Lock::clear(&folder.control).map_err(|error| folder.failed(error))?;
+    Lock::clear(&folder.control, &folder.patience).map_err(|error| folder.failed(error))?;
     let twins = find_twins(folder)?;
     let mut recovered = Recovered { temporary, replaced: 0 };
     if !twins.is_empty() {
         let mut settle = || -> io::Result<()> {
             let _turn = folder.commit_turn();
-            let lock = Lock::take(&folder.control)?;
+            let lock = Lock::take(&folder.control, &folder.patience)?;
             let renames: Renames = twins.iter().map(|twin| entry(&twin.old.name, &twin.new.name)).collect();
             // Where the new one is listed already, Dovecot has given it a UID, and it stays so.
             uidlist::rename(&folder.control, &lock, &renames)?;

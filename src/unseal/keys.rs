@@ -8,11 +8,13 @@ use std::io::{BufRead as _, BufReader, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use sequoia_openpgp::Packet;
 use sequoia_openpgp::cert::CertParser;
 use sequoia_openpgp::crypto::{KeyPair, Password, SessionKey};
 use sequoia_openpgp::packet::key::{SecretParts, UnspecifiedRole};
 use sequoia_openpgp::packet::{self, PKESK};
 use sequoia_openpgp::parse::Parse as _;
+use sequoia_openpgp::serialize::Serialize as _;
 use sequoia_openpgp::types::SymmetricAlgorithm;
 
 use crate::error::Error;
@@ -27,6 +29,17 @@ pub trait Keys: Sync {
     /// # Errors
     /// [`Error::SecretKey`] when a key is here and cannot be used.
     fn session_key(&self, packets: &[PKESK]) -> Result<Option<Key>, Error>;
+
+    /// The keys, unlocked and serialized, for a process that can ask nobody.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where they cannot be handed on; [`Error::SecretKey`] where none can be unlocked.
+    fn export(&self) -> Result<Vec<Vec<u8>>, Error> {
+        Err(Error::Usage {
+            what: "these secret keys open only mail of who runs this".into(),
+            hint: "run it as the mail's owner, or name the key with --secret-key".into(),
+        })
+    }
 }
 
 /// A session key.
@@ -93,6 +106,23 @@ impl KeyFiles {
         Ok(Self { keys: Mutex::new(keys), passphrases })
     }
 
+    /// Keys that another process has exported.
+    ///
+    /// # Errors
+    /// [`Error::OpenPgp`] for what is no secret key.
+    pub fn import(exported: &[Vec<u8>]) -> Result<Self, Error> {
+        let mut keys = Vec::new();
+        for bytes in exported {
+            let key = match Packet::from_bytes(bytes).map_err(Error::OpenPgp)? {
+                Packet::SecretKey(key) => key.role_into_unspecified(),
+                Packet::SecretSubkey(key) => key.role_into_unspecified(),
+                _ => return Err(Error::Read(std::io::ErrorKind::InvalidData.into())),
+            };
+            keys.push(SecretKey { path: "-".into(), key });
+        }
+        Ok(Self { keys: Mutex::new(keys), passphrases: Passphrases::Given(Vec::new()) })
+    }
+
     /// The key to open `packet` with, unlocked.
     fn pair(&self, packet: &PKESK) -> Result<Option<KeyPair>, Error> {
         let Some(recipient) = packet.recipient() else { return Ok(None) };
@@ -118,6 +148,31 @@ impl Keys for KeyFiles {
             }
         }
         Ok(None)
+    }
+
+    fn export(&self) -> Result<Vec<Vec<u8>>, Error> {
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut exported, mut failed) = (Vec::new(), None);
+        for secret in keys.iter_mut() {
+            if !secret.key.has_unencrypted_secret() {
+                match self.passphrases.unlock(secret) {
+                    Ok(key) => secret.key = key,
+                    // Another one of them may be all that is needed.
+                    Err(error) => {
+                        failed.get_or_insert(error);
+                        continue;
+                    }
+                }
+            }
+            let packet = Packet::SecretSubkey(secret.key.clone().role_into_subordinate());
+            let mut bytes = Vec::new();
+            packet.serialize(&mut bytes).map_err(Error::OpenPgp)?;
+            exported.push(bytes);
+        }
+        match failed {
+            Some(error) if exported.is_empty() => Err(error),
+            _ => Ok(exported),
+        }
     }
 }
 

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use clap::Args;
 use mailseal::cli::parse_jobs;
 use mailseal::error::Error;
-use mailseal::maildir::commit::Uids;
 use mailseal::process;
 use mailseal::sweep::Sweep;
 use mailseal::unseal::agent::Agent;
@@ -55,11 +54,11 @@ pub struct RewriteArguments {
 impl RewriteArguments {
     /// The Maildirs to go through.
     pub fn sweep(&self, paths: &[PathBuf]) -> Sweep {
-        Sweep { paths: paths.to_vec(), control: self.control.clone(), jobs: self.jobs }
+        Sweep { paths: paths.to_vec(), control: self.control.clone(), jobs: self.jobs, owned: None }
     }
 
-    /// What becomes of the UIDs.
-    pub fn uids(&self) -> Uids {
-        if self.keep_uids { Uids::Keep } else { Uids::New }
+    /// Whether the messages keep their UIDs.
+    pub fn keep_uids(&self) -> bool {
+        self.keep_uids
     }
 }

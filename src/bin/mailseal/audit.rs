@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use mailseal::audit::{self, Options};
@@ -43,13 +43,9 @@ pub struct Arguments {
 }
 
 /// Runs it.
-pub fn run(
-    arguments: Arguments,
-    config: Option<&Path>,
-    out: &mut (impl Write + Send),
-) -> Result<Exit, Error> {
+pub fn run(arguments: Arguments, named: Option<PathBuf>, out: &mut impl Write) -> Result<Exit, Error> {
     let Arguments { paths, users, home, key_files, list, json, jobs, sandbox } = arguments;
-    let config = load_config(cli::ADMIN, config, &key_files)?;
-    let sweep = Sweep { paths, control: None, jobs };
-    audit::run(&Options { sweep, users, home, key_files, list, json, sandbox }, &config, out)
+    let config = load_config(cli::ADMIN, named.as_deref(), &key_files)?;
+    let sweep = Sweep { paths, control: None, jobs, owned: None };
+    audit::run(&Options { sweep, users, home, config: named, key_files, list, json, sandbox }, &config, out)
 }

@@ -1,15 +1,14 @@
 //! `mailseal decrypt`: its command line.
 
-use std::fs::File;
 use std::io::Write;
-use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
 use clap::Args;
-use mailseal::cli;
-use mailseal::decrypt::{self, Outcome};
+use mailseal::decrypt::owners::{self, Work};
+use mailseal::decrypt::{self, Outcome, single};
 use mailseal::error::Error;
 use mailseal::exit::Exit;
+use mailseal::{cli, process};
 
 use crate::arguments::{RewriteArguments, SecretArguments};
 
@@ -39,20 +38,19 @@ pub fn run(arguments: &Arguments, out: &mut (impl Write + Send)) -> Result<Exit,
     }
     let keys = secret.keys()?;
     if maildirs > 0 {
-        let sweep = rewrite.sweep(paths);
-        return match into {
-            Some(target) => decrypt::maildir::into(&sweep, target, &*keys, out),
-            None => decrypt::maildir::in_place(&sweep, rewrite.uids(), &*keys, out),
+        let work = match into {
+            Some(target) => Work::Into { target: target.clone().into() },
+            None => Work::Decrypt { keep_uids: rewrite.keep_uids() },
         };
+        return owners::run(&rewrite.sweep(paths), &*keys, &work, out);
     }
     let path = &paths[0];
-    let input = if path.as_os_str() == "-" {
-        std::io::stdin().as_fd().try_clone_to_owned().map(File::from)
+    let outcome = if path.as_os_str() == "-" {
+        decrypt::decrypt(process::stdin()?, out, &*keys)?
     } else {
-        File::open(path)
+        single::run(path, &*keys, out)?
     };
-    let named = |source| Error::Mail { path: path.clone(), source };
-    match decrypt::decrypt(input.map_err(named)?, out, &*keys)? {
+    match outcome {
         Outcome::Original => {}
         Outcome::Inexact => {
             cli::note(cli::ADMIN, "the places of the MIME fields in the header could not be restored");

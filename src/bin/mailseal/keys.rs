@@ -10,7 +10,7 @@ use mailseal::date;
 use mailseal::error::Error;
 use mailseal::exit::Exit;
 use mailseal::keys::register::UserList;
-use mailseal::keys::{Existing, Keys, ask, read_inputs};
+use mailseal::keys::{Existing, Keys, read_inputs};
 
 /// The argument without which a file is required.
 const WKD: &str = if cfg!(feature = "network") { "wkd" } else { "help" };
@@ -74,9 +74,6 @@ pub enum Command {
         /// The new name
         new: String,
     },
-    /// How root's scan starts the process that looks into homes
-    #[command(name = ask::COMMAND, hide = true)]
-    Ask,
     /// Record the code that the user has read in the test message
     Confirm {
         #[command(flatten)]
@@ -161,7 +158,6 @@ pub fn run(
         Command::Init { users, accept } => of_all().init(&users.choice(), accept, out),
         Command::Scan { users } => of_all().scan(&users.choice(), out),
         Command::Rename { old, new } => of_all().rename(old, new, out),
-        Command::Ask => ask::serve(config, out).map(|()| Exit::Ok),
         Command::Confirm { user, code } => of(user).confirm(&user.user, code, out),
     }
 }

@@ -10,6 +10,7 @@ mod keys;
 mod report;
 mod reseal;
 
+use std::ffi::OsStr;
 use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;
 
@@ -18,6 +19,7 @@ use mailseal::cli;
 use mailseal::config::Config;
 use mailseal::error::Error;
 use mailseal::exit::Exit;
+use mailseal::owner;
 
 /// Looks after a mail server that cannot read the mail it stores.
 #[derive(Debug, Parser)]
@@ -54,6 +56,9 @@ enum Command {
 }
 
 fn main() {
+    if let Some(kind) = owner::child::asked() {
+        as_owner(&kind).map_or_else(|error| error.exit(), |()| Exit::Ok).leave();
+    }
     let arguments: Arguments = match cli::parse() {
         Ok(arguments) => arguments,
         Err(Exit::Usage) if is_deliver() => Exit::Temporary.leave(),
@@ -65,6 +70,18 @@ fn main() {
             cli::complain(cli::ADMIN, None, &error);
             error.exit().leave()
         }
+    }
+}
+
+/// What the process of an owner does, which root has started. It reports what it has to say.
+fn as_owner(kind: &OsStr) -> Result<(), Error> {
+    match kind.to_str() {
+        Some(mailseal::decrypt::owners::KIND) => mailseal::decrypt::owners::main(),
+        Some(mailseal::decrypt::single::KIND) => mailseal::decrypt::single::main(),
+        Some(mailseal::audit::owned::KIND) => mailseal::audit::owned::main(),
+        Some(mailseal::keys::ask::KIND) => mailseal::keys::ask::main(),
+        Some(mailseal::doctor::home::KIND) => mailseal::doctor::home::main(),
+        _ => Err(Error::Usage { what: "no such task".into(), hint: "this is for the program itself".into() }),
     }
 }
 
@@ -83,7 +100,7 @@ fn run(arguments: Arguments) -> Result<i32, Error> {
         Command::Doctor(command) => doctor::run(command, arguments.config, &mut out)?,
         Command::Decrypt(arguments) => decrypt::run(&arguments, &mut out)?,
         Command::Reseal(command) => reseal::run(&command, arguments.config.as_deref(), &mut out)?,
-        Command::Audit(command) => audit::run(command, arguments.config.as_deref(), &mut out)?,
+        Command::Audit(command) => audit::run(command, arguments.config, &mut out)?,
         Command::Report(arguments) => report::run(arguments, &mut out)?,
         Command::Deliver(command) => return Ok(deliver::run(command, arguments.config)),
     };

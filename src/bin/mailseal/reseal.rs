@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::Args;
+use mailseal::decrypt::owners::{self, Work};
 use mailseal::error::Error;
 use mailseal::exit::Exit;
 use mailseal::filter::load_config;
 use mailseal::keystore::trust::Trust;
 use mailseal::recipients::{Recipients, WhenExpired};
-use mailseal::{cli, keystore, reseal};
+use mailseal::{cli, enrol, keystore, reseal};
+use sequoia_openpgp::Cert;
 
 use crate::arguments::{RewriteArguments, SecretArguments};
 
@@ -39,12 +41,18 @@ pub fn run(
     let trust = Trust::of_process(config.keys.trusted_groups.ids());
     let certs = keystore::read_all_named(key_files, &trust)?;
     let recovery = keystore::read_recovery(&config.keys.recovery, &trust)?;
-    let (defer, now) = (WhenExpired::Defer, SystemTime::now());
-    let new = reseal::Seal {
-        recipients: Recipients::choose(reseal::USER, &certs, &recovery, defer, now)?,
+    // Before a passphrase is asked for.
+    Recipients::choose(reseal::USER, &certs, &recovery, WhenExpired::Defer, SystemTime::now())?;
+    let serialized = |certs: &[Cert]| {
+        certs.iter().map(|cert| enrol::serialize(std::slice::from_ref(cert))).collect::<Result<_, _>>()
+    };
+    let work = Work::Reseal {
+        keep_uids: rewrite.keep_uids(),
+        certs: serialized(&certs)?,
+        recovery: serialized(&recovery)?,
         protect_headers: config.message.protect_headers,
         compression: config.message.compression,
     };
     let keys = secret.keys()?;
-    reseal::run(&rewrite.sweep(paths), rewrite.uids(), &*keys, &new, out)
+    owners::run(&rewrite.sweep(paths), &*keys, &work, out)
 }
