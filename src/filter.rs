@@ -18,7 +18,7 @@ use crate::counted::Counted;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::head::{Head, Kind};
+use crate::head::Head;
 use crate::limits;
 use crate::log::sink::Sink;
 use crate::log::{LogLine, Outcome, Target};
@@ -26,7 +26,7 @@ use crate::opening::Opening;
 use crate::openpgp::compress::Compression;
 use crate::process;
 use crate::protect::{self, Policy};
-use crate::recipients::{Session, Warning};
+use crate::recipients::Session;
 use crate::sandbox::Sandbox;
 use crate::seal::seal;
 
@@ -164,9 +164,6 @@ impl Delivery<'_> {
         {
             let mut line = self.report.line();
             line.warnings.clone_from(&session.warnings);
-            if opening.head().items().any(|item| item.kind == Kind::Malformed) {
-                line.warnings.push(Warning::HeaderText);
-            }
             line.warnings.extend(plan.warning);
             line.key_ids.clone_from(&session.key_ids);
             line.format = Some(session.format);

@@ -19,7 +19,7 @@ use crate::seal::seal;
 use crate::sweep::{Sweep, Verdict};
 use crate::unseal::keys::Keys;
 use crate::unseal::original::Endings;
-use crate::unseal::{Foreign, Inspected, Unsealed, failed, inspect, unseal};
+use crate::unseal::{Expansion, Foreign, Inspected, Unsealed, failed, inspect, unseal};
 
 /// To what messages are sealed anew.
 #[derive(Debug)]
@@ -43,11 +43,13 @@ pub fn run(
     sweep: &Sweep,
     uids: Uids,
     keys: &dyn Keys,
+    expansion: Expansion,
     new: &Seal,
     out: &mut (impl Write + Send),
 ) -> Result<Exit, Error> {
     let mut summary = Summary::new("resealed");
-    let transform = |original: &Original, draft: &mut Draft<'_>| reseal(original, draft, keys, new);
+    let transform =
+        |original: &Original, draft: &mut Draft<'_>| reseal(original, draft, keys, expansion, new);
     let result = sweep.rewrite(uids, &transform, |folder, tally| summary.add(folder, tally));
     summary.finish(out, result)
 }
@@ -56,6 +58,7 @@ fn reseal(
     original: &Original,
     draft: &mut Draft<'_>,
     keys: &dyn Keys,
+    expansion: Expansion,
     new: &Seal,
 ) -> Result<Change<Verdict>, Error> {
     let Some((opening, rest)) = Stored::open(original.file())? else {
@@ -71,7 +74,8 @@ fn reseal(
         }
         _ => {}
     }
-    let mut plain = match unseal(&opening, rest, keys, Endings::Stored)? {
+    let most = expansion.most(rest.size()?);
+    let mut plain = match unseal(&opening, rest, keys, Endings::Stored, most)? {
         Unsealed::Original(plain) => plain,
         Unsealed::Foreign(Foreign::Clear) => return Ok(Change::Keep(Verdict::Clear)),
         Unsealed::Foreign(Foreign::Encrypted) => return Ok(Change::Keep(Verdict::Encrypted)),

@@ -32,7 +32,7 @@ use crate::sweep::{Sweep, Tally, Verdict};
 use crate::table::Table;
 use crate::unseal::keys::Keys;
 use crate::unseal::original::Endings;
-use crate::unseal::{Foreign, Unsealed, failed, unseal};
+use crate::unseal::{Expansion, Foreign, Unsealed, failed, unseal};
 
 /// Bytes that are written at once.
 const PIECE: usize = 128 * 1024;
@@ -48,11 +48,12 @@ pub fn in_place(
     sweep: &Sweep,
     uids: Uids,
     keys: &dyn Keys,
+    expansion: Expansion,
     out: &mut (impl Write + Send),
 ) -> Result<Exit, Error> {
     let mut summary = Summary::new("decrypted");
     let decrypt = |original: &Original, draft: &mut Draft<'_>| {
-        let verdict = decrypt_to(original.file(), draft, keys)?;
+        let verdict = decrypt_to(original.file(), draft, keys, expansion)?;
         draft.flush().map_err(Error::Write)?;
         Ok(match verdict {
             Verdict::Done { .. } => Change::Replace(verdict),
@@ -71,6 +72,7 @@ pub fn into(
     sweep: &Sweep,
     target: &Path,
     keys: &dyn Keys,
+    expansion: Expansion,
     out: &mut (impl Write + Send),
 ) -> Result<Exit, Error> {
     let failed_there = |source| Error::Mail { path: target.into(), source };
@@ -84,7 +86,7 @@ pub fn into(
         let copy = Copy::open(&root, target, folder).map_err(failed_there)?;
         let tally = Mutex::new(Tally::default());
         folder.list()?.messages.par_iter().for_each(|message| {
-            let result = copy.message(folder, message, keys);
+            let result = copy.message(folder, message, keys, expansion);
             let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
             match result {
                 Ok(Some(verdict)) => tally.count(verdict),
@@ -101,9 +103,15 @@ pub fn into(
 }
 
 /// Writes the original of the message in `file` to `out`; nothing of a foreign one.
-fn decrypt_to(file: &File, out: &mut impl Write, keys: &dyn Keys) -> Result<Verdict, Error> {
+fn decrypt_to(
+    file: &File,
+    out: &mut impl Write,
+    keys: &dyn Keys,
+    expansion: Expansion,
+) -> Result<Verdict, Error> {
     let Some((opening, rest)) = Stored::open(file)? else { return Ok(Verdict::Clear) };
-    match unseal(&opening, rest, keys, Endings::Stored)? {
+    let most = expansion.most(rest.size()?);
+    match unseal(&opening, rest, keys, Endings::Stored, most)? {
         Unsealed::Original(mut original) => {
             copy(&mut original, out, failed)?;
             Ok(Verdict::Done { exact: original.exact })
@@ -146,7 +154,7 @@ impl Summary {
         if self.all.inexact > 0 {
             writeln!(
                 out,
-                "Of {} {}, the places of the MIME fields in the header could not be restored.",
+                "Of {} {}, the header could not be restored exactly: what stood outside stays.",
                 self.all.inexact, self.verb
             )
             .map_err(Error::Write)?;
@@ -201,7 +209,13 @@ impl Copy {
     }
 
     /// Writes one message; `None` where it is gone or there already.
-    fn message(&self, folder: &Folder, message: &Message, keys: &dyn Keys) -> Result<Option<Verdict>, Error> {
+    fn message(
+        &self,
+        folder: &Folder,
+        message: &Message,
+        keys: &dyn Keys,
+        expansion: Expansion,
+    ) -> Result<Option<Verdict>, Error> {
         let (file, stat) = match folder.dir(message.place).open_file(message.name.as_os_str()) {
             Ok(opened) => opened,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -209,7 +223,7 @@ impl Copy {
         };
         let temporary = Temporary::create(&self.tmp).map_err(|error| self.failed(error))?;
         let mut out = Measured::new(temporary.file.try_clone().map_err(|error| self.failed(error))?);
-        let verdict = decrypt_to(&file, &mut out, keys)?;
+        let verdict = decrypt_to(&file, &mut out, keys, expansion)?;
         let done = matches!(verdict, Verdict::Done { .. });
         if !done {
             (&file).rewind().map_err(Error::Read)?;

@@ -41,8 +41,8 @@ pub fn run(arguments: &Arguments, out: &mut (impl Write + Send)) -> Result<Exit,
     if maildirs > 0 {
         let sweep = rewrite.sweep(paths);
         return match into {
-            Some(target) => decrypt::maildir::into(&sweep, target, &*keys, out),
-            None => decrypt::maildir::in_place(&sweep, rewrite.uids(), &*keys, out),
+            Some(target) => decrypt::maildir::into(&sweep, target, &*keys, secret.expansion(), out),
+            None => decrypt::maildir::in_place(&sweep, rewrite.uids(), &*keys, secret.expansion(), out),
         };
     }
     let path = &paths[0];
@@ -52,10 +52,10 @@ pub fn run(arguments: &Arguments, out: &mut (impl Write + Send)) -> Result<Exit,
         File::open(path)
     };
     let named = |source| Error::Mail { path: path.clone(), source };
-    match decrypt::decrypt(input.map_err(named)?, out, &*keys)? {
+    match decrypt::decrypt(input.map_err(named)?, out, &*keys, secret.expansion())? {
         Outcome::Original => {}
         Outcome::Inexact => {
-            cli::note(cli::ADMIN, "the places of the MIME fields in the header could not be restored");
+            cli::note(cli::ADMIN, "the header could not be restored exactly: what stood outside stays");
         }
         Outcome::Foreign => cli::note(cli::ADMIN, "mailseal did not seal this message: it stays as it is"),
     }

@@ -37,5 +37,5 @@ pub fn run(arguments: &Arguments, config: &Config, out: &mut (impl Write + Send)
         compression: config.message.compression,
     };
     let keys = secret.keys()?;
-    reseal::run(&rewrite.sweep(paths), rewrite.uids(), &*keys, &new, out)
+    reseal::run(&rewrite.sweep(paths), rewrite.uids(), &*keys, secret.expansion(), &new, out)
 }
