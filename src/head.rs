@@ -115,6 +115,12 @@ impl<'a> Head<'a> {
         self.cut(false)
     }
 
+    /// The same without the `ending` of its last line.
+    #[must_use]
+    pub fn without_last(&self, ending: &str) -> Self {
+        Self { fields: self.fields.strip_suffix(ending.as_bytes()).unwrap_or(self.fields), ..*self }
+    }
+
     /// All of it as a region, whatever its items are: for what version 0.1 wrote, which knew no tail.
     #[must_use]
     pub fn whole(&self) -> (Region<'a>, Tail<'a>) {

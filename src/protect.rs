@@ -221,7 +221,6 @@ impl<'a> Protection<'a> {
     }
 
     /// The fields of the tail that the outside may show as well.
-    #[must_use]
     pub fn repeated(&self) -> impl Iterator<Item = Item<'a>> + use<'a> {
         self.fields.repeated()
     }

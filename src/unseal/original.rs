@@ -63,7 +63,7 @@ pub fn header(
 ) -> Header {
     let fields = with_ending(outer.fields(), stored(outer), ending);
     let mut outer = Outer::of(Head::new(&fields, outer.separator()));
-    let entity = Entity::of(inside.head(), record);
+    let entity = Entity::of(inside.head(), record, outer.line_end);
     let repeats = outer.take_repetitions(&entity.tail, record.tail);
     let mut exact = record.places.is_some() && repeats && entity.exact;
 
@@ -145,8 +145,13 @@ struct Entity<'a> {
 
 impl<'a> Entity<'a> {
     /// Without a tail it may be of version 0.1, which took more for a `Content-*` field.
-    fn of(head: Head<'a>, record: &Plain) -> Self {
-        let (region, tail) = if record.tail.is_some() { head.split_inside() } else { head.whole() };
+    fn of(head: Head<'a>, record: &Plain, line_end: &str) -> Self {
+        let (region, tail) = match (record.tail, record.end) {
+            (None, _) => head.whole(),
+            // A CR that the message ends with alone is one that stands alone, whatever was put behind it.
+            (Some(_), HeadEnd::Cut) => head.without_last(line_end).split_inside(),
+            (Some(_), _) => head.split_inside(),
+        };
         let (mut content, others): (Vec<_>, Vec<_>) = region.items().partition(|item| match record.tail {
             Some(_) => item.kind == Kind::Content,
             None => version1::is_content(item),
