@@ -324,22 +324,10 @@ impl<'a> Tail<'a> {
     /// a well-formed field that merely has a line of blanks in it. Each ends behind its first lines of blanks at the latest:
     /// to some readers, what follows them is the body.
     pub fn repeated(&self) -> impl Iterator<Item = Item<'a>> + use<'a> {
-        let repeated = self.sorted().filter(|(repeated, _)| *repeated);
+        let is_repeated =
+            |(n, item): &(usize, Item<'a>)| item.kind == Kind::Field && (*n == 0 || is_listed(item.name()));
+        let repeated = self.items().enumerate().filter(is_repeated);
         repeated.map(|(_, item)| Item { raw: item.with_blank_lines(), ..item })
-    }
-
-    /// The well-formed fields that are not repeated, and stand inside alone.
-    pub fn only_inside(&self) -> impl Iterator<Item = Item<'a>> + use<'a> {
-        let others = self.sorted().filter(|(repeated, item)| !repeated && item.kind == Kind::Field);
-        others.map(|(_, item)| item)
-    }
-
-    /// The items, and whether each is repeated outside: the one place where that is decided.
-    fn sorted(&self) -> impl Iterator<Item = (bool, Item<'a>)> + use<'a> {
-        let listed = |(n, item): (usize, Item<'a>)| {
-            (item.kind == Kind::Field && (n == 0 || is_listed(item.name())), item)
-        };
-        self.items().enumerate().map(listed)
     }
 
     /// Whether the outside shows nothing less of it than all: so it is in the header of a sealed message.

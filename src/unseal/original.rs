@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::server::{is_barred, without_shown};
+use super::server::without_shown;
 use super::version1;
 use crate::head::{Head, Item, Kind, Tail};
 use crate::lines::{LineEnding, first_ending};
@@ -119,8 +119,10 @@ impl<'a> Outer<'a> {
         self.before.iter().chain(&self.behind)
     }
 
-    /// Takes away what repeats the `tail`, `at` items behind our fields; false where something else stands there, or the
-    /// tail would bring a server's field beside one that stands outside.
+    /// Takes away what repeats the `tail`, `at` items behind our fields; false where something else stands there.
+    ///
+    /// Then each of the server's fields in the tail, being listed, stood outside until now; but for those of ARC, which may
+    /// have stood behind others of ARC in the message itself.
     fn take_repetitions(&mut self, tail: &Tail<'_>, at: Option<usize>) -> bool {
         let Some(at) = at else { return true };
         let expected: Vec<Cow<'_, [u8]>> = tail.repeated().map(|item| item.ended(self.line_end)).collect();
@@ -128,11 +130,10 @@ impl<'a> Outer<'a> {
         let found = self.behind.get(place.clone()).is_some_and(|found| {
             found.iter().zip(&expected).all(|(item, expected)| is_same(item.raw, expected))
         });
-        if !found || is_barred(tail.only_inside(), self.items().copied()) {
-            return false;
+        if found {
+            self.behind.drain(place);
         }
-        self.behind.drain(place);
-        true
+        found
     }
 }
 
