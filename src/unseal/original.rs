@@ -63,9 +63,10 @@ pub fn header(
 ) -> Header {
     let fields = with_ending(outer.fields(), stored(outer), ending);
     let mut outer = Outer::of(Head::new(&fields, outer.separator()));
-    let entity = Entity::of(inside.head(), record, outer.line_end);
+    let end = believed(record.end, inside);
+    let entity = Entity::of(inside.head(), record, end, outer.line_end);
     let repeats = outer.take_repetitions(&entity.tail, record.tail);
-    let mut exact = record.places.is_some() && repeats && entity.exact;
+    let mut exact = record.places.is_some() && repeats && entity.exact && end == record.end;
 
     let mut header = Lines::new(outer.line_end);
     outer.before.iter().for_each(|item| header.push(item.raw));
@@ -90,7 +91,7 @@ pub fn header(
         true => header.push_tail(entity.tail.bytes()),
         false => header.push_tail(&without_shown(&entity.tail)),
     };
-    exact &= header.end(inside, record.end);
+    header.end(inside.head().separator(), end);
     Header { bytes: header.bytes, exact }
 }
 
@@ -112,11 +113,6 @@ impl<'a> Outer<'a> {
         let ours = outer.items().nth(before.len());
         let behind = outer.items().skip(before.len()).filter(|item| !item.kind.is_mime()).collect();
         Self { before, behind, line_end: first_ending(ours.map_or(&b""[..], |item| item.raw)) }
-    }
-
-    /// The items in order.
-    pub fn items(&self) -> impl Iterator<Item = &Item<'a>> {
-        self.before.iter().chain(&self.behind)
     }
 
     /// Takes away what repeats the `tail`, `at` items behind our fields; false where something else stands there.
@@ -146,8 +142,8 @@ struct Entity<'a> {
 
 impl<'a> Entity<'a> {
     /// Without a tail it may be of version 0.1, which took more for a `Content-*` field.
-    fn of(head: Head<'a>, record: &Plain, line_end: &str) -> Self {
-        let (region, tail) = match (record.tail, record.end) {
+    fn of(head: Head<'a>, record: &Plain, end: HeadEnd, line_end: &str) -> Self {
+        let (region, tail) = match (record.tail, end) {
             (None, _) => head.whole(),
             // A CR that the message ends with alone is one that stands alone, whatever was put behind it.
             (Some(_), HeadEnd::Cut) => head.without_last(line_end).split_inside(),
@@ -234,26 +230,29 @@ impl Lines {
         }
     }
 
-    /// Ends the header as `end` says. False where there is a body, which must not become a part of the header.
-    fn end(&mut self, inside: &Opening, end: HeadEnd) -> bool {
+    /// Ends the header as `end` says, where there is an empty line with this `separator`.
+    fn end(&mut self, separator: &[u8], end: HeadEnd) {
         self.end_line();
-        let without_body = inside.is_whole() && matches!(inside.body(), [] | [b'\r']);
         match end {
-            HeadEnd::None if without_body => true,
-            HeadEnd::Cut if without_body && inside.body().is_empty() => {
-                let line = self.bytes.strip_suffix(self.line_end.as_bytes());
-                let length = line.map(<[u8]>::len);
-                self.bytes.truncate(length.unwrap_or(self.bytes.len()));
-                length.is_some()
+            HeadEnd::EmptyLine if separator.is_empty() => {
+                self.bytes.extend_from_slice(self.line_end.as_bytes())
             }
-            _ => {
-                self.bytes.extend_from_slice(match inside.head().separator() {
-                    [] => self.line_end.as_bytes(),
-                    separator => separator,
-                });
-                end == HeadEnd::EmptyLine
+            HeadEnd::EmptyLine => self.bytes.extend_from_slice(separator),
+            HeadEnd::None => {}
+            HeadEnd::Cut => {
+                let line = self.bytes.strip_suffix(self.line_end.as_bytes());
+                self.bytes.truncate(line.map_or(self.bytes.len(), <[u8]>::len));
             }
         }
+    }
+}
+
+/// How the header of the message that begins with `inside` ended: as the record says, but where there is a body, with an empty
+/// line. Otherwise the body would become a part of the header.
+fn believed(end: HeadEnd, inside: &Opening) -> HeadEnd {
+    match (end, inside.body()) {
+        (HeadEnd::None | HeadEnd::Cut, []) | (HeadEnd::None, [b'\r']) if inside.is_whole() => end,
+        _ => HeadEnd::EmptyLine,
     }
 }
 

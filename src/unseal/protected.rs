@@ -40,10 +40,15 @@ pub fn header(outer: Head<'_>, original: &Opening, record: &Protected, sound: bo
     let (region, tail) = if record.policy.is_some() { head.split() } else { head.whole() };
     let merged = match record.policy {
         _ if !sound => None,
-        Some(policy) => merge(&outer, Fields::new(head, policy).outside().collect(), tail),
-        None => POLICIES
-            .into_iter()
-            .find_map(|policy| merge(&outer, version1::outside(head, policy).collect(), tail)),
+        Some(policy) => {
+            let inside: Vec<Shown<'_>> = Fields::new(head, policy).outside().collect();
+            let region = inside.iter().position(|shown| shown.in_tail || shown.item.kind.is_mime());
+            merge(&outer, &inside, region.unwrap_or(inside.len()), tail)
+        }
+        None => POLICIES.into_iter().find_map(|policy| {
+            let inside: Vec<Shown<'_>> = version1::outside(head, policy).collect();
+            merge(&outer, &inside, version1::place(head), tail)
+        }),
     };
     let (mut header, exact) = merged.unwrap_or_else(|| {
         let is_mime = |item: &Item<'_>| item.kind.is_mime();
@@ -54,40 +59,68 @@ pub fn header(outer: Head<'_>, original: &Opening, record: &Protected, sound: bo
 }
 
 /// Puts the items from inside in the places of those in the `outer` header that show them; `None` where not all that is to be
-/// shown stands there.
-fn merge(outer: &Outer<'_>, inside: Vec<Shown<'_>>, tail: Tail<'_>) -> Option<(Lines, bool)> {
-    let lines: Vec<&[u8]> = outer.items().map(|item| item.raw).collect();
-    let expected: Vec<&[u8]> = inside.iter().filter_map(|shown| shown.outside.as_deref()).collect();
-    let ours = subsequence(&lines, &expected)?;
-    let later = outer.items().zip(&ours).filter(|(_, ours)| !**ours).map(|(item, _)| *item);
+/// shown stands there. Before the item `place` they stand before our two fields outside, the others behind.
+fn merge(outer: &Outer<'_>, inside: &[Shown<'_>], place: usize, tail: Tail<'_>) -> Option<(Lines, bool)> {
+    let (before, behind) = inside.split_at(place);
+    let before = Part::of(&outer.before, before)?;
+    let behind = Part::of(&outer.behind, behind)?;
     let hidden = inside.iter().filter(|shown| shown.outside.is_none()).map(|shown| shown.item);
-    if is_barred(hidden, later) {
+    if is_barred(hidden, before.later().chain(behind.later())) {
         return None;
     }
     let mut header = Lines::new(outer.line_end);
-    let mut inside = inside.iter();
-    let mut exact = true;
-    let push = |header: &mut Lines, shown: &Shown<'_>| {
-        if !shown.in_tail {
-            header.push(shown.item.raw);
-        }
-    };
-    for (line, ours) in lines.iter().zip(&ours) {
-        if !ours {
-            exact &= header.is_ended();
-            header.push(line);
-            continue;
-        }
-        for shown in inside.by_ref() {
-            push(&mut header, shown);
-            if shown.outside.is_some() {
-                break;
-            }
-        }
-    }
-    inside.for_each(|shown| push(&mut header, shown));
+    let mut exact = before.merge(&mut header);
+    exact &= behind.merge(&mut header);
     exact &= header.push_tail(tail.bytes());
     Some((header, exact))
+}
+
+/// A part of the outer header, and the items from inside that show in it.
+struct Part<'a> {
+    outer: &'a [Item<'a>],
+    inside: &'a [Shown<'a>],
+    /// Which of the outer items show one from inside.
+    ours: Vec<bool>,
+}
+
+impl<'a> Part<'a> {
+    fn of(outer: &'a [Item<'a>], inside: &'a [Shown<'a>]) -> Option<Self> {
+        let lines: Vec<&[u8]> = outer.iter().map(|item| item.raw).collect();
+        let expected: Vec<&[u8]> = inside.iter().filter_map(|shown| shown.outside.as_deref()).collect();
+        Some(Self { outer, inside, ours: subsequence(&lines, &expected)? })
+    }
+
+    /// The outer items that were written later.
+    fn later(&self) -> impl Iterator<Item = Item<'a>> {
+        self.outer.iter().zip(&self.ours).filter(|(_, ours)| !**ours).map(|(item, _)| *item)
+    }
+
+    /// Writes the items from inside, and those that were written later where they stand among them. False where a message
+    /// that broke off in its header got an ending for that.
+    fn merge(&self, header: &mut Lines) -> bool {
+        let push = |header: &mut Lines, shown: &Shown<'_>| {
+            if !shown.in_tail {
+                header.push(shown.item.raw);
+            }
+        };
+        let mut inside = self.inside.iter();
+        let mut exact = true;
+        for (item, ours) in self.outer.iter().zip(&self.ours) {
+            if !ours {
+                exact &= header.is_ended();
+                header.push(item.raw);
+                continue;
+            }
+            for shown in inside.by_ref() {
+                push(header, shown);
+                if shown.outside.is_some() {
+                    break;
+                }
+            }
+        }
+        inside.for_each(|shown| push(header, shown));
+        exact
+    }
 }
 
 /// The `outer` header as it is, with the MIME fields from inside in the place of ours.

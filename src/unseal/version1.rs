@@ -28,6 +28,17 @@ pub fn outside<'a>(head: Head<'a>, policy: Policy) -> impl Iterator<Item = Shown
     head.items().map(move |item| Shown { item, in_tail: false, outside: outside(&item) })
 }
 
+/// How many items of a protected `head` stood before the two fields that version 0.1 wrote.
+#[must_use]
+pub fn place(head: Head<'_>) -> usize {
+    let is_mime = |item: &Item<'_>| is_content(item) || is_version(item);
+    // It took a first line that begins with a blank for a field.
+    let ends = |(n, item): &(usize, Item<'_>)| {
+        item.kind == Kind::Malformed && !(*n == 0 && matches!(item.raw.first(), Some(b' ' | b'\t')))
+    };
+    head.items().enumerate().take_while(|(n, item)| !is_mime(item) && !ends(&(*n, *item))).count()
+}
+
 /// Whether an item went inside; the others stayed outside alone. In an outer header that a later version wrote, it tells
 /// the same.
 #[must_use]
