@@ -612,13 +612,6 @@ impl Front<'_> {
         if total.recovered > 0 {
             writeln!(out, "recovered  {} files that an interrupted run had left", total.recovered)?;
         }
-        if total.header_text > 0 {
-            writeln!(
-                out,
-                "\n{} sealed messages have header lines that are no fields; those stay readable.",
-                total.header_text
-            )?;
-        }
         if total.header_fields > 0 {
             writeln!(
                 out,

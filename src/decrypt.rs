@@ -17,9 +17,8 @@ use crate::bulk::message::packing;
 use crate::error::Error;
 use crate::opening::Opening;
 use crate::seal::copy;
-use crate::unseal::keys::Keys;
 use crate::unseal::original::Endings;
-use crate::unseal::{Look, Unsealed, failed, recognise, unseal};
+use crate::unseal::{Look, Opener, Unsealed, failed, recognise, unseal};
 
 /// Longest original that is held in memory, in bytes.
 const HELD: usize = 4 * 1024 * 1024;
@@ -29,7 +28,7 @@ const HELD: usize = 4 * 1024 * 1024;
 pub enum Outcome {
     /// The original came out, byte for byte as it was sealed.
     Original,
-    /// It came out, but where its MIME fields stood among the others could not be restored.
+    /// It came out, but not all of its header could be restored as it was.
     Inexact,
     /// It was not sealed by mailseal, and came out as it is.
     Foreign,
@@ -41,7 +40,7 @@ pub enum Outcome {
 /// # Errors
 /// Those of [`unseal`], and [`Error::Write`]. Nothing has been written to `out` where the message is damaged, unless it
 /// was changed while it was read.
-pub fn decrypt(mut input: File, out: &mut impl Write, keys: &dyn Keys) -> Result<Outcome, Error> {
+pub fn decrypt(mut input: File, out: &mut impl Write, opener: Opener<'_>) -> Result<Outcome, Error> {
     let is_file = input.metadata().map_err(Error::Read)?.is_file();
     let start = if is_file { input.stream_position().map_err(Error::Read)? } else { 0 };
     let opening = Opening::read(&mut input)?;
@@ -53,21 +52,22 @@ pub fn decrypt(mut input: File, out: &mut impl Write, keys: &dyn Keys) -> Result
 
     let mut held = Held::default();
     file.seek(SeekFrom::Start(start)).map_err(Error::Read)?;
-    let outcome = decrypt_once(&file, &mut held, keys)?;
+    let outcome = decrypt_once(&file, &mut held, opener)?;
     file.seek(SeekFrom::Start(start)).map_err(Error::Read)?;
     match (outcome, held.whole()) {
         (Outcome::Foreign, _) => copy(&mut file, out, Error::Read)?,
         (_, Some(original)) => out.write_all(original).map_err(Error::Write)?,
-        (_, None) => drop(decrypt_once(&file, out, keys)?),
+        (_, None) => drop(decrypt_once(&file, out, opener)?),
     }
     Ok(outcome)
 }
 
 /// Writes the original of `file` to `out` as it is decrypted; nothing is proven before this has returned. Nothing of a
 /// foreign message is written.
-fn decrypt_once(mut file: &File, out: &mut impl Write, keys: &dyn Keys) -> Result<Outcome, Error> {
+fn decrypt_once(mut file: &File, out: &mut impl Write, opener: Opener<'_>) -> Result<Outcome, Error> {
+    let most = opener.expansion.most(file.metadata().map_err(Error::Read)?.len());
     let opening = Opening::read(&mut file)?;
-    match unseal(&opening, file, keys, Endings::Original)? {
+    match unseal(&opening, file, opener.keys, Endings::Original, most)? {
         Unsealed::Original(mut original) => {
             drop(opening);
             copy(&mut original, out, failed)?;
@@ -125,6 +125,20 @@ impl<'a> Stored<'a> {
         let mut file = spool(&opening, &mut rest)?;
         file.seek(SeekFrom::Start(opening.bytes().len() as u64)).map_err(Error::Read)?;
         Ok(Some((opening, Self::Unpacked(file))))
+    }
+}
+
+impl Stored<'_> {
+    /// How many bytes the message has, sealed.
+    ///
+    /// # Errors
+    /// [`Error::Read`].
+    pub fn size(&self) -> Result<u64, Error> {
+        let file = match self {
+            Self::Plain(file) => file,
+            Self::Unpacked(file) => file,
+        };
+        Ok(file.metadata().map_err(Error::Read)?.len())
     }
 }
 

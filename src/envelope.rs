@@ -3,10 +3,10 @@
 
 use std::io::{self, Write};
 
-use crate::head::{Head, Item, Kind};
+use crate::head::{Head, Item, Kind, Region, Tail};
 use crate::lines::LineEnding;
 use crate::protect::Protection;
-use crate::restore::Record;
+use crate::restore::{HeaderRecord, Plain, Record};
 
 /// Random octets in a boundary: 128 bits.
 pub const BOUNDARY_OCTETS: usize = 16;
@@ -18,6 +18,8 @@ pub const BOUNDARY_PREFIX: &str = "=_mailseal-";
 #[derive(Debug)]
 pub struct Envelope<'a> {
     head: Head<'a>,
+    region: Region<'a>,
+    tail: Tail<'a>,
     line_ending: LineEnding,
     ending: &'static str,
     place: usize,
@@ -37,7 +39,10 @@ impl<'a> Envelope<'a> {
     ) -> Self {
         let digits: String = random.iter().map(|octet| format!("{octet:02x}")).collect();
         let boundary = format!("{BOUNDARY_PREFIX}{digits}");
-        Self { head, line_ending, ending: head.ending(), place: place(head), boundary, protection }
+        let (region, tail) = head.split();
+        // Before the first MIME field, else at the end of the region: never behind anything that repeats the tail.
+        let place = region.items().take_while(|item| !item.kind.is_mime()).count();
+        Self { head, region, tail, line_ending, ending: head.ending(), place, boundary, protection }
     }
 
     /// The line ending of everything that is written into the message.
@@ -61,10 +66,15 @@ impl<'a> Envelope<'a> {
     /// What `decrypt` needs to undo all this.
     #[must_use]
     pub fn record(&self) -> Record {
-        if let Some(protection) = &self.protection {
-            return protection.record();
-        }
-        Record::of(self.head, self.place, self.line_ending, self.ending, self.adds_type())
+        let plain = || Plain::of(self.head, self.place, self.ending, self.adds_type());
+        let header = match &self.protection {
+            None => HeaderRecord::Plain(plain()),
+            // Then nothing is hidden, and what is inside is restored as far as it would be without protection.
+            Some(protection) => protection
+                .record()
+                .map_or_else(|| HeaderRecord::Plain(plain().without_places()), HeaderRecord::Protected),
+        };
+        Record { line_ending: self.line_ending, header }
     }
 
     /// Writes all that comes before the ciphertext.
@@ -73,7 +83,7 @@ impl<'a> Envelope<'a> {
     /// Those of `out`.
     pub fn write_before(&self, out: &mut impl Write) -> io::Result<()> {
         let Self { boundary, ending, .. } = self;
-        let mut items = self.head.items();
+        let mut items = self.region.items();
         for item in items.by_ref().take(self.place) {
             self.write_outside(&item, out)?;
         }
@@ -85,6 +95,12 @@ impl<'a> Envelope<'a> {
         )?;
         for item in items.filter(|item| !item.kind.is_mime()) {
             self.write_outside(&item, out)?;
+        }
+        match &self.protection {
+            Some(protection) => {
+                protection.repeated().try_for_each(|item| protection.write_outside(&item, out))?
+            }
+            None => self.tail.repeated().try_for_each(|item| item.write(ending, out))?,
         }
         write!(
             out,
@@ -123,9 +139,10 @@ impl<'a> Envelope<'a> {
         if self.adds_type() {
             write!(out, "Content-Type: text/plain{}", self.ending)?;
         }
-        for item in self.head.items().filter(|item| item.kind == Kind::Content) {
+        for item in self.region.items().filter(|item| item.kind == Kind::Content) {
             item.write(self.ending, out)?;
         }
+        self.tail.write(self.ending, out)?;
         match self.head.separator() {
             [] => out.write_all(self.ending.as_bytes()),
             separator => out.write_all(separator),
@@ -134,21 +151,15 @@ impl<'a> Envelope<'a> {
 
     /// Thunderbird puts a header of its own before an entity without Content-Type.
     fn adds_type(&self) -> bool {
-        self.head.count("Content-Type") == 0
+        !self.head.may_have_type()
     }
 
-    fn write_outside(&self, item: &Item<'_>, out: &mut impl Write) -> io::Result<()> {
+    fn write_outside(&self, item: &Item<'a>, out: &mut impl Write) -> io::Result<()> {
         match &self.protection {
             Some(protection) => protection.write_outside(item, out),
             None => item.write(self.ending, out),
         }
     }
-}
-
-/// Before which item our two fields go: the first MIME field, else the end; but never after a line that is no field,
-/// because several readers take what follows such a line for the body.
-fn place(head: Head<'_>) -> usize {
-    head.items().take_while(|item| !item.kind.is_mime() && item.kind != Kind::Malformed).count()
 }
 
 #[cfg(test)]
@@ -174,10 +185,31 @@ mod tests {
 
     #[test]
     fn fields_go_where_they_belong() {
-        let cases: [(&[u8], &[u8], &str, &str); 7] = [
+        let cases: [(&[u8], &[u8], &str, &str); 12] = [
             (b"A: b\nContent-Type: x\nC: d\n", b"\n", "A: b\n[ours]\nC: d", "Content-Type: x\n\n"),
             (b"A: b\r\n", b"\r\n", "A: b\r\n[ours]", "Content-Type: text/plain\r\n\r\n"),
-            (b"A: b\njunk\nContent-Type: x\n", b"\n", "A: b\n[ours]\njunk", "Content-Type: x\n\n"),
+            (b"A: b\njunk\nContent-Type: x\n", b"\n", "A: b\n[ours]", "junk\nContent-Type: x\n\n"),
+            (
+                b"A: b\nContent-ID: i\nC: d\njunk\nTo: e\nX: f\nMIME-Version: 1.0\n",
+                b"\n",
+                "A: b\n[ours]\nC: d\nTo: e",
+                "Content-Type: text/plain\nContent-ID: i\njunk\nTo: e\nX: f\nMIME-Version: 1.0\n\n",
+            ),
+            (
+                b"A: b\nX: c\n \n text\nContent-Type : d\nTo: e",
+                b"",
+                "A: b\n[ours]\nX: c\n \nTo: e",
+                "X: c\n \n text\nContent-Type : d\nTo: e\n\n",
+            ),
+            (
+                b"Subject: a\rTo: b\r\rtext",
+                b"",
+                "[ours]",
+                "Content-Type: text/plain\nSubject: a\rTo: b\r\rtext\n\n",
+            ),
+            // It would continue a field that is put before it.
+            (b" text\nTo: e\n", b"\n", "[ours]\nTo: e", " text\nTo: e\n\n"),
+            (b"From a\n text\nTo: e\n", b"\n", "From a\n[ours]\nTo: e", " text\nTo: e\n\n"),
             (
                 b"From x\nmime-version: 1\nA: b\nContent-ID: <i>\n",
                 b"\n",

@@ -161,6 +161,12 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// A sealed message decompresses to more than it may.
+    #[error("the message becomes longer than {most} bytes")]
+    Expands {
+        /// How many bytes are allowed for one of its size.
+        most: u64,
+    },
     /// A sealed message is for other keys.
     #[error("the message is sealed to {recipients}, and none of the secret keys is among them")]
     NoSecretKey {
@@ -257,7 +263,7 @@ impl Error {
             Self::Owner { exit, .. } => *exit,
             Self::Usage { .. } | Self::NoMaildir { .. } => Exit::Usage,
             Self::Enrol { .. } | Self::NoSecretKey { .. } => Exit::Negative,
-            Self::Empty | Self::HeaderTooLong | Self::Damaged { .. } => Exit::Message,
+            Self::Empty | Self::HeaderTooLong | Self::Damaged { .. } | Self::Expands { .. } => Exit::Message,
             Self::Config { .. }
             | Self::Root
             | Self::Recovery(_)
@@ -317,6 +323,7 @@ impl Error {
             Self::Recovery(_) => "recovery",
             Self::Sandbox { .. } => "sandbox",
             Self::Damaged { .. } => "damaged",
+            Self::Expands { .. } => "expands",
             Self::NoSecretKey { .. } => "no-secret-key",
             Self::SecretKey { .. } => "secret-key",
             Self::Agent { .. } => "agent",
@@ -380,6 +387,9 @@ impl Error {
                 "use a kernel with Landlock and seccomp, or leave --sandbox require away".into()
             }
             Self::Damaged { .. } => "leave it as it is, and look for a whole copy of it, in a backup".into(),
+            Self::Expands { .. } => {
+                "if you trust its sender, decrypt it with a larger --max-expansion; there must be room for it".into()
+            }
             Self::NoSecretKey { .. } => "name the secret key of one of them".into(),
             Self::Agent { .. } => {
                 "install gpg, see that `gpg --decrypt` works here, or name the key with --secret-key".into()

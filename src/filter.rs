@@ -20,7 +20,7 @@ use crate::counted::Counted;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::head::{Head, Kind};
+use crate::head::Head;
 use crate::limits;
 use crate::log::sink::Sink;
 use crate::log::{LogLine, Outcome, Target};
@@ -266,7 +266,7 @@ impl Sealing<'_> {
         let of_rule = rule.and_then(|rule| rule.protect_headers);
         let policy = options.protect_headers.or(of_rule).unwrap_or(config.message.protect_headers);
         let plan = protect::plan(policy, opening);
-        report.note(&session, opening, plan.warning);
+        report.note(&session, plan.warning);
         let compression = options.compression.unwrap_or(config.message.compression);
         seal(opening, rest, output, &session, compression, plan.protection)
     }
@@ -323,12 +323,9 @@ impl Report {
     }
 
     /// Notes what a message is sealed to.
-    fn note(&self, session: &Session, opening: &Opening, warning: Option<Warning>) {
+    fn note(&self, session: &Session, warning: Option<Warning>) {
         let mut line = self.line();
         line.warnings.clone_from(&session.warnings);
-        if opening.head().items().any(|item| item.kind == Kind::Malformed) {
-            line.warnings.push(Warning::HeaderText);
-        }
         line.warnings.extend(warning);
         line.key_ids.clone_from(&session.key_ids);
         line.format = Some(session.format);

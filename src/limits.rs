@@ -1,7 +1,13 @@
 //! Every limit of the program in one place, with what happens beyond it.
 
+use std::num::NonZeroU64;
+
 /// Longest header block, in bytes. A message whose header is longer cannot be sealed: exit 65.
 pub const HEADER: usize = 3 * 1024 * 1024;
+
+/// Longest header of an entity, in bytes: with CRLF, `HP-Outer: ` before each line once more, and a Content-Type, none that
+/// was sealed is longer. A message with a longer one is damaged.
+pub const ENTITY_HEADER: usize = 6 * HEADER + 4096;
 
 /// How many bytes of the body are looked at before the first byte is written: to tell which line ending the
 /// message has, and whether it is encrypted already. What lies beyond is taken to be like the beginning.
@@ -63,6 +69,13 @@ pub const PROTECTED_FIELD: usize = 64 * 1024;
 
 /// Longest text of a legacy display element, in bytes; beyond, there is none.
 pub const LEGACY_DISPLAY: usize = 2048;
+
+/// Most bytes that the content of a sealed message may have, whatever its size.
+pub const CONTENT: u64 = 64 * 1024 * 1024;
+
+/// How many times as long as the sealed message it may be beyond that, unless `--max-expansion` says otherwise. Text as
+/// long as [`CONTENT`] seldom deflates to a twentieth, and armor takes a third of that back; deflate's own bound is 1032.
+pub const EXPANSION: NonZeroU64 = NonZeroU64::MIN.saturating_add(99);
 
 /// How many bytes of the body of a stored message are held, to prove by all of it that it is encrypted in a way that no
 /// single pass proves (S/MIME, armor in a text); a longer one is sealed like a clear one.

@@ -29,6 +29,18 @@ impl Opening {
     /// [`Error::Empty`] when there is not one byte, [`Error::HeaderTooLong`] when the header does not end within
     /// [`limits::HEADER`], [`Error::Read`] when reading fails.
     pub fn read(reader: &mut impl Read) -> Result<Self, Error> {
+        Self::read_within(reader, limits::HEADER)
+    }
+
+    /// The same where the header may be as long as that of an entity: [`limits::ENTITY_HEADER`].
+    ///
+    /// # Errors
+    /// As [`Opening::read`].
+    pub fn read_entity(reader: &mut impl Read) -> Result<Self, Error> {
+        Self::read_within(reader, limits::ENTITY_HEADER)
+    }
+
+    fn read_within(reader: &mut impl Read, most: usize) -> Result<Self, Error> {
         let mut bytes = Vec::new();
         let mut whole = false;
         let mut line = 0;
@@ -38,7 +50,7 @@ impl Opening {
             }
             // Neither a lone CR nor an unfinished line at the end has been ruled out as the empty line yet.
             line = memchr::memrchr(b'\n', &bytes).map_or(0, |at| at + 1);
-            if bytes.len() > limits::HEADER {
+            if bytes.len() > most {
                 return Err(Error::HeaderTooLong);
             }
             if whole {
@@ -48,14 +60,15 @@ impl Opening {
             }
             whole = read_piece(reader, &mut bytes, PIECE)?;
         };
-        if fields_end > limits::HEADER {
+        if fields_end > most {
             return Err(Error::HeaderTooLong);
         }
         if bytes.is_empty() {
             return Err(Error::Empty);
         }
         // Beside a header of megabytes less of the body is looked at, to bound them together.
-        let look_ahead = (limits::HEADER - fields_end).clamp(limits::LEAST_LOOK_AHEAD, limits::LOOK_AHEAD);
+        let look_ahead =
+            limits::HEADER.saturating_sub(fields_end).clamp(limits::LEAST_LOOK_AHEAD, limits::LOOK_AHEAD);
         let end = body_start + look_ahead;
         while !whole && bytes.len() < end {
             let missing = end - bytes.len();
@@ -87,6 +100,12 @@ impl Opening {
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Everything that was read, without a copy.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
     }
 
     /// Whether the message ends here.

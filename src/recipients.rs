@@ -61,8 +61,6 @@ pub enum Warning {
     Expiring,
     /// Not all of the user's certificates or keys could be used.
     SomeKeysUnusable,
-    /// The header has lines that are no fields; they stay readable outside, whatever they hold.
-    HeaderText,
     /// Its header fields stay readable outside, because the root is signed: the signature would have to cover them.
     HpSkippedSigned,
     /// Its header fields stay readable outside, because they could not be hidden and given back exactly.
@@ -77,7 +75,6 @@ impl Warning {
             Self::Expired => "expired",
             Self::Expiring => "expiring",
             Self::SomeKeysUnusable => "some-keys-unusable",
-            Self::HeaderText => "header-text",
             Self::HpSkippedSigned => "hp-skipped-signed",
             Self::HpSkipped => "hp-skipped",
         }

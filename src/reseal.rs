@@ -16,9 +16,8 @@ use crate::protect::{self, Policy};
 use crate::recipients::Recipients;
 use crate::seal::seal;
 use crate::sweep::{Event, Sweep, Tell, Verdict};
-use crate::unseal::keys::Keys;
 use crate::unseal::original::Endings;
-use crate::unseal::{Foreign, Inspected, Unsealed, failed, inspect, unseal};
+use crate::unseal::{Foreign, Inspected, Opener, Unsealed, failed, inspect, unseal};
 
 /// To what messages are sealed anew.
 #[derive(Debug)]
@@ -38,15 +37,15 @@ pub const USER: &str = "the new key";
 ///
 /// # Errors
 /// Those of the folders; single messages that fail are told.
-pub fn run(sweep: &Sweep, uids: Uids, keys: &dyn Keys, new: &Seal, tell: &Tell<'_>) -> Result<(), Error> {
-    let transform = |original: &Original, draft: &mut Draft<'_>| reseal(original, draft, keys, new, tell);
+pub fn run(sweep: &Sweep, uids: Uids, opener: Opener<'_>, new: &Seal, tell: &Tell<'_>) -> Result<(), Error> {
+    let transform = |original: &Original, draft: &mut Draft<'_>| reseal(original, draft, opener, new, tell);
     sweep.rewrite(uids, &transform, tell)
 }
 
 fn reseal(
     original: &Original,
     draft: &mut Draft<'_>,
-    keys: &dyn Keys,
+    opener: Opener<'_>,
     new: &Seal,
     tell: &Tell<'_>,
 ) -> Result<Change<Verdict>, Error> {
@@ -63,7 +62,8 @@ fn reseal(
         }
         _ => {}
     }
-    let mut plain = match unseal(&opening, rest, keys, Endings::Stored)? {
+    let most = opener.expansion.most(rest.size()?);
+    let mut plain = match unseal(&opening, rest, opener.keys, Endings::Stored, most)? {
         Unsealed::Original(plain) => plain,
         Unsealed::Foreign(Foreign::Clear) => return Ok(Change::Keep(Verdict::Clear)),
         Unsealed::Foreign(Foreign::Encrypted) => return Ok(Change::Keep(Verdict::Encrypted)),

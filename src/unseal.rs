@@ -17,30 +17,36 @@ mod content;
 pub mod keys;
 pub mod original;
 mod packet;
+mod protected;
 mod seipd1;
 mod seipd2;
+mod server;
+mod version1;
 
 use std::io::{self, Chain, Cursor, Read};
+use std::num::NonZeroU64;
 
 use sequoia_openpgp::KeyID;
 use sequoia_openpgp::packet::PKESK;
 use sequoia_openpgp::parse::Parse as _;
 use sequoia_openpgp::types::SymmetricAlgorithm;
+use serde::{Deserialize, Serialize};
 
 use self::armor::Armor;
-use self::content::Content;
+use self::content::{Content, Expands};
 use self::keys::{Key, Keys};
-use self::original::Endings;
+use self::original::{Endings, Header};
 use self::packet::{Body, Length, Tag};
 use crate::classify::mime::ContentType;
 use crate::classify::{Encrypted, classify, packets};
 use crate::envelope::BOUNDARY_PREFIX;
 use crate::error::Error;
 use crate::head::Head;
+use crate::limits;
 use crate::lines::{FromCrlf, LineEnding};
 use crate::opening::Opening;
 use crate::protect::Undone;
-use crate::restore::{Insertions, Record};
+use crate::restore::{HeaderRecord, Protected, Record};
 
 /// A layer of the stream.
 pub(crate) type Stream<'a> = Box<dyn Read + Send + Sync + 'a>;
@@ -65,8 +71,9 @@ pub enum Foreign {
 /// The original message: a reader. It is proven only when all of it has been read without an error.
 pub struct Original<'a> {
     stream: Stream<'a>,
-    /// Whether it is the message that was sealed, byte for byte. Otherwise the places of the MIME fields among the
-    /// others, or how MIME-Version was written, could not be restored.
+    /// Whether it is the message that was sealed, byte for byte, but for fields that were put into its header since.
+    /// Otherwise its header could not be restored exactly: the record did not hold all of it, or did not agree with what
+    /// stands outside, which stays then.
     pub exact: bool,
 }
 
@@ -163,10 +170,39 @@ fn unknown(ours: bool, what: &str) -> Result<Foreign, Error> {
     if ours { Err(damaged(what)) } else { Ok(Foreign::Encrypted) }
 }
 
-/// Opens the message that begins with `opening` and goes on in `rest`, with the secret keys of `keys`.
+/// How many bytes the content of a message may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expansion(NonZeroU64);
+
+impl Expansion {
+    /// So many times the bytes of the sealed message, beyond [`limits::CONTENT`].
+    #[must_use]
+    pub fn new(ratio: NonZeroU64) -> Self {
+        Self(ratio)
+    }
+
+    /// For a sealed message of so many bytes.
+    #[must_use]
+    pub fn most(self, sealed: u64) -> u64 {
+        limits::CONTENT.saturating_add(sealed.saturating_mul(self.0.get()))
+    }
+}
+
+/// What sealed messages are opened with.
+#[derive(Clone, Copy)]
+pub struct Opener<'a> {
+    /// The secret keys.
+    pub keys: &'a dyn Keys,
+    /// How long a message may become.
+    pub expansion: Expansion,
+}
+
+/// Opens the message that begins with `opening` and goes on in `rest`, with the secret keys of `keys`. Its content may have
+/// `most` bytes.
 ///
 /// # Errors
 /// [`Error::Damaged`] when the message says that it is encrypted and cannot be opened or is not whole;
+/// [`Error::Expands`] when it has more bytes inside, which turns out while it is read as well, as [`failed`] says;
 /// [`Error::NoSecretKey`] when it looks like ours and is sealed to other keys; [`Error::Read`] when `rest` fails; those
 /// of `keys`.
 pub fn unseal<'a, R: Read + Send + Sync + 'a>(
@@ -174,6 +210,7 @@ pub fn unseal<'a, R: Read + Send + Sync + 'a>(
     rest: R,
     keys: &dyn Keys,
     endings: Endings,
+    most: u64,
 ) -> Result<Unsealed<'a>, Error> {
     let (sealed, ours) = match inspect(opening, rest)? {
         Inspected::Sealed(envelope) => (envelope.sealed, envelope.ours),
@@ -186,7 +223,7 @@ pub fn unseal<'a, R: Read + Send + Sync + 'a>(
     let Some(plain) = sealed.decrypt(&key)? else {
         return unknown(ours, "it is encrypted in a way that mailseal does not use").map(Unsealed::Foreign);
     };
-    let (record, data) = match content::open(plain).map_err(failed)? {
+    let (record, data) = match content::open(plain, most).map_err(failed)? {
         Content::Literal { name, data } => match Record::parse(&name) {
             Some(record) => (record, data),
             None => return foreign(data.into_inner()),
@@ -195,42 +232,71 @@ pub fn unseal<'a, R: Read + Send + Sync + 'a>(
     };
     let outer = opening.head();
     let ending = original::ending(outer, &record, endings);
-    if let Some(insertions) = &record.insertions {
-        let lines = original::only_outside(outer, &record);
-        return Ok(Unsealed::Original(protected(data, insertions, lines, ending)));
-    }
-    let mut entity: Stream<'a> = Box::new(data);
-    if ending == LineEnding::Lf {
-        entity = Box::new(FromCrlf::new(entity));
-    }
-    let beginning = Opening::read(&mut entity).map_err(|error| match error {
-        Error::Read(error) => failed(error),
-        error => damaged(&error.to_string()),
-    })?;
-    let header = original::header(outer, beginning.head(), &record, ending);
-    let body = Cursor::new(beginning.body().to_vec()).chain(entity);
-    let stream = Cursor::new(header.bytes).chain(body);
-    Ok(Unsealed::Original(Original { stream: Box::new(stream), exact: header.exact }))
+    let original = match &record.header {
+        HeaderRecord::Plain(plain) => {
+            let mut entity = in_ending(Box::new(data), ending);
+            let inside = begin(&mut entity)?;
+            let header = original::header(outer, &inside, plain, record.line_ending, ending);
+            message(header, &inside, entity)
+        }
+        HeaderRecord::Protected(protected) => {
+            let entity: Stream<'a> = Box::new(data);
+            let written = match record.line_ending {
+                LineEnding::Lf => LineEnding::Crlf,
+                other => other,
+            };
+            restore(outer, entity, protected, written, ending)?
+        }
+    };
+    Ok(Unsealed::Original(original))
 }
 
-/// The original of an entity whose header was protected. Of the outer header it takes only the lines that are nowhere
-/// else: what was added outside since is no part of the message that was sealed.
-fn protected<'a>(
-    entity: impl Read + Send + Sync + 'a,
-    insertions: &Insertions,
-    mut lines: Vec<Vec<u8>>,
+/// The original of an entity whose header was protected, whose lines were written with `written` and are to end with
+/// `ending`.
+fn restore<'a>(
+    outer: Head<'_>,
+    mut entity: Stream<'a>,
+    record: &Protected,
+    written: LineEnding,
     ending: LineEnding,
-) -> Original<'a> {
-    let mut insertions = insertions.clone();
-    let exact = lines.len() == insertions.outside.len();
-    lines.truncate(insertions.outside.len());
-    insertions.outside.truncate(lines.len());
-    let original = Undone::new(entity, insertions, lines);
-    let stream: Stream<'a> = match ending {
-        LineEnding::Lf => Box::new(FromCrlf::new(original)),
-        LineEnding::Crlf | LineEnding::Mixed => Box::new(original),
-    };
-    Original { stream, exact }
+) -> Result<Original<'a>, Error> {
+    let inside = begin(&mut entity)?;
+    let outside = original::with_ending(outer.fields(), original::stored(outer), written);
+    let outside = Head::new(&outside, outer.separator());
+    let recorded = protected::is_recorded(outside, inside.head());
+    let mut lines: Vec<Vec<u8>> = protected::only_outside(outside).map(<[u8]>::to_vec).collect();
+    let count = record.insertions.outside().len();
+    let sound = recorded && lines.len() == count;
+    lines.truncate(count);
+    let insertions = record.insertions.clone().for_lines(lines.len());
+    let entity = Cursor::new(inside.into_bytes()).chain(entity);
+    let mut message = in_ending(Box::new(Undone::new(entity, insertions, lines)), ending);
+    let inside = begin(&mut message)?;
+    let outside = original::with_ending(outer.fields(), original::stored(outer), ending);
+    let header = protected::header(Head::new(&outside, outer.separator()), &inside, record, sound);
+    Ok(self::message(header, &inside, message))
+}
+
+/// The beginning of what is inside.
+fn begin(entity: &mut Stream<'_>) -> Result<Opening, Error> {
+    Opening::read_entity(entity).map_err(|error| match error {
+        Error::Read(error) => failed(error),
+        error => damaged(&error.to_string()),
+    })
+}
+
+/// What was written with CRLF, in the line ending that it is to have.
+fn in_ending(entity: Stream<'_>, ending: LineEnding) -> Stream<'_> {
+    match ending {
+        LineEnding::Lf => Box::new(FromCrlf::new(entity)),
+        LineEnding::Crlf | LineEnding::Mixed => entity,
+    }
+}
+
+/// A message with this header, whose body begins as that of `inside` and goes on in `rest`.
+fn message<'a>(header: Header, inside: &Opening, rest: Stream<'a>) -> Original<'a> {
+    let body = Cursor::new(inside.body().to_vec()).chain(rest);
+    Original { stream: Box::new(Cursor::new(header.bytes).chain(body)), exact: header.exact }
 }
 
 /// The encrypted packet behind its session key packets.
@@ -309,6 +375,9 @@ fn claims_encryption(head: Head<'_>) -> bool {
 
 /// What a layer's error means: only the operating system's are not the message's.
 pub(crate) fn failed(error: io::Error) -> Error {
+    if let Some(Expands(most)) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        return Error::Expands { most: *most };
+    }
     if error.raw_os_error().is_some() { Error::Read(error) } else { damaged(&error.to_string()) }
 }
 

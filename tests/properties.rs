@@ -37,6 +37,11 @@ fn line_start() -> impl Strategy<Value = Vec<u8>> {
         "DKIM-Signature:",
         "HP-Outer:",
         "Received:",
+        "Subject :",
+        "To:",
+        "List-Id:",
+        "X-Spam-Report:",
+        "ARC-Seal:",
         "X-A:",
         "Content-Type:",
         "CONTENT-type:",
@@ -80,17 +85,20 @@ fn line_rest() -> impl Strategy<Value = Vec<u8>> {
         3 => vec(any::<u8>(), 0..20),
         1 => (1_usize..3000).prop_map(|length| vec![b'x'; length]),
         1 => Just(b"\r".to_vec()),
+        1 => Just(b" a\rContent-Type: text/html".to_vec()),
         1 => Just(b" a\0b".to_vec()),
     ]
 }
 
 /// A line without its ending: no LF inside.
 fn line() -> impl Strategy<Value = Vec<u8>> {
-    (line_start(), line_rest()).prop_map(|(start, rest)| {
+    let any = (line_start(), line_rest()).prop_map(|(start, rest)| {
         let mut line = [start, rest].concat();
         line.retain(|&byte| byte != b'\n');
         line
-    })
+    });
+    let blanks = select(vec![" ", "\t", " \t "]).prop_map(|text| text.as_bytes().to_vec());
+    prop_oneof![12 => any, 1 => blanks]
 }
 
 fn body() -> impl Strategy<Value = Vec<u8>> {

@@ -13,7 +13,6 @@ use std::io::{self, Read, Seek as _, SeekFrom, Write};
 
 use crate::classify::{Encrypted, classify};
 use crate::error::Error;
-use crate::head::Kind;
 use crate::limits;
 use crate::lines::{Endings, LineEnding};
 use crate::opening::Opening;
@@ -59,8 +58,6 @@ pub enum Verdict {
 /// What stays readable of the header of a sealed message, against the rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Readable {
-    /// Lines that are no fields.
-    pub text: bool,
     /// The fields that should have been hidden.
     pub fields: bool,
 }
@@ -139,10 +136,9 @@ impl Sealer<'_> {
     ) -> Result<Readable, Error> {
         let session = self.recipients.session(self.user)?;
         let plan = protect::plan(self.protect_headers, opening);
-        let text = opening.head().items().any(|item| item.kind == Kind::Malformed);
         let fields = plan.warning.is_some();
         seal(opening, rest, out, &session, self.compression, plan.protection)?;
-        Ok(Readable { text, fields })
+        Ok(Readable { fields })
     }
 }
 

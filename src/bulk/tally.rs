@@ -26,8 +26,6 @@ pub struct Tally {
     pub unchanged: BTreeMap<String, u64>,
     /// Of those, failed.
     pub failed: u64,
-    /// Sealed ones whose header has lines that are no fields: those lines stay readable.
-    pub header_text: u64,
     /// Sealed ones whose header fields were to be hidden and could not be: they stay readable.
     pub header_fields: u64,
     /// Left behind by a killed run and put in order.
@@ -58,7 +56,6 @@ impl Tally {
 
     /// Counts a sealed message.
     pub fn seal(&mut self, before: u64, after: u64, readable: Readable) {
-        self.header_text += u64::from(readable.text);
         self.header_fields += u64::from(readable.fields);
         self.messages += 1;
         self.sealed += 1;
@@ -109,7 +106,6 @@ impl AddAssign<&Self> for Tally {
             (&mut self.messages, other.messages),
             (&mut self.sealed, other.sealed),
             (&mut self.failed, other.failed),
-            (&mut self.header_text, other.header_text),
             (&mut self.header_fields, other.header_fields),
             (&mut self.recovered, other.recovered),
             (&mut self.bytes_before, other.bytes_before),
@@ -175,7 +171,7 @@ mod tests {
     #[test]
     fn tallies_add_up() {
         let mut all = Tally::default();
-        all.seal(10, 20, Readable { text: true, fields: false });
+        all.seal(10, 20, Readable { fields: true });
         let mut other = Tally::default();
         other.keep("gzip", 5);
         other.keep("pgp-mime", 6);
@@ -183,7 +179,7 @@ mod tests {
         all += &other;
         assert_eq!((all.messages, all.sealed, all.kept(), all.failed), (4, 1, 2, 1));
         assert_eq!((all.bytes_before, all.bytes_after), (22, 32));
-        assert_eq!((all.header_text, all.header_fields), (1, 0));
+        assert_eq!(all.header_fields, 1);
         assert_eq!(all.readable(), 2);
         assert_eq!(all.reasons(), "1 gzip, 1 pgp-mime");
         let line = FolderLine { user: "a", folder: "/x y/.b", tally: &all }.to_string();

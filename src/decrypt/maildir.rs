@@ -31,9 +31,8 @@ use crate::owner::child::Pulse;
 use crate::seal::copy;
 use crate::sweep::{Event, Sweep, Tally, Tell, Verdict, folder_done};
 use crate::table::Table;
-use crate::unseal::keys::Keys;
 use crate::unseal::original::Endings;
-use crate::unseal::{Foreign, Unsealed, failed, unseal};
+use crate::unseal::{Foreign, Opener, Unsealed, failed, unseal};
 
 /// Bytes that are written at once.
 const PIECE: usize = 128 * 1024;
@@ -48,10 +47,10 @@ const COMPANIONS: [&str; 3] = ["dovecot-keywords", "maildirfolder", "subscriptio
 ///
 /// # Errors
 /// Those of the folders; single messages that fail are told.
-pub fn in_place(sweep: &Sweep, uids: Uids, keys: &dyn Keys, tell: &Tell<'_>) -> Result<(), Error> {
+pub fn in_place(sweep: &Sweep, uids: Uids, opener: Opener<'_>, tell: &Tell<'_>) -> Result<(), Error> {
     let alive = || tell(Event::Alive);
     let decrypt = |original: &Original, draft: &mut Draft<'_>| {
-        let verdict = decrypt_to(original.file(), &mut Pulse::new(&mut *draft, &alive), keys)?;
+        let verdict = decrypt_to(original.file(), &mut Pulse::new(&mut *draft, &alive), opener)?;
         draft.flush().map_err(Error::Write)?;
         Ok(match verdict {
             Verdict::Done { .. } => Change::Replace(verdict),
@@ -65,13 +64,19 @@ pub fn in_place(sweep: &Sweep, uids: Uids, keys: &dyn Keys, tell: &Tell<'_>) -> 
 ///
 /// # Errors
 /// As [`in_place`], and those of the new Maildir.
-pub fn into(sweep: &Sweep, root: &Dir, target: &Path, keys: &dyn Keys, tell: &Tell<'_>) -> Result<(), Error> {
+pub fn into(
+    sweep: &Sweep,
+    root: &Dir,
+    target: &Path,
+    opener: Opener<'_>,
+    tell: &Tell<'_>,
+) -> Result<(), Error> {
     let failed_there = |source| Error::Mail { path: target.into(), source };
     sweep.each_folder(tell, |_, folder| {
         let copy = Copy::open(root, target, folder).map_err(failed_there)?;
         let tally = Mutex::new(Tally::default());
         folder.list()?.messages.par_iter().for_each(|message| {
-            let result = copy.message(folder, message, keys, &|| tell(Event::Alive));
+            let result = copy.message(folder, message, opener, &|| tell(Event::Alive));
             let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
             match result {
                 Ok(Some(verdict)) => tally.count(verdict),
@@ -88,9 +93,10 @@ pub fn into(sweep: &Sweep, root: &Dir, target: &Path, keys: &dyn Keys, tell: &Te
 }
 
 /// Writes the original of the message in `file` to `out`; nothing of a foreign one.
-fn decrypt_to(file: &File, out: &mut impl Write, keys: &dyn Keys) -> Result<Verdict, Error> {
+fn decrypt_to(file: &File, out: &mut impl Write, opener: Opener<'_>) -> Result<Verdict, Error> {
     let Some((opening, rest)) = Stored::open(file)? else { return Ok(Verdict::Clear) };
-    match unseal(&opening, rest, keys, Endings::Stored)? {
+    let most = opener.expansion.most(rest.size()?);
+    match unseal(&opening, rest, opener.keys, Endings::Stored, most)? {
         Unsealed::Original(mut original) => {
             copy(&mut original, out, failed)?;
             Ok(Verdict::Done { exact: original.exact })
@@ -150,7 +156,7 @@ impl Summary {
         if self.all.inexact > 0 {
             writeln!(
                 out,
-                "Of {} {}, the places of the MIME fields in the header could not be restored.",
+                "Of {} {}, the header could not be restored exactly: what stood outside stays.",
                 self.all.inexact, self.verb
             )
             .map_err(Error::Write)?;
@@ -209,7 +215,7 @@ impl Copy {
         &self,
         folder: &Folder,
         message: &Message,
-        keys: &dyn Keys,
+        opener: Opener<'_>,
         alive: &(dyn Fn() + Sync),
     ) -> Result<Option<Verdict>, Error> {
         let (file, stat) = match folder.dir(message.place).open_file(message.name.as_os_str()) {
@@ -219,7 +225,7 @@ impl Copy {
         };
         let temporary = Temporary::create(&self.tmp).map_err(|error| self.failed(error))?;
         let mut out = Measured::new(temporary.file.try_clone().map_err(|error| self.failed(error))?);
-        let verdict = decrypt_to(&file, &mut Pulse::new(&mut out, alive), keys)?;
+        let verdict = decrypt_to(&file, &mut Pulse::new(&mut out, alive), opener)?;
         let done = matches!(verdict, Verdict::Done { .. });
         if !done {
             (&file).rewind().map_err(Error::Read)?;

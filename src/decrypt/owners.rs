@@ -30,7 +30,8 @@ use crate::owner::slots::side_by_side;
 use crate::protect::Policy;
 use crate::recipients::{Recipients, WhenExpired};
 use crate::sweep::{Event, Sweep, Tell, complain};
-use crate::unseal::keys::{KeyFiles, Keys};
+use crate::unseal::keys::KeyFiles;
+use crate::unseal::{Expansion, Opener};
 use crate::{cli, process, reseal};
 
 /// The kind of the task.
@@ -73,6 +74,7 @@ struct Task {
     control: Option<OsString>,
     jobs: Option<NonZeroUsize>,
     keys: Vec<Vec<u8>>,
+    expansion: Expansion,
     work: Work,
 }
 
@@ -81,7 +83,7 @@ struct Task {
 /// # Errors
 /// Those of the folders and of the owners' processes; single messages that fail are named on standard error, and are
 /// [`Exit::Negative`].
-pub fn run(sweep: &Sweep, keys: &dyn Keys, work: &Work, out: &mut impl Write) -> Result<Exit, Error> {
+pub fn run(sweep: &Sweep, opener: Opener<'_>, work: &Work, out: &mut impl Write) -> Result<Exit, Error> {
     let verb = if matches!(work, Work::Reseal { .. }) { "resealed" } else { "decrypted" };
     let identity = |path: &Path| match work {
         Work::Into { .. } => Identity::to_read(path),
@@ -95,7 +97,7 @@ pub fn run(sweep: &Sweep, keys: &dyn Keys, work: &Work, out: &mut impl Write) ->
         _ => None,
     };
     // Whoever can ask for a passphrase does so before anything is touched.
-    let exported = if foreign { keys.export()? } else { Vec::new() };
+    let exported = if foreign { opener.keys.export()? } else { Vec::new() };
     let summary = Mutex::new(Summary::new(verb));
     let tell = |event| summary.lock().unwrap_or_else(PoisonError::into_inner).note(event);
     let result = Mutex::new(Ok(()));
@@ -106,7 +108,7 @@ pub fn run(sweep: &Sweep, keys: &dyn Keys, work: &Work, out: &mut impl Write) ->
         let done = match identity {
             None => {
                 let own = Sweep { paths: vec![path.to_path_buf()], ..sweep.clone() };
-                work_on(&own, keys, work, folder.as_ref(), &tell)
+                work_on(&own, opener, work, folder.as_ref(), &tell)
             }
             Some(identity) => {
                 let task = Task {
@@ -114,6 +116,7 @@ pub fn run(sweep: &Sweep, keys: &dyn Keys, work: &Work, out: &mut impl Write) ->
                     control: sweep.control.as_deref().map(absolute),
                     jobs: sweep.jobs,
                     keys: exported.clone(),
+                    expansion: opener.expansion,
                     work: work.clone(),
                 };
                 let start = Start { program: cli::ADMIN, kind: KIND, identity };
@@ -146,15 +149,17 @@ fn absolute(path: &Path) -> OsString {
 /// The work itself, with the rights that the process has.
 fn work_on(
     sweep: &Sweep,
-    keys: &dyn Keys,
+    opener: Opener<'_>,
     work: &Work,
     folder: Option<&Dir>,
     tell: &Tell<'_>,
 ) -> Result<(), Error> {
     let uids = |keep: bool| if keep { Uids::Keep } else { Uids::New };
     match (work, folder) {
-        (Work::Decrypt { keep_uids }, _) => maildir::in_place(sweep, uids(*keep_uids), keys, tell),
-        (Work::Into { target }, Some(folder)) => maildir::into(sweep, folder, Path::new(target), keys, tell),
+        (Work::Decrypt { keep_uids }, _) => maildir::in_place(sweep, uids(*keep_uids), opener, tell),
+        (Work::Into { target }, Some(folder)) => {
+            maildir::into(sweep, folder, Path::new(target), opener, tell)
+        }
         (Work::Into { .. }, None) => Err(Error::Write(std::io::ErrorKind::NotFound.into())),
         (Work::Reseal { keep_uids, certs, recovery, protect_headers, compression }, _) => {
             let parsed = |certs: &[Vec<u8>]| {
@@ -165,7 +170,7 @@ fn work_on(
             let recipients = Recipients::choose(reseal::USER, &certs, &recovery, WhenExpired::Defer, now)?;
             let new =
                 reseal::Seal { recipients, protect_headers: *protect_headers, compression: *compression };
-            reseal::run(sweep, uids(*keep_uids), keys, &new, tell)
+            reseal::run(sweep, uids(*keep_uids), opener, &new, tell)
         }
     }
 }
@@ -247,7 +252,8 @@ pub fn main() -> Result<(), Error> {
             jobs: task.jobs,
             owned: Some(Arc::clone(&stop)),
         };
-        work_on(&sweep, &keys, &task.work, folder.as_ref(), &tell)
+        let opener = Opener { keys: &keys, expansion: task.expansion };
+        work_on(&sweep, opener, &task.work, folder.as_ref(), &tell)
     });
     done.inspect_err(|error| reports.fail(error))
 }

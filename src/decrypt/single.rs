@@ -20,7 +20,8 @@ use crate::maildir::dir::Dir;
 use crate::owner::child::{Order, Reports};
 use crate::owner::identity::Identity;
 use crate::owner::process::{Process, Report, Start, Watch, feed};
-use crate::unseal::keys::{KeyFiles, Keys};
+use crate::unseal::keys::KeyFiles;
+use crate::unseal::{Expansion, Opener};
 use crate::{cli, process};
 
 /// The kind of the task.
@@ -34,6 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 struct Task {
     path: OsString,
     keys: Vec<Vec<u8>>,
+    expansion: Expansion,
 }
 
 impl Report for Outcome {}
@@ -42,13 +44,17 @@ impl Report for Outcome {}
 ///
 /// # Errors
 /// Those of [`decrypt`] and of the owner's process; [`Error::Mail`] where it cannot be opened.
-pub fn run(path: &Path, keys: &dyn Keys, out: &mut (impl Write + Send)) -> Result<Outcome, Error> {
+pub fn run(path: &Path, opener: Opener<'_>, out: &mut (impl Write + Send)) -> Result<Outcome, Error> {
     let named = |source| Error::Mail { path: path.into(), source };
     match owner_of(path)? {
-        None => decrypt(File::open(path).map_err(named)?, out, keys),
+        None => decrypt(File::open(path).map_err(named)?, out, opener),
         Some(identity) => {
             let path = std::path::absolute(path).map_err(named)?;
-            as_owner(&identity, &Task { path: path.into(), keys: keys.export()? }, out)
+            as_owner(
+                &identity,
+                &Task { path: path.into(), keys: opener.keys.export()?, expansion: opener.expansion },
+                out,
+            )
         }
     }
 }
@@ -107,7 +113,7 @@ pub fn main() -> Result<(), Error> {
             return Err(named(io::ErrorKind::InvalidInput.into()));
         };
         let (file, _) = Dir::open_strictly(parent).and_then(|dir| dir.open_file(name)).map_err(named)?;
-        decrypt(file, &mut process::stdout()?, &keys)
+        decrypt(file, &mut process::stdout()?, Opener { keys: &keys, expansion: task.expansion })
     })();
     done.map(|outcome| reports.say(outcome)).inspect_err(|error| reports.fail(error))
 }

@@ -1,7 +1,7 @@
 //! What the outer header of a sealed message tells of its content: for an audit.
 
 use super::policy::{HIDDEN_SUBJECT, Tale, tells_of};
-use crate::head::{Head, Kind};
+use crate::head::Head;
 
 /// What can be read outside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct Exposed {
     pub hashes: bool,
     /// What a spam filter found: it may quote the body.
     pub reports: bool,
-    /// Lines that are no fields.
+    /// What some readers take for the body, and is no listed field. Version 0.1 left such lines outside.
     pub text: bool,
 }
 
@@ -20,10 +20,9 @@ impl Exposed {
     /// What `outer` shows.
     #[must_use]
     pub fn by(outer: Head<'_>) -> Self {
-        let mut exposed = Self::default();
+        let mut exposed = Self { text: !outer.split().1.is_repeated_whole(), ..Self::default() };
         for item in outer.items() {
             let value = item.value().trim_ascii();
-            exposed.text |= item.kind == Kind::Malformed;
             match tells_of(item.name()) {
                 // Other programs hide it as `...`.
                 Some(Tale::Subject)
@@ -60,6 +59,8 @@ mod tests {
             ("X-Spam-Report: x\n", Exposed { reports: true, ..none }),
             ("X-Spamd-Result: x\n", Exposed { reports: true, ..none }),
             ("From: a\nno field\n", Exposed { text: true, ..none }),
+            ("From: a\nX: b\n \n text\n", Exposed { text: true, ..none }),
+            ("From: a\nX: b\n \nTo: c\n", none),
         ] {
             assert_eq!(Exposed::by(Head::new(header.as_bytes(), b"\n")), expected, "{header:?}");
         }

@@ -36,6 +36,18 @@ pub enum Outside {
 }
 
 impl Policy {
+    /// What the outside shows of `item`, a well-formed field, as a line that is ended; `None` where it is hidden.
+    #[must_use]
+    pub fn shown<'a>(self, item: &Item<'a>, ending: &str) -> Option<Cow<'a, [u8]>> {
+        match self.outside(item, ending) {
+            Outside::Nothing => None,
+            Outside::Same => Some(item.ended(ending)),
+            Outside::Instead(value) => {
+                Some(Cow::Owned([item.name(), b": ", value.as_bytes(), ending.as_bytes()].concat()))
+            }
+        }
+    }
+
     /// What the outside shows of `item`, a well-formed field. A value that goes on in a further line is broken with
     /// `ending`.
     #[must_use]

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use memchr::memchr;
+use memchr::{memchr, memmem};
 
 use crate::classify::claims_smime;
 use crate::classify::mime::ContentType;
@@ -20,6 +20,8 @@ const DISPLAYED: (&str, &str) = ("hp-legacy-display", "1");
 pub enum Root {
     /// Its only Content-Type, or none, can say that the header is protected.
     Open(Option<ContentType>),
+    /// Only the tail may have one, which stays as it is: the header is protected, and nothing says so.
+    Unmarked,
     /// It is signed, or says so: a protected header would have to be inside the signature.
     Signed,
     /// It is a layer of encryption, its type is given twice or not understood, or it says something else about header
@@ -31,10 +33,16 @@ impl Root {
     /// Reads the root of the message with this `head`.
     #[must_use]
     pub fn of(head: Head<'_>) -> Self {
-        if head.count("Content-Type") == 0 {
-            return Self::Open(None);
+        let (region, tail) = head.split();
+        if tail.perhaps("Content-Type").any(says_signed) {
+            return Self::Signed;
         }
-        let Some(content_type) = head.only("Content-Type").and_then(ContentType::parse) else {
+        let mut types = region.called("Content-Type");
+        let Some(item) = types.next() else {
+            return if head.may_have_type() { Self::Unmarked } else { Self::Open(None) };
+        };
+        let only = types.next().is_none().then_some(item);
+        let Some(content_type) = only.and_then(|item| ContentType::parse(item.value())) else {
             return Self::Closed;
         };
         if content_type.is("multipart/signed") || claims_smime(head, &content_type) {
@@ -45,6 +53,12 @@ impl Root {
             Self::Open(Some(content_type))
         }
     }
+}
+
+/// Whether a Content-Type in a tail names a signature, in whatever way readers read it.
+fn says_signed(value: &[u8]) -> bool {
+    let value = value.to_ascii_lowercase();
+    ["signed", "pkcs7"].iter().any(|word| memmem::find(&value, word.as_bytes()).is_some())
 }
 
 /// Whether a reader could take the header of a message with this `head` for protected, once it is inside the
@@ -59,7 +73,9 @@ pub fn claims_protection(head: Head<'_>) -> bool {
                 && matches!(value[at + name.len()..].trim_ascii_start().first(), Some(b'=' | b'*' | b'('))
         })
     };
-    head.items().filter_map(|item| item.value_of("Content-Type")).any(|value| {
+    let (region, tail) = head.split();
+    let region = region.called("Content-Type").map(|item| item.value());
+    region.chain(tail.perhaps("Content-Type")).any(|value| {
         // A long value is read several times over, and only then.
         memchr(b'=', value).is_some()
             && [DISPLAYED.0, PROTECTED[0].0, PROTECTED[1].0].into_iter().any(|name| names(value, name))

@@ -3,17 +3,10 @@
 use std::io::{self, Cursor, Read, Write};
 use std::vec;
 
-use super::is_inside;
-use crate::head::Head;
 use crate::restore::Insertions;
 
 /// Bytes that are read at once.
 const PIECE: usize = 16 * 1024;
-
-/// The lines of an outer header that are nowhere else.
-pub fn only_outside<'a>(outer: Head<'a>) -> impl Iterator<Item = &'a [u8]> {
-    outer.items().filter(|item| !is_inside(item)).map(|item| item.raw)
-}
 
 /// Writes the original of the entity that is written to it, in the entity's line ending.
 #[derive(Debug)]
@@ -39,7 +32,7 @@ impl<W: Write, L: AsRef<[u8]>, I: Iterator<Item = L>> Undo<W, I> {
     /// and those of the writer.
     pub fn finish(mut self) -> io::Result<W> {
         self.put_lines()?;
-        let Insertions { added, outside } = &self.insertions;
+        let (added, outside) = (self.insertions.added(), self.insertions.outside());
         let passed = added.last().is_none_or(|range| range.end <= self.at) && self.done.1 == outside.len();
         if passed && self.lines.next().is_none() {
             Ok(self.inner)
@@ -50,7 +43,7 @@ impl<W: Write, L: AsRef<[u8]>, I: Iterator<Item = L>> Undo<W, I> {
 
     /// Writes the lines from outside that belong here.
     fn put_lines(&mut self) -> io::Result<()> {
-        while self.insertions.outside.get(self.done.1) == Some(&self.at) {
+        while self.insertions.outside().get(self.done.1) == Some(&self.at) {
             let line = self.lines.next().ok_or(io::ErrorKind::InvalidData)?;
             self.inner.write_all(line.as_ref())?;
             self.done.1 += 1;
@@ -62,7 +55,7 @@ impl<W: Write, L: AsRef<[u8]>, I: Iterator<Item = L>> Undo<W, I> {
 impl<W: Write, L: AsRef<[u8]>, I: Iterator<Item = L>> Write for Undo<W, I> {
     fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
         self.put_lines()?;
-        let Insertions { added, outside } = &self.insertions;
+        let (added, outside) = (self.insertions.added(), self.insertions.outside());
         while added.get(self.done.0).is_some_and(|range| range.end <= self.at) {
             self.done.0 += 1;
         }
@@ -134,7 +127,7 @@ mod tests {
     use super::*;
 
     fn insertions() -> Insertions {
-        Insertions { added: vec![0..2, 5..8], outside: vec![2, 5, 5, 9] }
+        Insertions::new(vec![0..2, 5..8], vec![2, 5, 5, 9]).unwrap()
     }
 
     const ENTITY: &[u8] = b"++abc+++d";

@@ -3,17 +3,44 @@
 use std::fmt::Write as _;
 use std::ops::Range;
 
+use super::number;
+
 /// Where pieces were added to a message, and where lines of it are missing. Places are bytes of the
 /// entity as it was encrypted: its header and the body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Insertions {
-    /// What was added: in order, apart from each other.
-    pub added: Vec<Range<usize>>,
-    /// Where the lines belong that only the outside has, in order.
-    pub outside: Vec<usize>,
+    added: Vec<Range<usize>>,
+    outside: Vec<usize>,
 }
 
 impl Insertions {
+    /// `None` where either is out of order, or two of the `added` overlap.
+    #[must_use]
+    pub fn new(added: Vec<Range<usize>>, outside: Vec<usize>) -> Option<Self> {
+        let apart =
+            added.is_sorted_by(|a, b| a.end <= b.start) && added.iter().all(|range| range.start <= range.end);
+        (apart && outside.is_sorted()).then_some(Self { added, outside })
+    }
+
+    /// What was added: in order, apart from each other.
+    #[must_use]
+    pub fn added(&self) -> &[Range<usize>] {
+        &self.added
+    }
+
+    /// Where the lines belong that only the outside has, in order.
+    #[must_use]
+    pub fn outside(&self) -> &[usize] {
+        &self.outside
+    }
+
+    /// The same for `count` lines, where there are not as many as places.
+    #[must_use]
+    pub fn for_lines(mut self, count: usize) -> Self {
+        self.outside.truncate(count);
+        self
+    }
+
     /// `;hp=0+63,2048+1930;out=12`: places and lengths of what was added, places of what is missing.
     pub(super) fn encode(&self) -> String {
         let mut text = String::from(";hp=");
@@ -33,12 +60,10 @@ impl Insertions {
     pub(super) fn parse(added: &str, outside: &str) -> Option<Self> {
         let added = list(added, |piece| {
             let (start, length) = piece.split_once('+')?;
-            let start: usize = start.parse().ok()?;
-            Some(start..start.checked_add(length.parse().ok()?)?)
+            let start = number(start)?;
+            Some(start..start.checked_add(number(length)?)?)
         })?;
-        let outside = list(outside, |place| place.parse().ok())?;
-        let ordered = added.is_sorted_by(|a, b| a.end <= b.start) && outside.is_sorted();
-        ordered.then_some(Self { added, outside })
+        Self::new(added, list(outside, number)?)
     }
 }
 

@@ -26,11 +26,11 @@ pub enum Content<'a> {
     Other(Stream<'a>),
 }
 
-/// Reads the beginning of the packets in `plain`.
+/// Reads the beginning of the packets in `plain`, which decompress to at most `most` octets.
 ///
 /// # Errors
-/// Those of `plain`, and what is no packet.
-pub fn open(mut plain: Stream<'_>) -> io::Result<Content<'_>> {
+/// Those of `plain`, and what is no packet. While reading, one that holds an [`Expands`] where there are more octets.
+pub fn open(mut plain: Stream<'_>, most: u64) -> io::Result<Content<'_>> {
     match read_header(&mut plain)? {
         Some((Tag::COMPRESSED, length)) => {
             let mut body = Body::new(plain, length);
@@ -39,8 +39,8 @@ pub fn open(mut plain: Stream<'_>) -> io::Result<Content<'_>> {
             // RFC 9580, section 9.4.
             let mut inside: Stream<'_> = match algorithm {
                 [0] => Box::new(body),
-                [1] => Box::new(Inflater::new(body, false)),
-                [2] => Box::new(Inflater::new(body, true)),
+                [1] => Box::new(Bounded { inner: Inflater::new(body, false), most, left: most }),
+                [2] => Box::new(Bounded { inner: Inflater::new(body, true), most, left: most }),
                 _ => return Ok(Content::Other(body.into_inner())),
             };
             match read_header(&mut inside)? {
@@ -61,6 +61,27 @@ fn literal(mut body: Body<Stream<'_>>) -> io::Result<Content<'_>> {
     let mut date = [0; 4];
     body.read_exact(&mut date)?;
     Ok(Content::Literal { name, data: body })
+}
+
+/// Tells that there are more octets than allowed.
+#[derive(Debug, thiserror::Error)]
+#[error("the message becomes longer than {0} bytes")]
+pub struct Expands(pub u64);
+
+/// Gives at most so many octets.
+struct Bounded<R> {
+    inner: R,
+    most: u64,
+    left: u64,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        let expands = || io::Error::new(io::ErrorKind::FileTooLarge, Expands(self.most));
+        self.left = self.left.checked_sub(count as u64).ok_or_else(expands)?;
+        Ok(count)
+    }
 }
 
 /// Decompresses what is read, and demands that the compressed data is whole.

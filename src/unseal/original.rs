@@ -1,13 +1,17 @@
 //! The header of the original, out of the outer header, the entity's header, and the record.
 //!
-//! A pure function: what is read and written around it is [`super::unseal`]'s.
+//! A pure function: what is read and written around it is [`super::unseal`]'s. **The record comes from whoever sealed**: it
+//! says where things stood, and never takes a field from the outer header but our own two, and such as repeat what comes
+//! back from inside byte for byte.
 
 use std::borrow::Cow;
 
-use crate::head::{Head, Item, Kind};
+use super::server::without_shown;
+use super::version1;
+use crate::head::{Head, Item, Kind, Tail};
 use crate::lines::{LineEnding, first_ending};
-use crate::protect;
-use crate::restore::{HeadEnd, Place, Record};
+use crate::opening::Opening;
+use crate::restore::{HeadEnd, Place, Plain, Record, Version};
 
 /// Which line endings the original gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +33,7 @@ pub fn ending(outer: Head<'_>, record: &Record, endings: Endings) -> LineEnding 
 }
 
 /// The line ending in which the sealed message is stored: that of our own lines. Others may end in a CR of their own.
-fn stored(outer: Head<'_>) -> LineEnding {
+pub(super) fn stored(outer: Head<'_>) -> LineEnding {
     let ours = outer.items().find(|item| item.kind.is_mime());
     ours.map_or(LineEnding::Lf, |item| LineEnding::of(item.raw))
 }
@@ -43,74 +47,217 @@ pub struct Header {
     pub exact: bool,
 }
 
-/// Puts the `Content-*` fields of the `entity` and the MIME-Version fields of the `record` back into the `outer` header,
-/// in the place of ours. The `entity` has the line ending `ending` already.
+/// Puts the `Content-*` fields and the tail of the entity and the MIME-Version fields of the `record` back into the `outer`
+/// header, in the place of ours. The entity begins with `inside`, which has the line ending `ending` already; `line_ending`
+/// is the record's.
 ///
-/// A field that was added to the outer header since stays; where fields are gone, or the record did not fit, the MIME
-/// fields stand together in the place of ours.
+/// All other fields of the outer header stay, but for those that repeat the tail. Where fields are gone, or the record did
+/// not fit, the MIME fields stand together in the place of ours.
 #[must_use]
-pub fn header(outer: Head<'_>, entity: Head<'_>, record: &Record, ending: LineEnding) -> Header {
+pub fn header(
+    outer: Head<'_>,
+    inside: &Opening,
+    record: &Plain,
+    line_ending: LineEnding,
+    ending: LineEnding,
+) -> Header {
     let fields = with_ending(outer.fields(), stored(outer), ending);
-    let outer = Head::new(&fields, outer.separator());
-    let before: Vec<Item<'_>> = outer.items().take_while(|item| !item.kind.is_mime()).collect();
-    let ours = outer.items().nth(before.len());
-    let line_end = first_ending(ours.map_or(&b""[..], |item| item.raw));
+    let mut outer = Outer::of(Head::new(&fields, outer.separator()));
+    let end = believed(record.end, inside);
+    let entity = Entity::of(inside.head(), record, end, outer.line_end);
+    let repeats = outer.take_repetitions(&entity.tail, record.tail);
+    let mut exact = record.places.is_some() && repeats && entity.exact && end == record.end;
 
-    let mut kept = outer.items().skip(before.len()).filter(|item| !item.kind.is_mime());
-    let added = usize::from(record.added_type);
-    let mut moved = entity.items().filter(|item| item.kind == Kind::Content).skip(added);
-    let mut bytes: Vec<u8> = before.iter().flat_map(|item| item.raw).copied().collect();
-    let mut exact = record.places.is_some();
-    let usual = [Place::MimeVersion(b"MIME-Version: 1.0".to_vec())];
+    let mut header = Lines::new(outer.line_end);
+    outer.before.iter().for_each(|item| header.push(item.raw));
+    let (mut kept, mut moved) = (outer.behind.into_iter(), entity.content.into_iter());
+    let usual = [Place::MimeVersion(Version::usual())];
     for place in record.places.as_deref().unwrap_or(&usual) {
         match place {
             Place::Kept(count) => {
-                for _ in 0..*count {
-                    match kept.next() {
-                        Some(item) => bytes.extend_from_slice(item.raw),
-                        None => exact = false,
-                    }
-                }
+                exact &= *count <= kept.len();
+                kept.by_ref().take(*count).for_each(|item| header.push(item.raw));
             }
-            Place::Content => match moved.next() {
-                Some(item) => bytes.extend_from_slice(item.raw),
-                None => exact = false,
-            },
-            Place::MimeVersion(field) => {
-                bytes.extend_from_slice(&with_ending(field, record.line_ending, ending));
-                if !field.ends_with(b"\n") {
-                    bytes.extend_from_slice(line_end.as_bytes());
-                }
+            Place::Content => {
+                exact &= moved.len() > 0;
+                moved.by_ref().take(1).for_each(|item| header.push(item.raw));
             }
+            Place::MimeVersion(field) => header.push(&with_ending(field.bytes(), line_ending, ending)),
         }
     }
-    for item in moved {
-        exact = false;
-        bytes.extend_from_slice(item.raw);
-    }
-    kept.for_each(|item| bytes.extend_from_slice(item.raw));
-    match record.end {
-        HeadEnd::EmptyLine => bytes.extend_from_slice(entity.separator()),
-        HeadEnd::None => {}
-        HeadEnd::Cut => {
-            bytes.truncate(bytes.strip_suffix(line_end.as_bytes()).map_or(bytes.len(), <[u8]>::len))
-        }
-    }
-    Header { bytes, exact }
+    exact &= moved.len() == 0;
+    moved.chain(kept).for_each(|item| header.push(item.raw));
+    exact &= match repeats {
+        true => header.push_tail(entity.tail.bytes()),
+        false => header.push_tail(&without_shown(&entity.tail)),
+    };
+    header.end(inside.head().separator(), end);
+    Header { bytes: header.bytes, exact }
 }
 
-/// The lines of the `outer` header that a protected entity has not, as they would stand in it.
-#[must_use]
-pub fn only_outside(outer: Head<'_>, record: &Record) -> Vec<Vec<u8>> {
-    let entity = match record.line_ending {
-        LineEnding::Lf => LineEnding::Crlf,
-        other => other,
-    };
-    protect::only_outside(outer).map(|line| with_ending(line, stored(outer), entity).into_owned()).collect()
+/// The outer header without our two fields.
+#[derive(Debug)]
+pub(super) struct Outer<'a> {
+    /// What stands before them.
+    pub before: Vec<Item<'a>>,
+    /// And behind.
+    pub behind: Vec<Item<'a>>,
+    /// How they end their lines.
+    pub line_end: &'static str,
+}
+
+impl<'a> Outer<'a> {
+    /// Takes `outer` apart.
+    pub fn of(outer: Head<'a>) -> Self {
+        let before: Vec<Item<'_>> = outer.items().take_while(|item| !item.kind.is_mime()).collect();
+        let ours = outer.items().nth(before.len());
+        let behind = outer.items().skip(before.len()).filter(|item| !item.kind.is_mime()).collect();
+        Self { before, behind, line_end: first_ending(ours.map_or(&b""[..], |item| item.raw)) }
+    }
+
+    /// Takes away what repeats the `tail`, `at` items behind our fields; false where something else stands there.
+    ///
+    /// Then each of the server's fields in the tail, being listed, stood outside until now; but for those of ARC, which may
+    /// have stood behind others of ARC in the message itself.
+    fn take_repetitions(&mut self, tail: &Tail<'_>, at: Option<usize>) -> bool {
+        let Some(at) = at else { return true };
+        let expected: Vec<Cow<'_, [u8]>> = tail.repeated().map(|item| item.ended(self.line_end)).collect();
+        let place = at..at.saturating_add(expected.len());
+        let found = self.behind.get(place.clone()).is_some_and(|found| {
+            found.iter().zip(&expected).all(|(item, expected)| is_same(item.raw, expected))
+        });
+        if found {
+            self.behind.drain(place);
+        }
+        found
+    }
+}
+
+/// The header of an entity that holds only what was taken out of the message's.
+struct Entity<'a> {
+    content: Vec<Item<'a>>,
+    tail: Tail<'a>,
+    exact: bool,
+}
+
+impl<'a> Entity<'a> {
+    /// Without a tail it may be of version 0.1, which took more for a `Content-*` field.
+    fn of(head: Head<'a>, record: &Plain, end: HeadEnd, line_end: &str) -> Self {
+        let (region, tail) = match (record.tail, end) {
+            (None, _) => head.whole(),
+            // A CR that the message ends with alone is one that stands alone, whatever was put behind it.
+            (Some(_), HeadEnd::Cut) => head.without_last(line_end).split_inside(),
+            (Some(_), _) => head.split_inside(),
+        };
+        let (mut content, others): (Vec<_>, Vec<_>) = region.items().partition(|item| match record.tail {
+            Some(_) => item.kind == Kind::Content,
+            None => version1::is_content(item),
+        });
+        let mut exact = others.is_empty();
+        if record.added_type {
+            let added =
+                content.first().is_some_and(|item| item.raw.trim_ascii_end() == b"Content-Type: text/plain");
+            content.drain(..usize::from(added));
+            exact &= added;
+        }
+        Self { content, tail, exact }
+    }
+}
+
+/// Whether two lines are the same but for their endings, which a store may change. It takes no longer than the shorter one
+/// of them is.
+pub(super) fn is_same(one: &[u8], other: &[u8]) -> bool {
+    fn next(text: &mut &[u8]) -> Option<u8> {
+        *text = text.strip_prefix(b"\r").filter(|rest| rest.starts_with(b"\n")).unwrap_or(*text);
+        text.split_off_first().copied()
+    }
+    let (mut one, mut other) = (one, other);
+    loop {
+        match (next(&mut one), next(&mut other)) {
+            (None, None) => return true,
+            (a, b) if a != b => return false,
+            _ => {}
+        }
+    }
+}
+
+/// The lines of a header that is put together.
+#[derive(Debug)]
+pub(super) struct Lines {
+    /// What was put together.
+    pub bytes: Vec<u8>,
+    line_end: &'static str,
+}
+
+impl Lines {
+    /// Lines that lack an ending get `line_end` when another follows.
+    pub fn new(line_end: &'static str) -> Self {
+        Self { bytes: Vec::new(), line_end }
+    }
+
+    /// Adds an item; none begins with a blank.
+    pub fn push(&mut self, item: &[u8]) {
+        self.end_line();
+        self.bytes.extend_from_slice(item);
+    }
+
+    /// Adds a tail. One that would continue a field before it gets a field of its own to continue, and the header is not
+    /// exact then.
+    pub fn push_tail(&mut self, tail: &[u8]) -> bool {
+        let mbox_line_alone = || {
+            self.bytes.starts_with(b"From ")
+                && memchr::memchr(b'\n', &self.bytes) == Some(self.bytes.len() - 1)
+        };
+        let joins =
+            matches!(tail.first(), Some(b' ' | b'\t')) && !self.bytes.is_empty() && !mbox_line_alone();
+        if joins {
+            self.push(b"X-Header-Text:");
+        }
+        if !tail.is_empty() {
+            self.push(tail);
+        }
+        !joins
+    }
+
+    /// Whether the last line has its ending.
+    pub fn is_ended(&self) -> bool {
+        self.bytes.is_empty() || self.bytes.ends_with(b"\n")
+    }
+
+    fn end_line(&mut self) {
+        if !self.is_ended() {
+            self.bytes.extend_from_slice(self.line_end.as_bytes());
+        }
+    }
+
+    /// Ends the header as `end` says, where there is an empty line with this `separator`.
+    fn end(&mut self, separator: &[u8], end: HeadEnd) {
+        self.end_line();
+        match end {
+            HeadEnd::EmptyLine if separator.is_empty() => {
+                self.bytes.extend_from_slice(self.line_end.as_bytes())
+            }
+            HeadEnd::EmptyLine => self.bytes.extend_from_slice(separator),
+            HeadEnd::None => {}
+            HeadEnd::Cut => {
+                let line = self.bytes.strip_suffix(self.line_end.as_bytes());
+                self.bytes.truncate(line.map_or(self.bytes.len(), <[u8]>::len));
+            }
+        }
+    }
+}
+
+/// How the header of the message that begins with `inside` ended: as the record says, but where there is a body, with an empty
+/// line. Otherwise the body would become a part of the header.
+fn believed(end: HeadEnd, inside: &Opening) -> HeadEnd {
+    match (end, inside.body()) {
+        (HeadEnd::None | HeadEnd::Cut, []) | (HeadEnd::None, [b'\r']) if inside.is_whole() => end,
+        _ => HeadEnd::EmptyLine,
+    }
 }
 
 /// `text`, whose lines end with `from`, with those of `to`. Mixed ones stay.
-fn with_ending(text: &[u8], from: LineEnding, to: LineEnding) -> Cow<'_, [u8]> {
+pub(super) fn with_ending(text: &[u8], from: LineEnding, to: LineEnding) -> Cow<'_, [u8]> {
     let (old, new): (&[u8], &[u8]) = match (from, to) {
         (LineEnding::Lf, LineEnding::Crlf) => (b"\n", b"\r\n"),
         (LineEnding::Crlf, LineEnding::Lf) => (b"\r\n", b"\n"),
@@ -130,15 +277,18 @@ fn with_ending(text: &[u8], from: LineEnding, to: LineEnding) -> Cow<'_, [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::restore::HeaderRecord;
 
     const OURS: &str = "MIME-Version: 1.0\nContent-Type: multipart/encrypted;\n\tboundary=x\n";
 
     fn restored(outer: &str, entity: &str, record: &str, endings: Endings) -> (String, bool) {
         let record = Record::parse(format!("mailseal1;{record}").as_bytes()).unwrap();
+        let HeaderRecord::Plain(plain) = &record.header else { panic!() };
         let outer = Head::new(outer.as_bytes(), b"\n");
         let ending = ending(outer, &record, endings);
-        let separator: &[u8] = if ending == LineEnding::Crlf { b"\r\n" } else { b"\n" };
-        let header = header(outer, Head::new(entity.as_bytes(), separator), &record, ending);
+        let separator = if ending == LineEnding::Crlf { "\r\n" } else { "\n" };
+        let inside = Opening::read(&mut format!("{entity}{separator}").as_bytes()).unwrap();
+        let header = header(outer, &inside, plain, record.line_ending, ending);
         (String::from_utf8(header.bytes).unwrap(), header.exact)
     }
 

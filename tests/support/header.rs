@@ -23,13 +23,15 @@ pub enum Kind {
     FromLine,
     /// A field, its name in lower case.
     Field(String),
-    /// A continuation that nothing stands before.
-    Orphan,
-    /// None of these.
-    Junk,
+    /// Anything else.
+    NoField,
 }
 
-impl Item<'_> {
+/// What the contract lists of a tail.
+const LISTED: &str = "from sender reply-to to cc date subject message-id in-reply-to references received return-path \
+                      delivered-to authentication-results precedence auto-submitted x-auto-response-suppress";
+
+impl<'a> Item<'a> {
     /// Whether the item goes away from the outer header: `Content-*` and MIME-Version.
     pub fn is_mime(&self) -> bool {
         self.is_content() || self.is("mime-version")
@@ -43,16 +45,30 @@ impl Item<'_> {
         matches!(&self.kind, Kind::Field(name) if name == wanted)
     }
 
-    /// Whether some reader takes it, or what follows it, for the body.
-    pub fn ends_header_for_some(&self) -> bool {
-        match self.kind {
-            Kind::Junk => true,
-            // mbox readers want it first, whatever is in it.
-            Kind::FromLine => false,
-            // Behind our fields it would continue them, and spoil the boundary.
-            Kind::Orphan => false,
-            Kind::Field(_) => lines(self.bytes).any(|line| content(line).contains(&b'\r')),
-        }
+    /// Whether some reader may take it, or what follows in it or behind it, for the body.
+    pub fn ends_region(&self) -> bool {
+        self.kind == Kind::NoField || lines(self.bytes).any(is_blank)
+    }
+
+    fn is_listed(&self) -> bool {
+        let prefixes = ["resent-", "list-", "x-spam", "x-rspamd"];
+        matches!(&self.kind, Kind::Field(name)
+            if LISTED.split_whitespace().any(|it| it == name) || prefixes.iter().any(|it| name.starts_with(it)))
+    }
+
+    /// Its lines up to the first ones that hold blanks only, those included: to some readers the rest is the body.
+    fn with_blank_lines(&self) -> Item<'a> {
+        let all: Vec<&[u8]> = lines(self.bytes).collect();
+        let from = all.iter().position(|line| is_blank(line)).unwrap_or(all.len());
+        let to = all[from..].iter().position(|line| !is_blank(line)).map_or(all.len(), |count| from + count);
+        let length: usize = all[..to].iter().map(|line| line.len()).sum();
+        Item { kind: self.kind.clone(), bytes: &self.bytes[..length] }
+    }
+
+    /// Its lines up to the first one that holds blanks only.
+    pub fn before_blank_lines(&self) -> Item<'a> {
+        let length: usize = lines(self.bytes).take_while(|line| !is_blank(line)).map(<[u8]>::len).sum();
+        Item { kind: self.kind.clone(), bytes: &self.bytes[..length] }
     }
 
     /// The text after the colon, folds taken out.
@@ -60,6 +76,38 @@ impl Item<'_> {
         let text: String =
             lines(self.bytes).map(|line| String::from_utf8_lossy(content(line)).into_owned()).collect();
         text.split_once(':').map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
+    }
+}
+
+impl<'a> Split<'a> {
+    /// The items that every reader takes for fields, and the others.
+    pub fn region_and_tail(&self) -> (&[Item<'a>], &[Item<'a>]) {
+        let end = self.items.iter().position(Item::ends_region).unwrap_or(self.items.len());
+        self.items.split_at(end)
+    }
+
+    /// What of the tail is shown outside as well.
+    pub fn repeated(&self) -> Vec<Item<'a>> {
+        let (_, tail) = self.region_and_tail();
+        let shown = tail.iter().enumerate().filter(|(n, item)| {
+            let field = matches!(item.kind, Kind::Field(_)) && !item.is_mime();
+            field && (*n == 0 || item.is_listed())
+        });
+        shown.map(|(_, item)| item.with_blank_lines()).collect()
+    }
+
+    /// Whether some reader may find a Content-Type in it, or would find an added one continued.
+    pub fn may_have_type(&self) -> bool {
+        let (region, tail) = self.region_and_tail();
+        let tail = tail.iter().flat_map(|item| item.bytes).copied().collect::<Vec<u8>>();
+        let named = |line: &[u8]| {
+            let colon = line.iter().position(|&byte| byte == b':');
+            colon.is_some_and(|colon| line[..colon].trim_ascii_end().eq_ignore_ascii_case(b"content-type"))
+        };
+        region.iter().any(|item| item.is("content-type"))
+            || tail.starts_with(b" ")
+            || tail.starts_with(b"\t")
+            || tail.split(|byte| b"\r\n".contains(byte)).any(named)
     }
 }
 
@@ -71,36 +119,52 @@ pub fn split(message: &[u8]) -> Split<'_> {
         at = end;
         // With an ending it would be the empty line.
         if line == b"\r" {
-            return Split { items, separator: None, body: line };
+            return Split { items: kinded(items), separator: None, body: line };
         }
         if content(line).is_empty() && line.ends_with(b"\n") {
-            return Split { items, separator: Some(line), body: &message[end..] };
+            return Split { items: kinded(items), separator: Some(line), body: &message[end..] };
         }
-        let folded = matches!(line[0], b' ' | b'\t');
+        // Nothing continues an mbox line.
+        let folded = matches!(line[0], b' ' | b'\t') && !(items.len() == 1 && message.starts_with(b"From "));
         match items.last_mut() {
-            Some(last) if folded => last.bytes = &message[start - last.bytes.len()..end],
-            None if folded => items.push(Item { kind: Kind::Orphan, bytes: line }),
-            _ => items.push(Item { kind: kind(line, start == 0), bytes: line }),
+            Some(last) if folded => {
+                last.bytes = &message[start - last.bytes.len()..end];
+            }
+            _ => items.push(Item { kind: Kind::NoField, bytes: line }),
         }
     }
-    Split { items, separator: None, body: b"" }
+    Split { items: kinded(items), separator: None, body: b"" }
 }
 
-fn kind(line: &[u8], first: bool) -> Kind {
-    if first && line.starts_with(b"From ") {
+/// The items with their kinds, which can be told only when all their lines are known.
+fn kinded(items: Vec<Item<'_>>) -> Vec<Item<'_>> {
+    let kinds: Vec<Kind> = items.iter().enumerate().map(|(n, item)| kind(item.bytes, n == 0)).collect();
+    items.into_iter().zip(kinds).map(|(item, kind)| Item { kind, ..item }).collect()
+}
+
+fn kind(item: &[u8], first: bool) -> Kind {
+    if has_lone_cr(item) {
+        return Kind::NoField;
+    }
+    if first && item.starts_with(b"From ") {
         return Kind::FromLine;
     }
-    let Some(colon) = line.iter().position(|&byte| byte == b':') else { return Kind::Junk };
-    // Old mail has blanks before the colon (RFC 5322, section 4.5), and lenient readers take more than that for MIME
-    // fields: none of it may stay outside. Other fields must be sound to count.
-    let name = line[..colon].trim_ascii_end();
-    let lower = String::from_utf8_lossy(name).to_ascii_lowercase();
-    let sound = colon > 0 && line[..colon].iter().all(|byte| (33..=126).contains(byte));
-    if sound || lower.starts_with("content-") || lower == "mime-version" {
-        Kind::Field(lower)
-    } else {
-        Kind::Junk
+    let line = lines(item).next().unwrap_or_default();
+    match line.iter().position(|&byte| byte == b':') {
+        Some(colon) if colon > 0 && line[..colon].iter().all(|byte| (33..=126).contains(byte)) => {
+            Kind::Field(String::from_utf8_lossy(&line[..colon]).to_ascii_lowercase())
+        }
+        _ => Kind::NoField,
     }
+}
+
+fn has_lone_cr(text: &[u8]) -> bool {
+    lines(text).any(|line| content(line).contains(&b'\r'))
+}
+
+/// Whether there is nothing in a line but blanks.
+fn is_blank(line: &[u8]) -> bool {
+    content(line).iter().all(|byte| b" \t".contains(byte))
 }
 
 /// The lines, each with its ending; only LF ends a line.
@@ -127,13 +191,16 @@ mod tests {
     #[test]
     fn tells_fields_from_other_lines() {
         let field = |name: &str| Kind::Field(name.to_owned());
+        let no = || Kind::NoField;
         assert_eq!(
             kinds(b"From x\nFrom y\nA: 1\n 2\nb c: 3\n\nD: 4\n"),
-            [Kind::FromLine, Kind::Junk, field("a"), Kind::Junk]
+            [Kind::FromLine, no(), field("a"), no()]
         );
-        assert_eq!(kinds(b" x\nContent-Type:\r\n"), [Kind::Orphan, field("content-type")]);
-        assert_eq!(kinds(b": x\nX\xf6: y\nTo : z\n"), [Kind::Junk, Kind::Junk, Kind::Junk]);
-        assert_eq!(kinds(b"Content-Type : x\n"), [field("content-type")]);
+        assert_eq!(kinds(b"From x\n y\n z\nA: 1\n"), [Kind::FromLine, no(), field("a")]);
+        assert_eq!(kinds(b" x\nContent-Type:\r\n"), [no(), field("content-type")]);
+        assert_eq!(kinds(b": x\nX\xf6: y\nTo : z\n"), [no(), no(), no()]);
+        assert_eq!(kinds(b"Content-Type : x\n"), [no()]);
+        assert_eq!(kinds(b"A: 1\r2\nA: 1\r\n 2\r\nA: 1\r"), [no(), field("a"), no()]);
     }
 
     #[test]
@@ -146,9 +213,15 @@ mod tests {
     }
 
     #[test]
-    fn a_carriage_return_inside_a_line_is_seen() {
-        assert!(split(b"A: 1\r2\n").items[0].ends_header_for_some());
-        assert!(split(b"A: 1\r").items[0].ends_header_for_some());
-        assert!(!split(b"A: 1\r\n 2\r\n").items[0].ends_header_for_some());
+    fn tells_the_tail_and_what_is_repeated() {
+        let cut = split(b"A: 1\nB: 2\n \n\t\n text\nC: 3\nTo: 4\nContent-Type : 5\n");
+        assert_eq!(cut.region_and_tail().0.len(), 1);
+        let repeated: Vec<&[u8]> = cut.repeated().iter().map(|item| item.bytes).collect();
+        assert_eq!(repeated, [&b"B: 2\n \n\t\n"[..], b"To: 4\n"]);
+        assert!(cut.may_have_type());
+        assert!(
+            split(b"junk\rContent-Type: x\n").may_have_type()
+                && !split(b"junk\n Content-Type: x\n").may_have_type()
+        );
     }
 }

@@ -6,7 +6,7 @@ use super::{
     decrypt::decrypt,
     filter::Run,
     fixtures,
-    header::{Item, content, lines, split},
+    header::{Item, Kind, content, lines, split},
     openers::{self, GnuPg},
     restore::restore,
     variants::to_crlf,
@@ -76,7 +76,7 @@ pub fn check_run(message: &[u8], run: &Run, cert: &str, gnupg: Option<&GnuPg>) -
 /// Whether the record of this header must fit into a file name: few MIME fields, and short MIME-Versions.
 fn is_plain(message: &[u8]) -> bool {
     let header = split(message);
-    let moved: Vec<&Item<'_>> = header.items.iter().filter(|item| item.is_mime()).collect();
+    let moved: Vec<&Item<'_>> = header.region_and_tail().0.iter().filter(|item| item.is_mime()).collect();
     let versions: usize =
         moved.iter().filter(|item| item.is("mime-version")).map(|item| item.bytes.len()).sum();
     moved.len() <= 20 && versions <= 40
@@ -147,12 +147,15 @@ pub fn check_outside_of<'a>(
     if out.items.iter().filter(|item| item.is_content()).count() != 1 {
         return Err("another Content-* field outside".to_owned());
     }
-    // A kept line that begins with a blank would become a part of ours.
     if !out.items.iter().any(|item| item.is("content-type") && ours.ends_with(item.bytes)) {
         return Err("our Content-Type is continued by a line of the message".to_owned());
     }
-    if out.items.iter().take_while(|item| !item.is("content-type")).any(Item::ends_header_for_some) {
-        return Err("our Content-Type stands after a line that is no field".to_owned());
+    // Nothing that any reader takes for the body stays outside, and nothing at all that ends the header before our fields.
+    if out.items.iter().any(|item| item.kind == Kind::NoField) {
+        return Err("a line outside that is no field".to_owned());
+    }
+    if out.items.iter().take_while(|item| !item.is("content-type")).any(Item::ends_region) {
+        return Err("our Content-Type stands after a line of blanks".to_owned());
     }
 
     let armor = check_parts(out.body, &boundary, eol)?;
@@ -175,13 +178,13 @@ pub fn expected_entities(message: &[u8]) -> Vec<Vec<u8>> {
 
 fn entity(message: &[u8], eol: &[u8]) -> Vec<u8> {
     let cut = split(message);
-    let moved: Vec<&Item<'_>> = cut.items.iter().filter(|item| item.is_content()).collect();
+    let (region, tail) = cut.region_and_tail();
     let mut entity = Vec::new();
-    if !moved.iter().any(|item| item.is("content-type")) {
+    if !cut.may_have_type() {
         entity.extend_from_slice(b"Content-Type: text/plain");
         entity.extend_from_slice(eol);
     }
-    for item in moved {
+    for item in region.iter().filter(|item| item.is_content()).chain(tail) {
         entity.extend_from_slice(item.bytes);
         if !item.bytes.ends_with(b"\n") {
             entity.extend_from_slice(eol);
@@ -194,11 +197,11 @@ fn entity(message: &[u8], eol: &[u8]) -> Vec<u8> {
 
 /// What is shown before and after the place of our fields.
 fn expected_outside(message: &[u8], shown: impl Fn(&Item<'_>) -> Option<Vec<u8>>) -> (Vec<u8>, Vec<u8>) {
-    let items = split(message).items;
-    let place =
-        items.iter().position(|item| item.is_mime() || item.ends_header_for_some()).unwrap_or(items.len());
+    let cut = split(message);
+    let (region, _) = cut.region_and_tail();
+    let place = region.iter().position(Item::is_mime).unwrap_or(region.len());
     let join = |items: &[Item<'_>]| items.iter().filter_map(&shown).flatten().collect::<Vec<u8>>();
-    (join(&items[..place]), join(&items[place..]))
+    (join(&region[..place]), [join(&region[place..]), join(&cut.repeated())].concat())
 }
 
 /// `lines`, the last one given the ending that it lacked: something of ours follows.

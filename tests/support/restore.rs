@@ -19,11 +19,27 @@ pub fn restore(sealed: &[u8], opened: &Opened) -> Result<Option<Vec<u8>>, String
     let eol = outer.separator.ok_or("no body")?;
     let data = if record.lf { drop_cr(&opened.data)? } else { opened.data.clone() };
     let entity = split(&data);
-    let moved = &entity.items[usize::from(record.added_type)..];
+    // The ending that the last line of a tail was given would make one of a CR that stood there alone.
+    let unended = match (record.tail, &record.end) {
+        (Some(_), End::Cut) => data.strip_suffix(eol).and_then(|data| data.strip_suffix(eol)),
+        _ => None,
+    };
+    let cut = unended.map(split);
+    let entity = cut.as_ref().unwrap_or(&entity);
+    // The added field aside, the entity's header has the fields that were taken out, and behind them the tail.
+    let fields = &entity.items[usize::from(record.added_type)..];
+    let is_content = |item: &Item<'_>| item.is_content() && !item.ends_region();
+    let moved = fields.iter().position(|item| !is_content(item)).unwrap_or(fields.len());
+    let (moved, tail) = fields.split_at(moved);
+    if tail.is_empty() == record.tail.is_some() {
+        return Err(format!("{} items of a tail, and the record says {:?}", tail.len(), record.tail));
+    }
 
     let place =
         outer.items.iter().position(|item| item.is("mime-version")).ok_or("no MIME-Version outside")?;
-    let mut kept = outer.items[place + 2..].iter();
+    // What stands behind that many items repeats the tail, and is not needed.
+    let behind = &outer.items[place + 2..];
+    let mut kept = behind.get(..record.tail.unwrap_or(behind.len())).ok_or("too few items outside")?.iter();
     let mut moved = moved.iter();
     let mut original = outer.items[..place].iter().flat_map(|item| item.bytes).copied().collect::<Vec<u8>>();
     for step in steps {
@@ -46,9 +62,11 @@ pub fn restore(sealed: &[u8], opened: &Opened) -> Result<Option<Vec<u8>>, String
     if moved.next().is_some() {
         return Err("a moved field without a place".to_owned());
     }
+    original.extend(tail.iter().flat_map(|item| item.bytes));
     match record.end {
         End::EmptyLine => original.extend_from_slice(entity.separator.ok_or("no empty line in the entity")?),
         End::None => {}
+        End::Cut if record.tail.is_some() => {}
         End::Cut => {
             let length = original.strip_suffix(eol).ok_or("the last line has no ending")?.len();
             original.truncate(length);
@@ -103,6 +121,8 @@ struct Record {
     lf: bool,
     steps: Option<Vec<Step>>,
     added_type: bool,
+    /// How many items are kept between our fields and those that repeat the tail.
+    tail: Option<usize>,
     end: End,
     /// What header protection added, as places and lengths.
     added: Option<Vec<(usize, usize)>>,
@@ -165,7 +185,8 @@ impl Record {
             Some("crlf" | "mixed") => false,
             _ => return Err(bad()),
         };
-        Ok(Self { lf, steps, added_type: field("ct") == Some("1"), end, added, missing })
+        let tail = field("tail").map(number).transpose()?;
+        Ok(Self { lf, steps, added_type: field("ct") == Some("1"), tail, end, added, missing })
     }
 }
 

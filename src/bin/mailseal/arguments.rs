@@ -1,13 +1,15 @@
 //! Arguments that several commands share: secret keys, and how Maildirs are rewritten.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::Args;
 use mailseal::cli::parse_jobs;
 use mailseal::error::Error;
+use mailseal::limits;
 use mailseal::process;
 use mailseal::sweep::Sweep;
+use mailseal::unseal::Expansion;
 use mailseal::unseal::agent::Agent;
 use mailseal::unseal::keys::{KeyFiles, Keys, Passphrases};
 
@@ -22,9 +24,17 @@ pub struct SecretArguments {
     /// Read the passphrases from this file descriptor, one a line, and ask for none
     #[arg(long, value_name = "N", conflicts_with = "gpg_agent")]
     passphrase_fd: Option<i32>,
+    /// How many times as long as when sealed a message may become, beyond 64 MiB
+    #[arg(long, value_name = "RATIO", default_value_t = limits::EXPANSION)]
+    max_expansion: NonZeroU64,
 }
 
 impl SecretArguments {
+    /// How long messages may become.
+    pub fn expansion(&self) -> Expansion {
+        Expansion::new(self.max_expansion)
+    }
+
     /// The secret keys; from here on the process leaves no core dump.
     pub fn keys(&self) -> Result<Box<dyn Keys>, Error> {
         let keys: Box<dyn Keys> = if self.gpg_agent {

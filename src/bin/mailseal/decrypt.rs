@@ -8,6 +8,7 @@ use mailseal::decrypt::owners::{self, Work};
 use mailseal::decrypt::{self, Outcome, single};
 use mailseal::error::Error;
 use mailseal::exit::Exit;
+use mailseal::unseal::Opener;
 use mailseal::{cli, process};
 
 use crate::arguments::{RewriteArguments, SecretArguments};
@@ -37,23 +38,24 @@ pub fn run(arguments: &Arguments, out: &mut (impl Write + Send)) -> Result<Exit,
         });
     }
     let keys = secret.keys()?;
+    let opener = Opener { keys: &*keys, expansion: secret.expansion() };
     if maildirs > 0 {
         let work = match into {
             Some(target) => Work::Into { target: target.clone().into() },
             None => Work::Decrypt { keep_uids: rewrite.keep_uids() },
         };
-        return owners::run(&rewrite.sweep(paths), &*keys, &work, out);
+        return owners::run(&rewrite.sweep(paths), opener, &work, out);
     }
     let path = &paths[0];
     let outcome = if path.as_os_str() == "-" {
-        decrypt::decrypt(process::stdin()?, out, &*keys)?
+        decrypt::decrypt(process::stdin()?, out, opener)?
     } else {
-        single::run(path, &*keys, out)?
+        single::run(path, opener, out)?
     };
     match outcome {
         Outcome::Original => {}
         Outcome::Inexact => {
-            cli::note(cli::ADMIN, "the places of the MIME fields in the header could not be restored");
+            cli::note(cli::ADMIN, "the header could not be restored exactly: what stood outside stays");
         }
         Outcome::Foreign => cli::note(cli::ADMIN, "mailseal did not seal this message: it stays as it is"),
     }

@@ -11,6 +11,7 @@ use mailseal::exit::Exit;
 use mailseal::filter::load_config;
 use mailseal::keystore::trust::Trust;
 use mailseal::recipients::{Recipients, WhenExpired};
+use mailseal::unseal::Opener;
 use mailseal::{cli, enrol, keystore, reseal};
 use sequoia_openpgp::Cert;
 
@@ -54,5 +55,6 @@ pub fn run(
         compression: config.message.compression,
     };
     let keys = secret.keys()?;
-    owners::run(&rewrite.sweep(paths), &*keys, &work, out)
+    let opener = Opener { keys: &*keys, expansion: secret.expansion() };
+    owners::run(&rewrite.sweep(paths), opener, &work, out)
 }
