@@ -29,7 +29,7 @@ use crate::exit::Exit;
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long it may report nothing before the next owner has its turn.
-const SLOW: Duration = Duration::from_secs(1);
+const SLOW: Duration = Duration::from_millis(250);
 
 /// Silences from this length on are added up, and end the process when they come to [`SILENCES`] times the patience: an owner
 /// can stop and continue it for ever.
