@@ -326,32 +326,54 @@ fn scripts_on_saved_mail_leave_it_alone(flavour: Flavour) {
     assert_eq!(ids, (0..20).collect::<Vec<_>>());
 }
 
-/// The fixture mails as their senders might have them saved, some with an mbox line or lone CRs in front.
+/// The fixture mails and a sample of the corpus, appended by a client and, in a Maildir, as files that something else put there.
 fn every_fixture_mail_is_sealed(flavour: Flavour) {
+    let mut mails: Vec<(String, Vec<u8>)> =
+        fixtures::mails("mails").into_iter().map(|mail| (mail.name, mail.bytes)).collect();
+    let text = "Subject: id 1;\nTo: a@b\n\nThe text.\n";
+    mails.push(("mbox".into(), format!("From a@b Mon Jan  1 00:00:00 2024\n{text}").into()));
+    mails.push(("lone".into(), b"Subject: a\rX-A: b\rTo: c\n\nThe text.\n".to_vec()));
+    mails.push(("doubled".into(), b"Subject: a\r\r\nTo: c\r\r\n\r\nThe text.\r\r\n".to_vec()));
+    let real = fixtures::corpus().unwrap_or_default().into_iter().step_by(12);
+    mails.extend(real.map(|mail| (mail.name, mail.bytes)));
     for storage in STORAGES {
-        let Some(setup) = setup(flavour, storage) else { return };
-        let server = start(setup);
-        let mut mails: Vec<(String, Vec<u8>)> =
-            fixtures::mails("mails").into_iter().map(|mail| (mail.name, mail.bytes)).collect();
-        let text = "Subject: id 1;\nTo: a@b\n\nThe text.\n";
-        mails.push(("mbox".into(), format!("From a@b Mon Jan  1 00:00:00 2024\n{text}").into()));
-        mails.push(("lone".into(), b"Subject: a\rX-A: b\rTo: c\n\nThe text.\n".to_vec()));
-        mails.push(("doubled".into(), b"Subject: a\r\r\nTo: c\r\r\n\r\nThe text.\r\r\n".to_vec()));
-        let mut imap = server.imap(ALICE);
-        let mut count = 0;
-        for (name, bytes) in &mails {
-            match imap.append("INBOX", "", bytes) {
-                Ok(_) => count += 1,
-                Err(error) => eprintln!("{name} is refused: {error}"),
+        for as_files in [false, true] {
+            if as_files && storage != "maildir" {
+                continue;
             }
+            let Some(setup) = setup(flavour, storage) else { return };
+            let server = start(setup);
+            let mut imap = server.imap(ALICE);
+            imap.command("SELECT INBOX").unwrap();
+            let mut count = 0;
+            for (number, (_, bytes)) in mails.iter().enumerate() {
+                if as_files {
+                    let name = format!("maildir/cur/{}.M{number}P1.host:2,S", 1_600_000_000 + number);
+                    server.write_home(ALICE, &name, bytes);
+                    count += 1;
+                } else {
+                    // What holds a NUL is refused.
+                    count += usize::from(imap.append("INBOX", "", bytes).is_ok());
+                }
+            }
+            assert!(count + 5 > mails.len(), "{storage}: {count} of {} are there", mails.len());
+            drop(imap);
+            let done = run(&server, &["--json", "--dovecot", ALICE]);
+            let summary = json(&done);
+            assert_eq!(
+                (done.status, &summary["failed"]),
+                (Some(0), &0.into()),
+                "{storage} {as_files}: {done:?}"
+            );
+            assert_eq!(summary["messages"], count, "{storage} {as_files}: {done:?}");
+            let again = run(&server, &["--json", "--dovecot", ALICE]);
+            assert_eq!(
+                (again.status, &json(&again)["sealed"]),
+                (Some(0), &0.into()),
+                "{storage} {as_files}: {again:?}"
+            );
+            assert_eq!(server.inbox(ALICE).len(), count, "{storage} {as_files}");
         }
-        let done = run(&server, &["--json", "--dovecot", ALICE]);
-        assert_eq!((done.status, &json(&done)["failed"]), (Some(0), &0.into()), "{storage}: {done:?}");
-        assert_eq!(json(&done)["messages"], count, "{storage}: {done:?}");
-        let again = run(&server, &["--json", "--dovecot", ALICE]);
-        assert_eq!((again.status, &json(&again)["sealed"]), (Some(0), &0.into()), "{storage}: {again:?}");
-        let texts = server.inbox(ALICE);
-        assert_eq!(texts.len(), count, "{storage}");
     }
 }
 
