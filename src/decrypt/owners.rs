@@ -155,7 +155,7 @@ fn work_on(
         (Work::Into { target }, Some(folder)) => maildir::into(sweep, folder, Path::new(target), keys, tell),
         (Work::Into { .. }, None) => Err(Error::Write(std::io::ErrorKind::NotFound.into())),
         (Work::Reseal { keep_uids, certs, protect_headers, compression }, _) => {
-            let certs: Result<Vec<Cert>, _> = certs.iter().map(|bytes| Cert::from_bytes(bytes)).collect();
+            let certs: Result<Vec<Cert>, _> = certs.iter().map(Cert::from_bytes).collect();
             let certs = certs.map_err(Error::OpenPgp)?;
             let now = SystemTime::now();
             let recipients = Recipients::choose(reseal::USER, &certs, &[], WhenExpired::Defer, now)?;
