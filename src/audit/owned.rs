@@ -85,7 +85,7 @@ impl Task {
     /// # Errors
     /// Those of opening the Maildir, and [`Error::OpenPgp`].
     pub fn run(&self, config: &Config, owned: Option<Arc<AtomicBool>>, tell: &Tell<'_>) -> Result<(), Error> {
-        let certs: Result<Vec<Cert>, _> = self.certs.iter().map(|bytes| Cert::from_bytes(bytes)).collect();
+        let certs: Result<Vec<Cert>, _> = self.certs.iter().map(Cert::from_bytes).collect();
         let certs = certs.map_err(Error::OpenPgp)?;
         let home = self.target.home.as_deref().map(Path::new);
         let book = KeyBook::of(&certs, &self.target.user, home, config, SystemTime::now());

@@ -515,7 +515,7 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
     fn replace(
         &mut self,
         folder: &mut Folder<'_>,
-        sealed: Vec<Sealed>,
+        mut sealed: Vec<Sealed>,
         appended: &HashMap<u32, u32>,
     ) -> Result<(), Error> {
         if appended.is_empty() {
@@ -525,17 +525,27 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
         let there = self.session.look_at(&set(appended.values().copied()), SURVEY)?;
         let there: HashMap<u32, u64> = there.into_iter().map(|it| (it.uid, it.size)).collect();
         let (mut pairs, mut altered) = (Vec::new(), Vec::new());
-        for it in &sealed {
+        for it in &mut sealed {
             let Some(new) = appended.get(&it.clear.uid) else { continue };
             match there.get(new) {
                 Some(size) if *size == it.draft.size() => {
                     pairs.push(Pair { clear: it.clear.clone(), sealed: *new });
                 }
+                // Dovecot's storages drop a CR before a line's end.
+                Some(_) if self.is_same_text(*new, &mut it.draft)? => {
+                    pairs.push(Pair { clear: it.clear.clone(), sealed: *new });
+                }
                 found => {
                     altered.extend(found.map(|_| *new));
-                    let what = "the sealed message was changed or removed as soon as it was saved";
-                    let error = Error::Dovecot { what: what.into() };
-                    self.failed(folder, it.clear.uid, it.clear.size, &error)?;
+                    let what = match found {
+                        Some(size) => format!(
+                            "what was saved is not the sealed message (a script, a plugin?): {size} bytes of {}; it was \
+                             taken back",
+                            it.draft.size()
+                        ),
+                        None => "the sealed message was removed as soon as it was saved".to_owned(),
+                    };
+                    self.failed(folder, it.clear.uid, it.clear.size, &Error::Dovecot { what })?;
                 }
             }
         }
@@ -563,6 +573,19 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the message that was saved is the draft but for CRs.
+    fn is_same_text(&mut self, uid: u32, draft: &mut Draft) -> Result<bool, Error> {
+        let mut same = false;
+        let text = draft.text().map_err(Error::Read)?;
+        let mut text = Some(text);
+        self.session.fetch(&uid.to_string(), &mut |_, stored| {
+            // It is asked for once.
+            let Some(text) = text.take() else { return };
+            same = draft::same_but_for_cr(text, &mut *stored).unwrap_or(false) && stored.is_read();
+        })?;
+        Ok(same)
     }
 
     fn place(folder: &Folder<'_>, uid: u32) -> String {

@@ -163,7 +163,7 @@ fn work_on(
         (Work::Into { .. }, None) => Err(Error::Write(std::io::ErrorKind::NotFound.into())),
         (Work::Reseal { keep_uids, certs, recovery, protect_headers, compression }, _) => {
             let parsed = |certs: &[Vec<u8>]| {
-                let certs: Result<Vec<Cert>, _> = certs.iter().map(|bytes| Cert::from_bytes(bytes)).collect();
+                let certs: Result<Vec<Cert>, _> = certs.iter().map(Cert::from_bytes).collect();
                 certs.map_err(Error::OpenPgp)
             };
             let (certs, recovery, now) = (parsed(certs)?, parsed(recovery)?, SystemTime::now());

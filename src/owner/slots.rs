@@ -42,6 +42,11 @@ pub fn side_by_side<T: Sync>(
     work: impl Fn(&T, &Slot<'_>) + Sync,
 ) {
     let (slots, work) = (Slots::new(jobs), &work);
+    if let [only] = owners {
+        // Nobody else waits for a turn.
+        slots.take(stop).iter().for_each(|slot| work(only, slot));
+        return;
+    }
     std::thread::scope(|scope| {
         for owner in owners {
             let Some(slot) = slots.take(stop) else { return };

@@ -17,7 +17,7 @@ use crate::dovecot::server::{Server, Setup};
 use crate::dovecot::site::{ALICE, BOB, CAROL};
 use crate::live::{Random, id_in, live, mail, opened};
 use crate::mailbox::{CERT, Ended, ended, inline, large_ciphertext};
-use crate::support::oracle;
+use crate::support::{fixtures, oracle};
 
 /// What Dovecot stores mail in.
 const STORAGES: [&str; 3] = ["maildir", "sdbox", "mdbox"];
@@ -90,6 +90,7 @@ on_each_dovecot!(
     runs_at_once_and_interrupted_ones_seal_each_message_once,
     scripts_on_saved_mail_leave_it_alone,
     a_message_is_judged_by_all_of_it,
+    every_fixture_mail_is_sealed,
     #[ignore = "minutes: 20,000 messages under load"]
     a_large_mailbox_under_load_loses_nothing,
     #[ignore = "a message of 200 MB"]
@@ -323,6 +324,57 @@ fn scripts_on_saved_mail_leave_it_alone(flavour: Flavour) {
     let mut ids: Vec<u32> = opened(&server, "Sent").into_iter().map(|(id, _)| id).collect();
     ids.sort_unstable();
     assert_eq!(ids, (0..20).collect::<Vec<_>>());
+}
+
+/// The fixture mails and a sample of the corpus, appended by a client and, in a Maildir, as files that something else put there.
+fn every_fixture_mail_is_sealed(flavour: Flavour) {
+    let mut mails: Vec<(String, Vec<u8>)> =
+        fixtures::mails("mails").into_iter().map(|mail| (mail.name, mail.bytes)).collect();
+    let text = "Subject: id 1;\nTo: a@b\n\nThe text.\n";
+    mails.push(("mbox".into(), format!("From a@b Mon Jan  1 00:00:00 2024\n{text}").into()));
+    mails.push(("lone".into(), b"Subject: a\rX-A: b\rTo: c\n\nThe text.\n".to_vec()));
+    mails.push(("doubled".into(), b"Subject: a\r\r\nTo: c\r\r\n\r\nThe text.\r\r\n".to_vec()));
+    let real = fixtures::corpus().unwrap_or_default().into_iter().step_by(12);
+    mails.extend(real.map(|mail| (mail.name, mail.bytes)));
+    for storage in STORAGES {
+        for as_files in [false, true] {
+            if as_files && storage != "maildir" {
+                continue;
+            }
+            let Some(setup) = setup(flavour, storage) else { return };
+            let server = start(setup);
+            let mut imap = server.imap(ALICE);
+            imap.command("SELECT INBOX").unwrap();
+            let mut count = 0;
+            for (number, (_, bytes)) in mails.iter().enumerate() {
+                if as_files {
+                    let name = format!("maildir/cur/{}.M{number}P1.host:2,S", 1_600_000_000 + number);
+                    server.write_home(ALICE, &name, bytes);
+                    count += 1;
+                } else {
+                    // What holds a NUL is refused.
+                    count += usize::from(imap.append("INBOX", "", bytes).is_ok());
+                }
+            }
+            assert!(count + 5 > mails.len(), "{storage}: {count} of {} are there", mails.len());
+            drop(imap);
+            let done = run(&server, &["--json", "--dovecot", ALICE]);
+            let summary = json(&done);
+            assert_eq!(
+                (done.status, &summary["failed"]),
+                (Some(0), &0.into()),
+                "{storage} {as_files}: {done:?}"
+            );
+            assert_eq!(summary["messages"], count, "{storage} {as_files}: {done:?}");
+            let again = run(&server, &["--json", "--dovecot", ALICE]);
+            assert_eq!(
+                (again.status, &json(&again)["sealed"]),
+                (Some(0), &0.into()),
+                "{storage} {as_files}: {again:?}"
+            );
+            assert_eq!(server.inbox(ALICE).len(), count, "{storage} {as_files}");
+        }
+    }
 }
 
 fn a_message_is_judged_by_all_of_it(flavour: Flavour) {

@@ -3,7 +3,7 @@
 //! It lies in memory while it is small, else in an unlinked file. It holds ciphertext and what stands outside of it,
 //! nothing else.
 
-use std::io::{self, Read, Seek as _, Write};
+use std::io::{self, BufReader, Read, Seek as _, Write};
 
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
@@ -70,4 +70,38 @@ pub fn hash(message: &mut impl Read) -> io::Result<String> {
     let mut hash = Sha256::new();
     io::copy(message, &mut hash)?;
     Ok(HEXLOWER.encode(&hash.finalize()))
+}
+
+/// Whether two texts are the same but for their CRs, to their ends.
+///
+/// # Errors
+/// Those of the readers.
+pub fn same_but_for_cr(one: impl Read, other: impl Read) -> io::Result<bool> {
+    let bare = |byte: &io::Result<u8>| !matches!(byte, Ok(b'\r'));
+    let mut one = BufReader::new(one).bytes().filter(bare);
+    let mut other = BufReader::new(other).bytes().filter(bare);
+    loop {
+        match (one.next().transpose()?, other.next().transpose()?) {
+            (None, None) => return Ok(true),
+            (one, other) if one != other => return Ok(false),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_compared_to_their_ends() {
+        let same = |one: &[u8], other: &[u8]| same_but_for_cr(one, other).unwrap();
+        for (one, other) in [(&b""[..], &b"\r"[..]), (b"a\r\r\nb", b"a\nb\r"), (b"a", b"a")] {
+            assert!(same(one, other) && same(other, one));
+        }
+        for (one, other) in [(&b"a"[..], &b""[..]), (b"a\nb", b"a\nbc"), (b"a\r\nb", b"a\n\nb"), (b"a", b"b")]
+        {
+            assert!(!same(one, other) && !same(other, one));
+        }
+    }
 }
