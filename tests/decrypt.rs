@@ -54,7 +54,7 @@ fn mailseal(arguments: &[&str], input: &[u8]) -> Run {
 fn opened(message: &[u8], keys: &dyn Keys) -> Result<Option<Vec<u8>>, Error> {
     let mut rest = message;
     let opening = Opening::read(&mut rest)?;
-    match unseal(&opening, rest, keys, Endings::Original)? {
+    match unseal(&opening, rest, keys, Endings::Original, u64::MAX)? {
         Unsealed::Original(mut original) => {
             let mut all = Vec::new();
             original.read_to_end(&mut all).map_err(Error::Read)?;
