@@ -124,7 +124,7 @@ impl<'a> Head<'a> {
     /// All of it as a region, whatever its items are: for what version 0.1 wrote, which knew no tail.
     #[must_use]
     pub fn whole(&self) -> (Region<'a>, Tail<'a>) {
-        (Region { fields: self.fields, first: true }, Tail { fields: &[] })
+        (Region { fields: self.fields, first: true }, Tail { fields: &[], first: false })
     }
 
     fn cut(&self, first: bool) -> (Region<'a>, Tail<'a>) {
@@ -135,16 +135,16 @@ impl<'a> Head<'a> {
             .map(|item| item.raw.len())
             .sum();
         let (region, tail) = self.fields.split_at(region);
-        (Region { fields: region, first }, Tail { fields: tail })
+        (Region { fields: region, first }, Tail { fields: tail, first: first && region.is_empty() })
     }
 
-    /// Whether a Content-Type must not be put before the fields: some reader may find one among them, or the tail would
-    /// continue it.
+    /// Whether a Content-Type must not be put before the fields: some reader may find one among them, or the tail must stand
+    /// first.
     #[must_use]
     pub fn may_have_type(&self) -> bool {
         let (region, tail) = self.split();
         region.called("Content-Type").next().is_some()
-            || tail.continues()
+            || tail.stands_first()
             || tail.perhaps("Content-Type").next().is_some()
     }
 
@@ -256,6 +256,8 @@ impl<'a> Region<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Tail<'a> {
     fields: &'a [u8],
+    /// Whether it is the whole header.
+    first: bool,
 }
 
 /// Fields that Sieve rules, mailing lists and guards against loops need: shown outside although they stand in a tail.
@@ -308,10 +310,11 @@ impl<'a> Tail<'a> {
         }
     }
 
-    /// Whether it begins with a blank, and would continue a field that is put before it.
+    /// Whether nothing can be put before it without a change of what readers see: it begins with a blank, and would continue
+    /// that, or with an mbox line (one with a lone CR in it).
     #[must_use]
-    pub fn continues(&self) -> bool {
-        matches!(self.fields.first(), Some(b' ' | b'\t'))
+    pub fn stands_first(&self) -> bool {
+        matches!(self.fields.first(), Some(b' ' | b'\t')) || self.first && self.fields.starts_with(b"From ")
     }
 
     /// The items in order. None is a [`Kind::FromLine`].

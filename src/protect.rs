@@ -294,8 +294,8 @@ impl<'a> Protection<'a> {
         for item in region.items() {
             self.write_item(&item, write)?;
         }
-        // A tail that continues what is put before it has got no region that goes inside.
-        if !tail.continues() {
+        // A tail that must stand first has got no region that goes inside.
+        if !tail.stands_first() {
             let inside = region.items().filter(|item| is_inside(item) && !item.kind.is_mime());
             for item in inside.chain(self.repeated()) {
                 // A line of blanks would end the header for some readers, before the tail does.

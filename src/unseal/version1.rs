@@ -32,11 +32,10 @@ pub fn outside<'a>(head: Head<'a>, policy: Policy) -> impl Iterator<Item = Shown
 #[must_use]
 pub fn place(head: Head<'_>) -> usize {
     let is_mime = |item: &Item<'_>| is_content(item) || is_version(item);
-    // It took a first line that begins with a blank for a field.
-    let ends = |(n, item): &(usize, Item<'_>)| {
-        item.kind == Kind::Malformed && !(*n == 0 && matches!(item.raw.first(), Some(b' ' | b'\t')))
-    };
-    head.items().enumerate().take_while(|(n, item)| !is_mime(item) && !ends(&(*n, *item))).count()
+    // It took a first line that begins with a blank for a field, and an mbox line for one whatever CRs it holds.
+    let starts = |item: &Item<'_>| [&b" "[..], b"\t", b"From "].iter().any(|it| item.raw.starts_with(it));
+    let ends = |n: usize, item: &Item<'_>| item.kind == Kind::Malformed && !(n == 0 && starts(item));
+    head.items().enumerate().take_while(|(n, item)| !is_mime(item) && !ends(*n, item)).count()
 }
 
 /// Whether an item went inside; the others stayed outside alone. In an outer header that a later version wrote, it tells

@@ -96,6 +96,17 @@ impl<'a> Split<'a> {
         shown.map(|(_, item)| item.with_blank_lines()).collect()
     }
 
+    /// Whether a line before the tail would change what readers see: the tail would continue it, or its mbox line would not
+    /// be the first any more.
+    pub fn tail_stands_first(&self) -> bool {
+        let (region, tail) = self.region_and_tail();
+        tail.first().is_some_and(|item| {
+            item.bytes.starts_with(b" ")
+                || item.bytes.starts_with(b"\t")
+                || region.is_empty() && item.bytes.starts_with(b"From ")
+        })
+    }
+
     /// Whether some reader may find a Content-Type in it, or would find an added one continued.
     pub fn may_have_type(&self) -> bool {
         let (region, tail) = self.region_and_tail();
@@ -105,8 +116,7 @@ impl<'a> Split<'a> {
             colon.is_some_and(|colon| line[..colon].trim_ascii_end().eq_ignore_ascii_case(b"content-type"))
         };
         region.iter().any(|item| item.is("content-type"))
-            || tail.starts_with(b" ")
-            || tail.starts_with(b"\t")
+            || self.tail_stands_first()
             || tail.split(|byte| b"\r\n".contains(byte)).any(named)
     }
 }

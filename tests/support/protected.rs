@@ -106,14 +106,13 @@ pub fn check(
     if inside.next().is_some() {
         return Err("more fields inside than the message has".to_owned());
     }
-    // A tail that begins with a blank would continue them.
-    let continues = tail.starts_with(b" ") || tail.starts_with(b"\t");
+    let stands_first = cut.tail_stands_first();
     let shown_fields: Vec<Vec<u8>> = cut
         .region_and_tail()
         .0
         .iter()
         .chain(&cut.repeated())
-        .filter(|item| goes_inside(item) && !item.is_mime() && !continues)
+        .filter(|item| goes_inside(item) && !item.is_mime() && !stands_first)
         .filter_map(|item| outside(&item.before_blank_lines(), policy, eol))
         .map(|field| converted([b"HP-Outer: ", &mended(field, eol)[..]].concat()))
         .collect();

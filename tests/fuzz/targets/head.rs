@@ -44,29 +44,49 @@ fn check_items(head: Head<'_>) {
         assert!(!item.raw.is_empty());
         rest = rest.strip_prefix(item.raw).expect("the items in order are the header");
         assert!(rest.is_empty() || item.raw.ends_with(b"\n"));
-        assert!(!matches!(rest.first(), Some(b' ' | b'\t')), "a continuation on its own");
+        let mbox_line = number == 0 && item.raw.starts_with(b"From ");
+        assert!(mbox_line || !matches!(rest.first(), Some(b' ' | b'\t')), "a continuation on its own");
         let lines = || item.raw.split_inclusive(|&byte| byte == b'\n');
         assert!(lines().skip(1).all(|line| matches!(line[0], b' ' | b'\t')));
 
         let first = lines().next().expect("an item has a line");
         let name = first.iter().position(|&byte| byte == b':').map(|colon| &first[..colon]);
         let lower = name.unwrap_or_default().trim_ascii_end().to_ascii_lowercase();
-        assert_eq!(item.kind == Kind::Content, lower.starts_with(b"content-"));
-        assert_eq!(item.kind == Kind::MimeVersion, lower == b"mime-version");
-        assert!(item.kind != Kind::FromLine || number == 0 && first.starts_with(b"From "));
-        // The first line of all may begin with a blank: nothing stands before it.
-        let continues = matches!(first[0], b' ' | b'\t');
-        assert!(!continues || number == 0 && item.kind == Kind::Field);
+        let lone_cr = (0..item.raw.len()).any(|at| item.raw[at] == b'\r' && item.raw.get(at + 1) != Some(&b'\n'));
         let sound = name.is_some_and(|name| !name.is_empty() && name.iter().all(u8::is_ascii_graphic));
-        assert!(item.kind != Kind::Field || continues || sound);
+        let expected = match () {
+            () if lone_cr => Kind::Malformed,
+            () if number == 0 && first.starts_with(b"From ") => Kind::FromLine,
+            () if !sound => Kind::Malformed,
+            () if lower.starts_with(b"content-") => Kind::Content,
+            () if lower == b"mime-version" => Kind::MimeVersion,
+            () => Kind::Field,
+        };
+        assert_eq!(item.kind, expected);
         if lower == b"content-type" {
             types += 1;
             assert!(item.value_of("CONTENT-TYPE").is_some());
         }
     }
     assert!(rest.is_empty());
+    check_split(head);
     assert_eq!(head.count("Content-Type"), types);
     assert_eq!(head.only("content-type").is_some(), types == 1);
+}
+
+/// Nothing of the region is for any reader the body, and what is shown of the tail holds nothing more to hide.
+fn check_split(head: Head<'_>) {
+    let (region, tail) = head.split();
+    let fields: Vec<u8> = region.items().flat_map(|item| item.raw).copied().collect();
+    assert_eq!([&fields[..], tail.bytes()].concat(), head.fields());
+    let blank = |line: &[u8]| line.iter().all(|byte| b" \t\r\n".contains(byte));
+    let ends = |raw: &[u8]| raw.split_inclusive(|&byte| byte == b'\n').any(blank);
+    assert!(region.items().all(|item| item.kind != Kind::Malformed && !ends(item.raw)));
+    let first = tail.items().next();
+    assert!(first.is_none_or(|item| item.kind == Kind::Malformed || ends(item.raw)));
+    let shown: Vec<u8> = tail.repeated().flat_map(|item| item.raw).copied().collect();
+    let outside = [fields, shown].concat();
+    assert!(Head::new(&outside, b"\n").split().1.is_repeated_whole());
 }
 
 fn check_lines(message: &[u8]) {
