@@ -1,18 +1,25 @@
 //! Whether a message is encrypted already, and how: proven by its structure, never claimed by a field.
 //!
-//! Only a form that hides the whole entity counts: nothing readable beside the ciphertext, and the ciphertext begins
-//! with the packets of an encrypted message. Signed is not encrypted, and whatever is unclear, unusual or broken is
-//! taken for clear: sealing it is always safe. Nobody can prove that bytes are ciphertext.
+//! Only a form that hides the whole entity counts: next to nothing readable beside the ciphertext, which begins with the
+//! packets of an encrypted message and looks like random octets ([`noise`]). Signed is not encrypted, and whatever is
+//! unclear, unusual or broken is taken for clear: sealing it is always safe. Nobody can prove that bytes are ciphertext.
+//!
+//! One rule makes everybody agree who sees more or less of a message: what is refuted by its beginning stays refuted,
+//! whatever follows. README states how many bytes a sender can leave readable; `tests/readable.rs` computes it.
 
 mod armor;
 mod cms;
 pub(crate) mod mime;
+pub(crate) mod noise;
 pub(crate) mod packets;
+#[cfg(test)]
+mod samples;
+mod session_keys;
 
 use crate::head::Head;
 use crate::limits;
 
-use self::mime::{ContentType, Encoding, Part};
+use self::mime::{ContentType, Encoding, Part, Parts};
 
 /// How a message is encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,64 +47,109 @@ impl Encrypted {
     }
 }
 
+/// Why a message is not proven to be encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// It ends too early to tell. Where it is the beginning of a longer one, the rest may prove it.
+    Cut,
+    /// Something in it contradicts it, whatever may follow.
+    Refuted,
+}
+
+/// `Ok` where it `holds`.
+fn demand(holds: bool) -> Result<(), Stop> {
+    if holds { Ok(()) } else { Err(Stop::Refuted) }
+}
+
 /// How the message with this `head` and `body` is encrypted; `None` when it is to be sealed. `whole` tells that `body`
 /// is not only the beginning of the body.
 #[must_use]
 pub fn classify(head: Head<'_>, body: &[u8], whole: bool) -> Option<Encrypted> {
+    judge(head, body, whole).ok()
+}
+
+/// The same, with the reason. Only [`Stop::Refuted`] is final where the message is not `whole`.
+///
+/// # Errors
+/// The reason why it is not proven to be encrypted.
+pub fn judge(head: Head<'_>, body: &[u8], whole: bool) -> Result<Encrypted, Stop> {
     // A cut in what ends the ciphertext could be taken for text there: of a beginning, only what must lie before that.
     let body = if whole { body } else { &body[..body.len().saturating_sub(limits::ENDING)] };
-    let root = Part::root(head, body, whole)?;
-    let Some(content_type) = &root.content_type else {
-        return is_inline(&root).then_some(Encrypted::PgpInline);
+    judge_to_the_end(head, body, whole)
+}
+
+fn judge_to_the_end(head: Head<'_>, body: &[u8], whole: bool) -> Result<Encrypted, Stop> {
+    let root = Part::root(head, body, whole).ok_or(Stop::Refuted)?;
+    let (how, proof) = match &root.content_type {
+        Some(it) if it.is("multipart/encrypted") => (Encrypted::PgpMime, prove_pgp_mime(&root, it)),
+        Some(it) if it.is("multipart/mixed") => (Encrypted::ExchangePgp, prove_exchange_pgp(&root, it)),
+        Some(it) if !it.is("text/plain") => (Encrypted::Smime, prove_smime(&root, it)),
+        _ => (Encrypted::PgpInline, prove_inline(&root)),
     };
-    if content_type.is("multipart/encrypted") {
-        is_pgp_mime(&root, content_type).then_some(Encrypted::PgpMime)
-    } else if content_type.is("multipart/mixed") {
-        is_exchange_pgp(&root, content_type).then_some(Encrypted::ExchangePgp)
-    } else if content_type.is("text/plain") {
-        is_inline(&root).then_some(Encrypted::PgpInline)
+    match proof {
+        Err(Stop::Cut) if whole => Err(Stop::Refuted),
+        proof => proof.map(|()| how),
+    }
+}
+
+fn prove_pgp_mime(root: &Part<'_>, content_type: &ContentType) -> Result<(), Stop> {
+    let protocol = content_type.attribute("protocol");
+    demand(protocol.is_some_and(|it| it.eq_ignore_ascii_case("application/pgp-encrypted")))?;
+    prove_parts(&root.parts(content_type)?, &[prove_control, prove_data])
+}
+
+fn prove_exchange_pgp(root: &Part<'_>, content_type: &ContentType) -> Result<(), Stop> {
+    let parts = root.parts(content_type)?;
+    if parts.found.first().is_some_and(|first| first.is("text/plain")) {
+        prove_parts(&parts, &[prove_blank, prove_control, prove_data])
     } else {
-        is_smime(&root, content_type).then_some(Encrypted::Smime)
+        prove_parts(&parts, &[prove_control, prove_data])
     }
 }
 
-fn is_pgp_mime(root: &Part<'_>, content_type: &ContentType) -> bool {
-    content_type.attribute("protocol").is_some_and(|it| it.eq_ignore_ascii_case("application/pgp-encrypted"))
-        && matches!(root.parts(content_type).as_deref(), Some([control, data]) if is_pgp_pair(control, data))
-}
-
-fn is_exchange_pgp(root: &Part<'_>, content_type: &ContentType) -> bool {
-    match root.parts(content_type).as_deref() {
-        Some([control, data]) => is_pgp_pair(control, data),
-        Some([text, control, data]) => {
-            text.is("text/plain")
-                && text.decoded().is_some_and(|text| text.trim_ascii().is_empty())
-                && is_pgp_pair(control, data)
-        }
-        _ => false,
+/// Proves each part to be what it should be, and that there are no others.
+fn prove_parts(parts: &Parts<'_>, proofs: &[fn(&Part<'_>) -> Result<(), Stop>]) -> Result<(), Stop> {
+    demand(parts.found.len() <= proofs.len())?;
+    parts.found.iter().zip(proofs).try_for_each(|(part, prove)| prove(part))?;
+    match parts.found.len() == proofs.len() {
+        true => Ok(()),
+        false if parts.complete => Err(Stop::Refuted),
+        false => Err(Stop::Cut),
     }
 }
 
-/// The control part and the encrypted part of RFC 3156.
-fn is_pgp_pair(control: &Part<'_>, data: &Part<'_>) -> bool {
-    control.is("application/pgp-encrypted")
-        && control.decoded().is_some_and(|text| text.trim_ascii().eq_ignore_ascii_case(b"Version: 1"))
-        && data.is("application/octet-stream")
-        && data.decoded().is_some_and(|text| is_pgp_message(&text, data.whole))
+/// The empty text that Exchange puts in front.
+fn prove_blank(part: &Part<'_>) -> Result<(), Stop> {
+    demand(part.is("text/plain") && part.decoded().is_some_and(|text| text.trim_ascii().is_empty()))
 }
 
-fn is_inline(root: &Part<'_>) -> bool {
-    root.encoding == Encoding::Identity && is_pgp_message(root.body, root.whole)
+/// The control part of RFC 3156.
+fn prove_control(part: &Part<'_>) -> Result<(), Stop> {
+    demand(part.is("application/pgp-encrypted"))?;
+    let says = |text: &[u8]| text.trim_ascii().eq_ignore_ascii_case(b"Version: 1");
+    if part.whole { demand(part.decoded().is_some_and(|text| says(&text))) } else { Err(Stop::Cut) }
 }
 
-/// Whether `text` is one armored encrypted message and nothing else.
-fn is_pgp_message(text: &[u8], whole: bool) -> bool {
-    armor::decode(text, whole).is_some_and(|armored| packets::is_encrypted(&armored.data, armored.ended))
+/// The encrypted part of RFC 3156.
+fn prove_data(part: &Part<'_>) -> Result<(), Stop> {
+    demand(part.is("application/octet-stream"))?;
+    prove_pgp_message(&part.decoded().ok_or(Stop::Refuted)?, part.whole)
 }
 
-fn is_smime(root: &Part<'_>, content_type: &ContentType) -> bool {
-    claims_smime(root.head, content_type)
-        && root.decoded().is_some_and(|data| cms::is_enveloped(&data, root.whole))
+fn prove_inline(root: &Part<'_>) -> Result<(), Stop> {
+    demand(root.encoding == Encoding::Identity)?;
+    prove_pgp_message(root.body, root.whole)
+}
+
+/// Proves `text` to be one armored encrypted message and nothing else.
+fn prove_pgp_message(text: &[u8], whole: bool) -> Result<(), Stop> {
+    let armored = armor::decode(text, whole)?;
+    packets::prove(&armored.data, armored.ended)
+}
+
+fn prove_smime(root: &Part<'_>, content_type: &ContentType) -> Result<(), Stop> {
+    demand(claims_smime(root.head, content_type))?;
+    cms::prove(&root.decoded().ok_or(Stop::Refuted)?, root.whole)
 }
 
 /// Whether a part with this `head` and `content_type` says that it is S/MIME's `application/pkcs7-mime`: encrypted,
@@ -119,4 +171,31 @@ pub(crate) fn claims_smime(head: Head<'_>, content_type: &ContentType) -> bool {
 fn is_harmless_preamble(preamble: &[u8]) -> bool {
     preamble.len() <= limits::PREAMBLE
         && preamble.trim_ascii_end().split(|&byte| byte == b'\n').count() <= limits::PREAMBLE_LINES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is refuted by a beginning is refuted by the whole; what is proven by a beginning may still be refuted.
+    #[test]
+    fn beginnings_contradict_no_whole() {
+        for folder in ["encrypted", "forged"] {
+            let folder = format!("{}/fixtures/{folder}", env!("CARGO_MANIFEST_DIR"));
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                let message = std::fs::read(&path).unwrap();
+                let Some((fields_end, start)) = Head::find_end(&message, 0) else { continue };
+                let head = Head::new(&message[..fields_end], &message[fields_end..start]);
+                let whole = judge_to_the_end(head, &message[start..], true);
+                for end in (start..=message.len()).step_by(5) {
+                    match (judge_to_the_end(head, &message[start..end], false), whole) {
+                        (Err(Stop::Refuted), Ok(how)) => panic!("{}: {how:?}, not at {end}", path.display()),
+                        (Ok(how), Ok(whole)) => assert_eq!(how, whole, "{} at {end}", path.display()),
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
 }

@@ -36,11 +36,47 @@ pub const ARMOR_HEADER_BYTES: usize = 1024;
 /// Longest MIME field that is read for its meaning, in bytes; a message with a longer one counts as clear.
 pub const MIME_FIELD: usize = 4096;
 
-/// Most bytes of the header of one MIME part of an encrypted message.
-pub const PART_HEADER: usize = 4096;
+/// Most bytes of the header of one MIME part of an encrypted message; the longest known has some 400.
+pub const PART_HEADER: usize = 1024;
+
+/// Most packets with session keys in an encrypted message: one for each recipient.
+pub const SESSION_KEYS: usize = 512;
+
+/// Most octets in those packets together: some 120 recipients with RSA-4096, or 30 with ML-KEM-1024.
+pub const SESSION_KEY_BYTES: usize = 64 * 1024;
+
+/// Most octets in those packets that are neither known in their form nor judged to be random.
+pub const SESSION_KEY_UNKNOWN: usize = 1536;
 
 /// Deepest nesting that the S/MIME check follows before it takes the message for clear.
 pub const CMS_DEPTH: usize = 16;
+
+/// Most octets of one RecipientInfo in S/MIME; the longest known has 681.
+pub const CMS_RECIPIENT: usize = 4 * 1024;
+
+/// Most octets of the originator's certificates and the authenticated attributes in S/MIME, together.
+pub const CMS_ATTRIBUTES: usize = 8 * 1024;
+
+/// Most octets in S/MIME that are not ciphertext, beside [`CMS_FRAME_RECIPIENT`] for each recipient.
+pub const CMS_FRAME: usize = 2 * 1024;
+
+/// How many more for each recipient.
+pub const CMS_FRAME_RECIPIENT: usize = 1024;
+
+/// How many of them in all, unless it is less than a tenth of the S/MIME.
+pub const CMS_FRAMES: usize = 32 * 1024;
+
+/// Most octets of an object identifier in S/MIME; the longest known has 11.
+pub const CMS_IDENTIFIER: usize = 32;
+
+/// Most octets of the algorithm and its parameters in S/MIME; a nonce and a tag length take some 40.
+pub const CMS_ALGORITHM: usize = 256;
+
+/// Most octets of the authentication code in S/MIME.
+pub const CMS_MAC: usize = 64;
+
+/// Least octets of ciphertext in S/MIME.
+pub const CMS_CIPHERTEXT: usize = 16;
 
 /// Largest key file that a delivery reads, in bytes; a larger one is refused: exit 75.
 pub const KEY_FILE: u64 = 1024 * 1024;

@@ -1,6 +1,7 @@
 //! Reads an ASCII armor in which there is room for nothing but the message (RFC 9580, section 6.2).
 
 use super::mime::decode_base64;
+use super::{Stop, demand};
 use crate::limits;
 
 const BEGIN: &[u8] = b"-----BEGIN PGP MESSAGE-----";
@@ -16,55 +17,52 @@ pub struct Armored {
 
 /// Decodes a text that is one armored message, blank lines before and after it aside. Of a text that is not `whole`,
 /// the beginning is enough.
-pub fn decode(text: &[u8], whole: bool) -> Option<Armored> {
+///
+/// # Errors
+/// [`Stop::Refuted`] where there is anything else, [`Stop::Cut`] where there is no line of it yet.
+pub fn decode(text: &[u8], whole: bool) -> Result<Armored, Stop> {
+    // Of the last line of a beginning nobody knows what it is, but for the first one: a long text has no armor in it.
+    let known = if whole { text.len() } else { memchr::memrchr(b'\n', text).map_or(0, |at| at + 1) };
+    let (text, cut) = text.split_at(known);
     let mut position = 0;
     let mut lines = text.split_inclusive(|&byte| byte == b'\n').map(|line| {
         position += line.len();
         (line.trim_ascii_end(), position)
     });
-    let first = lines.by_ref().find(|(line, _)| !line.is_empty())?;
-    if first.0 != BEGIN {
-        return None;
-    }
+    let Some((line, begun)) = lines.by_ref().find(|(line, _)| !line.is_empty()) else {
+        let cut = cut.trim_ascii_end();
+        return Err(if BEGIN.starts_with(cut) || cut == BEGIN { Stop::Cut } else { Stop::Refuted });
+    };
+    demand(line == BEGIN)?;
     let mut headers = 0;
     let start = loop {
-        let (line, end) = lines.next()?;
+        let (line, end) = lines.next().ok_or(Stop::Cut)?;
         if line.is_empty() {
             break end;
         }
         headers += 1;
-        let bytes = end - first.1;
-        if headers > limits::ARMOR_HEADERS || bytes > limits::ARMOR_HEADER_BYTES || !is_header(line) {
-            return None;
-        }
+        let few = headers <= limits::ARMOR_HEADERS && end - begun <= limits::ARMOR_HEADER_BYTES;
+        demand(few && is_header(line))?;
     };
     let mut end = start;
     let mut checksum = false;
     for (line, after) in lines {
         if line == END {
-            let blank = text[after..].trim_ascii().is_empty();
-            let data = decode_base64(&text[start..end], true)?;
-            return blank.then_some(Armored { data, ended: true });
+            demand(text[after..].trim_ascii().is_empty() && cut.trim_ascii().is_empty())?;
+            let data = decode_base64(&text[start..end], true).ok_or(Stop::Refuted)?;
+            return Ok(Armored { data, ended: true });
         }
         // Lines without blanks, or words could stand there; then at most one checksum.
-        if checksum || line.is_empty() || line.iter().any(u8::is_ascii_whitespace) {
-            return None;
-        }
+        demand(!checksum && !line.is_empty() && !line.iter().any(u8::is_ascii_whitespace))?;
         checksum = line.len() == 5 && line.starts_with(b"=");
         if checksum {
-            decode_base64(&line[1..], true)?;
+            decode_base64(&line[1..], true).ok_or(Stop::Refuted)?;
         } else {
             end = after;
         }
     }
-    if whole {
-        return None;
-    }
-    // The last line may be a part of the checksum or of the last line of the armor.
-    let last = text[start..end].trim_ascii_end();
-    let cut = memchr::memrchr(b'\n', last).map_or(0, |at| at + 1);
-    let data = decode_base64(&last[..cut], false)?;
-    Some(Armored { data, ended: false })
+    let data = decode_base64(&text[start..end], false).ok_or(Stop::Refuted)?;
+    if whole { Err(Stop::Cut) } else { Ok(Armored { data, ended: false }) }
 }
 
 /// An armor header has a name of letters and a value (`Version: GnuPG v2`).
@@ -99,10 +97,10 @@ mod tests {
                 .into_iter()
                 .chain([&*many, &*long])
         {
-            assert!(decode(armored(inside).as_bytes(), true).is_none(), "{inside}");
+            assert_eq!(decode(armored(inside).as_bytes(), true).err(), Some(Stop::Refuted), "{inside}");
         }
         for text in [format!("text\n{}", armored("\nAAEC\n")), armored("\nAAEC\n") + "text\n"] {
-            assert!(decode(text.as_bytes(), true).is_none(), "{text}");
+            assert_eq!(decode(text.as_bytes(), true).err(), Some(Stop::Refuted), "{text}");
         }
     }
 
@@ -110,7 +108,11 @@ mod tests {
     fn a_beginning_is_judged_by_what_is_there() {
         let text = b"-----BEGIN PGP MESSAGE-----\n\nAAEC\nAAEC\n-----E";
         assert_eq!(decode(text, false).unwrap().data, [0, 1, 2, 0, 1, 2]);
-        assert!(decode(text, true).is_none());
-        assert!(decode(b"-----BEGIN PGP MESSAGE-----\n\nAAEC\nsome text\nAAEC\n", false).is_none());
+        assert_eq!(decode(text, true).err(), Some(Stop::Refuted));
+        let text = b"-----BEGIN PGP MESSAGE-----\n\nAAEC\nsome text\nAAEC\n";
+        assert_eq!(decode(text, false).err(), Some(Stop::Refuted));
+        for (text, stop) in [("\n\n-----BEGIN PGP", Stop::Cut), ("words", Stop::Refuted), ("", Stop::Cut)] {
+            assert_eq!(decode(text.as_bytes(), false).err(), Some(stop), "{text}");
+        }
     }
 }

@@ -1,8 +1,12 @@
 //! Whether octets are a CMS enveloped-data or authEnveloped-data (RFC 5652, section 6; RFC 5083) and nothing else.
 //!
 //! A walk over BER, because senders that stream write indefinite lengths and constructed strings, which DER parsers
-//! refuse. It looks at tags and lengths only.
+//! refuse. It looks at tags and lengths, and at how many octets are not ciphertext: all of those, tags and lengths
+//! included, could be text. The ciphertext itself is what stands in primitive strings where it should, and is judged by
+//! [`Noise`].
 
+use super::noise::Noise;
+use super::{Stop, demand};
 use crate::limits;
 
 const ENVELOPED_DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x03];
@@ -19,23 +23,32 @@ const CONTEXT: u8 = 0xa0;
 const CONTEXT_STRING: u8 = 0x80;
 const CONSTRUCTED: u8 = 0x20;
 
-/// Whether `data` is encrypted CMS for at least one recipient. Of data that is not `whole`, the ciphertext need only
-/// have begun.
-pub fn is_enveloped(data: &[u8], whole: bool) -> bool {
-    let mut walk = Walk { data, position: 0, ends: Vec::new(), in_ciphertext: false };
-    match walk.content_info() {
-        Ok(()) => walk.position == data.len(),
-        Err(Stop::Truncated) => !whole && walk.in_ciphertext,
-        Err(Stop::Malformed) => false,
-    }
-}
+/// What the tags and lengths of the strings of a ciphertext may take of it without being counted: with strings of 64
+/// octets it is a thirty-third. They are no place for a text: an octet or two, and then ciphertext.
+const STRING_FRAMES: usize = 32;
 
-/// Why a walk ended before its end.
-enum Stop {
-    /// The data ended.
-    Truncated,
-    /// It is not what it should be.
-    Malformed,
+/// Proves that `data` is encrypted CMS for at least one recipient. Of data that is not `whole`, the ciphertext need only
+/// have begun.
+///
+/// # Errors
+/// [`Stop::Refuted`] where it is something else, or holds too much that is not ciphertext, or ciphertext that can be read;
+/// [`Stop::Cut`] where it ends too early to tell.
+pub fn prove(data: &[u8], whole: bool) -> Result<(), Stop> {
+    let mut walk = Walk::of(data);
+    match walk.content_info() {
+        Ok(()) => {
+            demand(walk.position == data.len() && walk.ciphertext >= limits::CMS_CIPHERTEXT)?;
+            demand(walk.frame() <= walk.most().min(walk.most_in_all()))?;
+            walk.noise.finish(true)
+        }
+        Err(Stop::Cut) if !whole && walk.in_ciphertext => {
+            walk.position = data.len();
+            // More ciphertext may follow, and the frame be a smaller part of it.
+            demand(walk.frame() <= walk.most().min(walk.most_in_all())).map_err(|_| Stop::Cut)?;
+            walk.noise.finish(false)
+        }
+        Err(stop) => Err(stop),
+    }
 }
 
 struct Walk<'a> {
@@ -44,36 +57,68 @@ struct Walk<'a> {
     /// Where the values that were entered end; `None` at an end-of-contents mark.
     ends: Vec<Option<usize>>,
     in_ciphertext: bool,
+    recipients: usize,
+    /// Octets of ciphertext that have been passed, and of the tags and lengths of its strings.
+    ciphertext: usize,
+    strings: usize,
+    noise: Noise,
 }
 
 impl<'a> Walk<'a> {
+    fn of(data: &'a [u8]) -> Self {
+        Self {
+            data,
+            position: 0,
+            ends: Vec::new(),
+            in_ciphertext: false,
+            recipients: 0,
+            ciphertext: 0,
+            strings: 0,
+            noise: Noise::default(),
+        }
+    }
+
+    /// How many of the octets that were passed are not ciphertext.
+    fn frame(&self) -> usize {
+        self.position - self.ciphertext - self.strings.min(self.ciphertext / STRING_FRAMES)
+    }
+
+    /// How many there may be for these recipients.
+    fn most(&self) -> usize {
+        limits::CMS_FRAME + limits::CMS_FRAME_RECIPIENT * self.recipients
+    }
+
+    /// How many there may be in as much as was passed, whoever the recipients are.
+    fn most_in_all(&self) -> usize {
+        limits::CMS_FRAMES.max(self.position / 10)
+    }
+
     fn content_info(&mut self) -> Result<(), Stop> {
         self.enter(SEQUENCE)?;
-        let authenticated = match self.primitive(OBJECT_IDENTIFIER)? {
+        let authenticated = match self.identifier()? {
             ENVELOPED_DATA => false,
             AUTH_ENVELOPED_DATA => true,
-            _ => return Err(Stop::Malformed),
+            _ => return Err(Stop::Refuted),
         };
         self.enter(CONTEXT)?;
         self.enter(SEQUENCE)?;
-        self.primitive(INTEGER)?;
+        self.primitive(INTEGER, 1)?;
+        let mut attributes = limits::CMS_ATTRIBUTES;
         if self.tag()? == CONTEXT {
-            self.skip()?; // originatorInfo
+            attributes -= self.skip(attributes)?; // originatorInfo
         }
         self.enter(SET)?;
-        if self.at_end()? {
-            return Err(Stop::Malformed);
-        }
         while !self.at_end()? {
             self.recipient()?;
         }
+        demand(self.recipients > 0)?;
         self.leave()?;
         self.encrypted_content()?;
         if authenticated {
             if self.tag()? == CONTEXT + 1 {
-                self.skip()?; // authAttrs
+                self.skip(attributes)?; // authAttrs
             }
-            self.primitive(OCTET_STRING)?; // mac
+            self.primitive(OCTET_STRING, limits::CMS_MAC)?;
         }
         // Unprotected attributes could hold anything: such a message counts as clear.
         for _ in 0..3 {
@@ -84,47 +129,53 @@ impl<'a> Walk<'a> {
 
     /// RecipientInfo: a sequence, or one of the tagged alternatives.
     fn recipient(&mut self) -> Result<(), Stop> {
-        match self.tag()? {
-            SEQUENCE => self.skip(),
-            tag if (CONTEXT + 1..=CONTEXT + 4).contains(&tag) => self.skip(),
-            _ => Err(Stop::Malformed),
-        }
+        let tag = self.tag()?;
+        demand(tag == SEQUENCE || (CONTEXT + 1..=CONTEXT + 4).contains(&tag))?;
+        self.recipients += 1;
+        self.skip(limits::CMS_RECIPIENT).map(drop)
     }
 
     fn encrypted_content(&mut self) -> Result<(), Stop> {
         self.enter(SEQUENCE)?;
-        self.primitive(OBJECT_IDENTIFIER)?;
-        if self.tag()? != SEQUENCE {
-            return Err(Stop::Malformed);
-        }
-        self.skip()?; // contentEncryptionAlgorithm
+        self.identifier()?;
+        demand(self.tag()? == SEQUENCE)?;
+        self.skip(limits::CMS_ALGORITHM)?;
+        demand(self.frame() <= self.most())?;
         match self.tag()? {
-            CONTEXT_STRING => {
-                self.in_ciphertext = true;
-                self.skip()?;
-            }
+            CONTEXT_STRING => self.ciphertext(CONTEXT_STRING)?,
             CONTEXT => {
                 self.enter(CONTEXT)?;
-                self.in_ciphertext = true;
                 while !self.at_end()? {
-                    match self.tag()? {
-                        OCTET_STRING => self.skip()?,
-                        _ => return Err(Stop::Malformed),
-                    }
+                    let start = self.position;
+                    let before = self.ciphertext;
+                    self.ciphertext(OCTET_STRING)?;
+                    self.strings += self.position - start - (self.ciphertext - before);
                 }
                 self.leave()?;
             }
-            _ => return Err(Stop::Malformed),
+            _ => return Err(Stop::Refuted),
         }
         self.leave()
+    }
+
+    /// A string of ciphertext, or as much of it as there is.
+    fn ciphertext(&mut self, expected: u8) -> Result<(), Stop> {
+        let (tag, end) = self.header()?;
+        let end = end.filter(|_| tag == expected).ok_or(Stop::Refuted)?;
+        self.in_ciphertext = true;
+        let octets = &self.data[self.position..end.min(self.data.len())];
+        self.noise.take(octets);
+        self.ciphertext += octets.len();
+        self.position += octets.len();
+        if self.position < end { Err(Stop::Cut) } else { Ok(()) }
     }
 
     /// The tag of the next value.
     fn tag(&self) -> Result<u8, Stop> {
         if self.ends.last().is_some_and(|end| end.is_some_and(|end| self.position >= end)) {
-            return Err(Stop::Malformed);
+            return Err(Stop::Refuted);
         }
-        self.data.get(self.position).copied().ok_or(Stop::Truncated)
+        self.data.get(self.position).copied().ok_or(Stop::Cut)
     }
 
     /// Reads tag and length: the tag, and where the value ends.
@@ -132,28 +183,28 @@ impl<'a> Walk<'a> {
         let tag = self.tag()?;
         // Tags of more than one octet do not occur here.
         if tag & 0x1f == 0x1f {
-            return Err(Stop::Malformed);
+            return Err(Stop::Refuted);
         }
-        let first = *self.data.get(self.position + 1).ok_or(Stop::Truncated)?;
+        let first = *self.data.get(self.position + 1).ok_or(Stop::Cut)?;
         self.position += 2;
         let length = match first {
-            0x80 => return if tag & CONSTRUCTED == 0 { Err(Stop::Malformed) } else { Ok((tag, None)) },
+            0x80 => return if tag & CONSTRUCTED == 0 { Err(Stop::Refuted) } else { Ok((tag, None)) },
             0..0x80 => usize::from(first),
             0x81..=0x88 => {
                 let octets = usize::from(first & 0x7f);
-                let bytes = self.data.get(self.position..self.position + octets).ok_or(Stop::Truncated)?;
+                let bytes = self.data.get(self.position..self.position + octets).ok_or(Stop::Cut)?;
                 self.position += octets;
                 bytes
                     .iter()
                     .try_fold(0usize, |sum, &byte| sum.checked_mul(256)?.checked_add(byte.into()))
-                    .ok_or(Stop::Malformed)?
+                    .ok_or(Stop::Refuted)?
             }
-            _ => return Err(Stop::Malformed),
+            _ => return Err(Stop::Refuted),
         };
-        let end = self.position.checked_add(length).ok_or(Stop::Malformed)?;
+        let end = self.position.checked_add(length).ok_or(Stop::Refuted)?;
         // A value cannot be longer than the one round it.
         if self.ends.iter().flatten().any(|outer| end > *outer) {
-            return Err(Stop::Malformed);
+            return Err(Stop::Refuted);
         }
         Ok((tag, Some(end)))
     }
@@ -161,7 +212,7 @@ impl<'a> Walk<'a> {
     fn enter(&mut self, expected: u8) -> Result<(), Stop> {
         let (tag, end) = self.header()?;
         if tag != expected || self.ends.len() >= limits::CMS_DEPTH {
-            return Err(Stop::Malformed);
+            return Err(Stop::Refuted);
         }
         self.ends.push(end);
         Ok(())
@@ -173,15 +224,15 @@ impl<'a> Walk<'a> {
             Some(Some(end)) => Ok(self.position >= *end),
             Some(None) => match self.data.get(self.position..self.position + 2) {
                 Some(mark) => Ok(mark == [0, 0]),
-                None => Err(Stop::Truncated),
+                None => Err(Stop::Cut),
             },
-            None => Err(Stop::Malformed),
+            None => Err(Stop::Refuted),
         }
     }
 
     fn leave(&mut self) -> Result<(), Stop> {
         if !self.at_end()? {
-            return Err(Stop::Malformed);
+            return Err(Stop::Refuted);
         }
         if self.ends.pop() == Some(None) {
             self.position += 2;
@@ -189,42 +240,56 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// The octets of a short value that is not constructed.
-    fn primitive(&mut self, expected: u8) -> Result<&'a [u8], Stop> {
+    /// The octets of a value that is not constructed and has `most` octets.
+    fn primitive(&mut self, expected: u8, most: usize) -> Result<&'a [u8], Stop> {
         let (tag, end) = self.header()?;
-        let end = end.filter(|_| tag == expected).ok_or(Stop::Malformed)?;
-        let value = self.data.get(self.position..end).ok_or(Stop::Truncated)?;
+        let end = end.filter(|_| tag == expected).ok_or(Stop::Refuted)?;
+        demand(end - self.position <= most)?;
+        let value = self.data.get(self.position..end).ok_or(Stop::Cut)?;
         self.position = end;
         Ok(value)
     }
 
-    /// Passes over a value of any kind.
-    fn skip(&mut self) -> Result<(), Stop> {
-        let (tag, end) = self.header()?;
-        if let Some(end) = end {
-            if end > self.data.len() {
-                return Err(Stop::Truncated);
+    fn identifier(&mut self) -> Result<&'a [u8], Stop> {
+        self.primitive(OBJECT_IDENTIFIER, limits::CMS_IDENTIFIER)
+    }
+
+    /// Passes over a value of any kind that takes `most` octets, its tag and length included: how many it takes.
+    fn skip(&mut self, most: usize) -> Result<usize, Stop> {
+        let start = self.position;
+        let depth = self.ends.len();
+        loop {
+            let (tag, end) = self.header()?;
+            match end {
+                Some(end) => {
+                    demand(end - start <= most)?;
+                    demand(end <= self.data.len()).map_err(|_| Stop::Cut)?;
+                    self.position = end;
+                }
+                None => {
+                    demand(tag & CONSTRUCTED != 0 && self.ends.len() < limits::CMS_DEPTH)?;
+                    self.ends.push(None);
+                }
             }
-            self.position = end;
-            return Ok(());
+            while self.ends.len() > depth && self.at_end()? {
+                self.leave()?;
+            }
+            demand(self.position - start <= most)?;
+            if self.ends.len() == depth {
+                return Ok(self.position - start);
+            }
         }
-        if tag & CONSTRUCTED == 0 || self.ends.len() >= limits::CMS_DEPTH {
-            return Err(Stop::Malformed);
-        }
-        self.ends.push(None);
-        while !self.at_end()? {
-            self.skip()?;
-        }
-        self.leave()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::classify::samples::{noise, text};
 
     fn value(tag: u8, content: &[u8]) -> Vec<u8> {
-        let mut out = vec![tag, 0x82, (content.len() >> 8) as u8, content.len() as u8];
+        let mut out = vec![tag, 0x83];
+        out.extend(&(content.len() as u32).to_be_bytes()[1..]);
         out.extend(content);
         out
     }
@@ -233,46 +298,190 @@ mod tests {
         [&[tag, 0x80], content, &[0, 0]].concat()
     }
 
-    fn enveloped(oid: &[u8], recipients: &[u8], tail: &[u8], build: fn(u8, &[u8]) -> Vec<u8>) -> Vec<u8> {
-        let algorithm = value(SEQUENCE, &value(OBJECT_IDENTIFIER, &[1, 2]));
-        let strings =
-            build(CONTEXT, &[value(OCTET_STRING, &[7; 40]), value(OCTET_STRING, &[8; 40])].concat());
-        let content = build(SEQUENCE, &[value(OBJECT_IDENTIFIER, &[1]), algorithm, strings].concat());
-        let set = value(SET, recipients);
-        let inner = build(SEQUENCE, &[&value(INTEGER, &[0])[..], &set, &content, tail].concat());
-        build(SEQUENCE, &[value(OBJECT_IDENTIFIER, oid), build(CONTEXT, &inner)].concat())
+    /// What a CMS is made of.
+    #[derive(Clone)]
+    struct Made {
+        build: fn(u8, &[u8]) -> Vec<u8>,
+        kind: &'static [u8],
+        originator: Vec<u8>,
+        recipients: Vec<Vec<u8>>,
+        identifier: Vec<u8>,
+        parameters: Vec<u8>,
+        strings: Vec<Vec<u8>>,
+        tail: Vec<u8>,
     }
 
-    #[test]
-    fn encrypted_cms_is_known() {
-        let recipient = value(SEQUENCE, &[5; 30]);
-        let mac = value(OCTET_STRING, &[9; 16]);
-        for build in [value, indefinite] {
-            for data in [
-                enveloped(ENVELOPED_DATA, &recipient, &[], build),
-                enveloped(AUTH_ENVELOPED_DATA, &recipient, &mac, build),
-            ] {
-                assert!(is_enveloped(&data, true));
-                assert!(!is_enveloped(&[&data[..], b"x"].concat(), true));
-                assert!(!is_enveloped(&data[..data.len() - 1], true));
-                assert!(is_enveloped(&data[..data.len() - 40], false));
-                assert!(!is_enveloped(&data[..30], false));
-            }
-            let signed = [&ENVELOPED_DATA[..8], &[2]].concat();
-            assert!(!is_enveloped(&enveloped(&signed, &recipient, &[], build), true));
-            assert!(!is_enveloped(&enveloped(ENVELOPED_DATA, &[], &[], build), true));
-            assert!(!is_enveloped(
-                &enveloped(ENVELOPED_DATA, &recipient, &value(CONTEXT + 1, b"x"), build),
-                true
-            ));
+    impl Made {
+        fn octets(&self) -> Vec<u8> {
+            let build = self.build;
+            let algorithm =
+                value(SEQUENCE, &[&value(OBJECT_IDENTIFIER, &[1, 2])[..], &self.parameters].concat());
+            let strings: Vec<u8> =
+                self.strings.iter().flat_map(|octets| value(OCTET_STRING, octets)).collect();
+            let content = [value(OBJECT_IDENTIFIER, &self.identifier), algorithm, build(CONTEXT, &strings)];
+            let inner = [
+                value(INTEGER, &[0]),
+                self.originator.clone(),
+                value(SET, &self.recipients.concat()),
+                build(SEQUENCE, &content.concat()),
+                self.tail.clone(),
+            ];
+            let inner = build(SEQUENCE, &inner.concat());
+            build(SEQUENCE, &[value(OBJECT_IDENTIFIER, self.kind), build(CONTEXT, &inner)].concat())
+        }
+    }
+
+    fn made(build: fn(u8, &[u8]) -> Vec<u8>) -> Made {
+        Made {
+            build,
+            kind: ENVELOPED_DATA,
+            originator: Vec::new(),
+            recipients: vec![value(SEQUENCE, &noise(300, 1))],
+            identifier: vec![1],
+            parameters: value(OCTET_STRING, &noise(16, 2)),
+            strings: vec![noise(3000, 3), noise(3000, 4)],
+            tail: Vec::new(),
         }
     }
 
     #[test]
+    fn encrypted_cms_is_known() {
+        for build in [value, indefinite] {
+            let made = made(build);
+            let authenticated =
+                Made { kind: AUTH_ENVELOPED_DATA, tail: value(OCTET_STRING, &[9; 16]), ..made.clone() };
+            for data in [made.octets(), authenticated.octets()] {
+                assert_eq!(prove(&data, true), Ok(()));
+                assert_eq!(prove(&[&data[..], b"x"].concat(), true), Err(Stop::Refuted));
+                assert_eq!(prove(&data[..data.len() - 1], true), Err(Stop::Cut));
+                assert_eq!(prove(&data[..data.len() - 40], false), Ok(()));
+                assert_eq!(prove(&data[..3000], false), Err(Stop::Cut));
+                assert_eq!(prove(&data[..30], false), Err(Stop::Cut));
+            }
+            for other in [
+                Made { kind: &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x02], ..made.clone() },
+                Made { recipients: Vec::new(), ..made.clone() },
+                Made { tail: value(CONTEXT + 1, b"x"), ..made.clone() },
+            ] {
+                assert_eq!(prove(&other.octets(), true), Err(Stop::Refuted));
+            }
+        }
+    }
+
+    #[test]
+    fn each_place_has_its_bound() {
+        for build in [value, indefinite] {
+            let made = made(build);
+            let many = |count, size| vec![value(SEQUENCE, &text(size)); count];
+            let authenticated = |attributes: Vec<u8>| Made {
+                kind: AUTH_ENVELOPED_DATA,
+                tail: [value(CONTEXT + 1, &attributes), value(OCTET_STRING, &[9; 16])].concat(),
+                ..made.clone()
+            };
+            let mac = |size| Made {
+                kind: AUTH_ENVELOPED_DATA,
+                tail: value(OCTET_STRING, &text(size)),
+                ..made.clone()
+            };
+            for (name, fits, large) in [
+                (
+                    "a RecipientInfo",
+                    Made { recipients: [many(1, 4000), many(2, 50)].concat(), ..made.clone() },
+                    Made { recipients: [many(1, 4200), many(9, 50)].concat(), ..made.clone() },
+                ),
+                (
+                    "RecipientInfos",
+                    Made { recipients: many(20, 1000), ..made.clone() },
+                    Made { recipients: many(20, 1200), ..made.clone() },
+                ),
+                (
+                    "all of them",
+                    Made { recipients: many(30, 1000), ..made.clone() },
+                    Made { recipients: many(35, 1000), ..made.clone() },
+                ),
+                (
+                    "originatorInfo",
+                    Made { originator: value(CONTEXT, &text(2000)), ..made.clone() },
+                    Made { originator: value(CONTEXT, &text(3000)), ..made.clone() },
+                ),
+                (
+                    "originatorInfo with many",
+                    Made {
+                        originator: value(CONTEXT, &text(8000)),
+                        recipients: many(20, 300),
+                        ..made.clone()
+                    },
+                    Made {
+                        originator: value(CONTEXT, &text(8200)),
+                        recipients: many(20, 300),
+                        ..made.clone()
+                    },
+                ),
+                ("attributes", authenticated(text(2000)), authenticated(text(3000))),
+                ("mac", mac(64), mac(65)),
+                (
+                    "identifier",
+                    Made { identifier: text(32), ..made.clone() },
+                    Made { identifier: text(33), ..made.clone() },
+                ),
+                (
+                    "parameters",
+                    Made { parameters: value(OCTET_STRING, &text(200)), ..made.clone() },
+                    Made { parameters: value(OCTET_STRING, &text(300)), ..made.clone() },
+                ),
+                (
+                    "ciphertext",
+                    Made { strings: vec![text(16)], ..made.clone() },
+                    Made { strings: vec![text(15)], ..made.clone() },
+                ),
+                (
+                    "read ciphertext",
+                    Made { strings: vec![text(511)], ..made.clone() },
+                    Made { strings: vec![text(512)], ..made.clone() },
+                ),
+                (
+                    "frames of strings",
+                    Made { strings: noise(20_000, 5).chunks(200).map(Vec::from).collect(), ..made.clone() },
+                    Made { strings: noise(20_000, 5).chunks(16).map(Vec::from).collect(), ..made.clone() },
+                ),
+            ] {
+                assert_eq!(prove(&fits.octets(), true), Ok(()), "{name}");
+                assert_eq!(prove(&large.octets(), true), Err(Stop::Refuted), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_tenth_may_be_frame() {
+        let recipients = vec![value(SEQUENCE, &noise(700, 6)); 60];
+        let made =
+            |size| Made { recipients: recipients.clone(), strings: vec![noise(size, 7)], ..made(value) };
+        assert_eq!(prove(&made(300_000).octets(), true), Err(Stop::Refuted));
+        assert_eq!(prove(&made(500_000).octets(), true), Ok(()));
+        assert_eq!(prove(&made(500_000).octets()[..300_000], false), Err(Stop::Cut));
+    }
+
+    #[test]
+    fn no_string_is_in_a_string() {
+        let nested = |inner: &[u8]| {
+            let content = [value(OBJECT_IDENTIFIER, &[1]), value(SEQUENCE, &[]), value(CONTEXT, inner)];
+            let parts =
+                [value(INTEGER, &[0]), value(SET, &value(SEQUENCE, &[])), value(SEQUENCE, &content.concat())];
+            let info =
+                [value(OBJECT_IDENTIFIER, ENVELOPED_DATA), value(CONTEXT, &value(SEQUENCE, &parts.concat()))];
+            prove(&value(SEQUENCE, &info.concat()), true)
+        };
+        let string = value(OCTET_STRING, &noise(100, 8));
+        assert_eq!(nested(&string), Ok(()));
+        assert_eq!(nested(&value(OCTET_STRING | CONSTRUCTED, &string)), Err(Stop::Refuted));
+        assert_eq!(nested(&indefinite(OCTET_STRING | CONSTRUCTED, &string)), Err(Stop::Refuted));
+        assert_eq!(nested(&[&string[..], &value(0x0c, b"text")].concat()), Err(Stop::Refuted));
+    }
+
+    #[test]
     fn deep_and_endless_nesting_is_bounded() {
-        assert!(!is_enveloped(&[SEQUENCE, 0x80].repeat(1_000_000), true));
-        let mut data = enveloped(ENVELOPED_DATA, &[SEQUENCE, 0x80].repeat(10_000), &[], indefinite);
-        data.extend([0; 100]);
-        assert!(!is_enveloped(&data, true));
+        assert_eq!(prove(&[SEQUENCE, 0x80].repeat(1_000_000), true), Err(Stop::Refuted));
+        let made = Made { recipients: vec![[SEQUENCE, 0x80].repeat(10_000)], ..made(indefinite) };
+        assert_eq!(prove(&[made.octets(), vec![0; 100]].concat(), true), Err(Stop::Refuted));
     }
 }

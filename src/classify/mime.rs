@@ -6,7 +6,7 @@ use mail_parser::HeaderValue;
 use mail_parser::decoders::quoted_printable::quoted_printable_decode;
 use mail_parser::parsers::MessageStream;
 
-use super::is_harmless_preamble;
+use super::{Stop, demand, is_harmless_preamble};
 use crate::head::Head;
 use crate::limits;
 
@@ -156,18 +156,23 @@ impl<'a> Part<'a> {
         self.content_type.as_ref().is_some_and(|content_type| content_type.is(full))
     }
 
-    /// The parts of this multipart of type `content_type`. `None` where there are too many, where there is text
-    /// before, after or between them that hides something, or where the last one is not ended though the message is
-    /// whole.
-    pub fn parts(&self, content_type: &ContentType) -> Option<Vec<Part<'a>>> {
-        let boundary = content_type.attribute("boundary").filter(|boundary| !boundary.is_empty())?;
-        if self.encoding != Encoding::Identity {
-            return None;
-        }
-        let mut parts = Vec::new();
+    /// The parts of this multipart of type `content_type`.
+    ///
+    /// A transfer encoding of the whole multipart is not looked at where the type is `multipart/encrypted`: it is
+    /// against RFC 2045, section 6.4, gpgit leaves one, no reader decodes it, and the parts are judged as they lie there.
+    ///
+    /// # Errors
+    /// [`Stop::Refuted`] where there are too many, where there is text before, after or between them that hides
+    /// something, or where the last one is not ended though the message is whole.
+    pub fn parts(&self, content_type: &ContentType) -> Result<Parts<'a>, Stop> {
+        let boundary = content_type.attribute("boundary").filter(|boundary| !boundary.is_empty());
+        let boundary = boundary.ok_or(Stop::Refuted)?;
+        demand(self.encoding == Encoding::Identity || content_type.is("multipart/encrypted"))?;
+        let body = if self.whole { self.body } else { without_cut_delimiter(self.body, boundary) };
+        let mut found = Vec::new();
         let mut start = None;
         let mut position = 0;
-        for line in self.body.split_inclusive(|&byte| byte == b'\n') {
+        for line in body.split_inclusive(|&byte| byte == b'\n') {
             let here = position;
             position += line.len();
             let Some(tail) = line.strip_prefix(b"--").and_then(|line| line.strip_prefix(boundary.as_bytes()))
@@ -176,47 +181,69 @@ impl<'a> Part<'a> {
             };
             let (closing, padding) =
                 tail.strip_prefix(b"--").map_or((false, tail), |padding| (true, padding));
-            if !padding.trim_ascii().is_empty() {
-                return None;
-            }
+            demand(padding.trim_ascii().is_empty())?;
             match start {
-                None if closing || !is_harmless_preamble(&self.body[..here]) => return None,
-                None => {}
-                Some(start) => parts.push(Part::inner(without_line_end(&self.body[start..here]), true)?),
+                None => demand(!closing && is_harmless_preamble(&body[..here]))?,
+                Some(start) => found.push(Part::inner(without_line_end(&body[start..here]), true)?),
             }
-            if parts.len() > PARTS {
-                return None;
-            }
+            demand(found.len() <= PARTS)?;
             if closing {
-                let blank = self.body[position..].trim_ascii().is_empty();
-                return (self.whole && blank).then_some(parts);
+                demand(body[position..].trim_ascii().is_empty())?;
+                return Ok(Parts { found, complete: true });
             }
             start = Some(position);
         }
-        if self.whole {
-            return None;
+        demand(!self.whole)?;
+        match start {
+            None => demand(body.len() <= limits::PREAMBLE)?,
+            Some(start) => match Part::inner(&body[start..], false) {
+                Ok(part) => found.push(part),
+                Err(Stop::Cut) => {}
+                Err(Stop::Refuted) => return Err(Stop::Refuted),
+            },
         }
-        parts.push(Part::inner(&self.body[start?..], false)?);
-        Some(parts)
+        Ok(Parts { found, complete: false })
     }
 
-    fn inner(bytes: &'a [u8], whole: bool) -> Option<Self> {
-        let (fields_end, body_start) = Head::find_end(bytes, 0)?;
-        if fields_end > limits::PART_HEADER {
-            return None;
-        }
+    fn inner(bytes: &'a [u8], whole: bool) -> Result<Self, Stop> {
+        let Some((fields_end, body_start)) = Head::find_end(bytes, 0) else {
+            return Err(if whole || bytes.len() > limits::PART_HEADER { Stop::Refuted } else { Stop::Cut });
+        };
+        demand(fields_end <= limits::PART_HEADER)?;
         let head = Head::new(&bytes[..fields_end], &bytes[fields_end..body_start]);
-        Self::root(head, &bytes[body_start..], whole)
+        Self::root(head, &bytes[body_start..], whole).ok_or(Stop::Refuted)
     }
 
-    /// The body without its transfer encoding; `None` where it holds what does not belong there.
+    /// The body without its transfer encoding; `None` where it holds what does not belong there. Of a beginning, as much
+    /// as is certain.
     pub fn decoded(&self) -> Option<Cow<'a, [u8]>> {
         match self.encoding {
             Encoding::Identity => Some(Cow::Borrowed(self.body)),
             Encoding::Base64 => decode_base64(self.body, self.whole).map(Cow::Owned),
-            Encoding::QuotedPrintable => quoted_printable_decode(self.body).map(Cow::Owned),
+            Encoding::QuotedPrintable if self.whole => quoted_printable_decode(self.body).map(Cow::Owned),
+            Encoding::QuotedPrintable => {
+                let lines = memchr::memrchr(b'\n', self.body).map_or(0, |at| at + 1);
+                quoted_printable_decode(&self.body[..lines]).map(Cow::Owned)
+            }
         }
     }
+}
+
+/// The parts of a multipart.
+#[derive(Debug)]
+pub struct Parts<'a> {
+    pub found: Vec<Part<'a>>,
+    /// Whether there are no others; else the last one, too, may be there in part only.
+    pub complete: bool,
+}
+
+/// A beginning of a multipart without what may be a delimiter at its end, or becomes one with the next bytes.
+fn without_cut_delimiter<'a>(body: &'a [u8], boundary: &str) -> &'a [u8] {
+    let line = memchr::memrchr(b'\n', body).map_or(0, |at| at + 1);
+    let delimiter = format!("--{boundary}");
+    let last = &body[line..];
+    let may_be = delimiter.as_bytes().starts_with(last) || last.starts_with(delimiter.as_bytes());
+    if may_be { &body[..line] } else { body }
 }
 
 /// Decodes base64 in which nothing stands but its alphabet, blanks and padding at its end. Of a text that is not
@@ -284,7 +311,7 @@ mod tests {
             let content_type = ContentType::parse(b"multipart/mixed; boundary=b").unwrap();
             let body = format!("--b\n\nx\n{end}");
             let part = Part::root(Head::new(b"", b""), body.as_bytes(), true).unwrap();
-            assert_eq!(part.parts(&content_type).map(|parts| parts.len()), count, "{end:?}");
+            assert_eq!(part.parts(&content_type).ok().map(|parts| parts.found.len()), count, "{end:?}");
         }
     }
 

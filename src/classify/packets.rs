@@ -1,7 +1,11 @@
 //! Whether octets are the packets of an encrypted message (RFC 9580, section 10.3) and nothing else.
 
-/// Longest packet with an encrypted session key: one for ML-KEM-1024 or a large RSA key has 2 kB.
-pub const LONGEST_SESSION_KEY: usize = 8192;
+use super::noise::Noise;
+use super::session_keys::SessionKeys;
+use super::{Stop, demand};
+
+/// Longest packet with an encrypted session key: one for ML-KEM-1024 has 1.7 kB, one for RSA with 16384 bits 2 kB.
+pub const LONGEST_SESSION_KEY: usize = 4096;
 
 /// Shortest encrypted packet: version, random prefix and MDC (RFC 9580, section 5.13.1).
 const SHORTEST_ENCRYPTED: usize = 1 + 18 + 22;
@@ -12,49 +16,54 @@ const SEIPD: u8 = 18;
 /// LibrePGP's OCB Encrypted Data packet, which GnuPG 2.4 writes.
 const OCB_ENCRYPTED: u8 = 20;
 
-/// Whether `data` is one or more encrypted session keys, then an integrity-protected encrypted packet. Of data that is
-/// not `whole`, the encrypted packet need only have begun.
-pub fn is_encrypted(data: &[u8], whole: bool) -> bool {
+/// Proves that `data` is one or more encrypted session keys, then an integrity-protected encrypted packet. Of data that
+/// is not `whole`, the encrypted packet need only have begun.
+///
+/// # Errors
+/// [`Stop::Refuted`] where there is anything else, or what can be read; [`Stop::Cut`] where it ends too early to tell.
+pub fn prove(data: &[u8], whole: bool) -> Result<(), Stop> {
     let mut rest = data;
-    let mut session_keys = 0;
+    let mut keys = SessionKeys::default();
     loop {
-        let Some((tag, length, body)) = header(rest) else { return false };
+        let (tag, length, body) = header(rest)?;
         match (tag, length) {
-            (PKESK | SKESK, Length::Definite(length)) if length <= LONGEST_SESSION_KEY => {
-                let Some((packet, after)) = body.split_at_checked(length) else { return false };
-                if !is_session_key(tag, packet) {
-                    return false;
-                }
-                session_keys += 1;
+            (PKESK | SKESK, Length::Definite(length)) => {
+                demand(length <= LONGEST_SESSION_KEY)?;
+                let (packet, after) = body.split_at_checked(length).ok_or(Stop::Cut)?;
+                if tag == PKESK { keys.public(packet) } else { keys.symmetric(packet) }?;
                 rest = after;
             }
-            (SEIPD | OCB_ENCRYPTED, length) if session_keys > 0 => {
-                let version = body.first();
-                let known = if tag == SEIPD { matches!(version, Some(1 | 2)) } else { version == Some(&1) };
-                return known && ends_with(length, body, whole);
+            (SEIPD | OCB_ENCRYPTED, length) => {
+                keys.finish()?;
+                let beside = match (tag, body.first().ok_or(Stop::Cut)?) {
+                    (SEIPD, 1) => 1,
+                    (SEIPD, 2) | (OCB_ENCRYPTED, 1) => AEAD_HEADER,
+                    _ => return Err(Stop::Refuted),
+                };
+                return prove_ciphertext(length, body, whole, beside);
             }
-            _ => return false,
+            _ => return Err(Stop::Refuted),
         }
     }
 }
 
+/// Version, cipher, mode and chunk size: what stands before the ciphertext in a packet with AEAD, and its salt.
+pub const AEAD_HEADER: usize = 4;
+
 /// Whether `data` is packets, one at least, and each is there in full; lengths as certificates have them.
 pub fn are_whole(data: &[u8]) -> bool {
     let mut rest = data;
-    while let Some((_, Length::Definite(length), body)) = header(rest) {
+    while let Ok((_, Length::Definite(length), body)) = header(rest) {
         let Some(after) = body.get(length..) else { return false };
         rest = after;
     }
     rest.is_empty() && !data.is_empty()
 }
 
-fn is_session_key(tag: u8, packet: &[u8]) -> bool {
-    let versions: &[u8] = if tag == PKESK { &[3, 6] } else { &[4, 5, 6] };
-    packet.first().is_some_and(|version| versions.contains(version))
-}
-
-/// Whether the packet whose body begins `body` reaches to the end of it, or beyond where it is not `whole`.
-fn ends_with(mut length: Length, mut body: &[u8], whole: bool) -> bool {
+/// Proves that the packet whose body begins `body`, with `beside` octets before its ciphertext, reaches to the end of it,
+/// or beyond where it is not `whole`.
+fn prove_ciphertext(mut length: Length, mut body: &[u8], whole: bool, mut beside: usize) -> Result<(), Stop> {
+    let mut noise = Noise::default();
     let mut octets = 0;
     loop {
         let (size, last) = match length {
@@ -63,12 +72,29 @@ fn ends_with(mut length: Length, mut body: &[u8], whole: bool) -> bool {
             Length::Indeterminate => (body.len(), true),
         };
         octets += size;
-        let Some(after) = body.get(size..) else { return !whole };
-        if last {
-            return whole && after.is_empty() && octets >= SHORTEST_ENCRYPTED;
+        let part = &body[..size.min(body.len())];
+        let (header, ciphertext) = part.split_at(beside.min(part.len()));
+        beside -= header.len();
+        noise.take(ciphertext);
+        let after = match body.get(size..) {
+            Some(after) if !last => after,
+            Some(after) if whole => {
+                demand(after.is_empty() && octets >= SHORTEST_ENCRYPTED)?;
+                return noise.finish(true);
+            }
+            // What was seen of a beginning may be all, but for what ends it.
+            Some(after) => {
+                demand(after.is_empty())?;
+                return noise.finish(false);
+            }
+            None if whole => return Err(Stop::Cut),
+            None => return noise.finish(false),
+        };
+        match new_length(after) {
+            Ok((next, after)) => (length, body) = (next, after),
+            Err(_) if whole => return Err(Stop::Cut),
+            Err(_) => return noise.finish(false),
         }
-        let Some((next, after)) = new_length(after) else { return !whole };
-        (length, body) = (next, after);
     }
 }
 
@@ -80,36 +106,34 @@ enum Length {
 }
 
 /// Tag and length of the next packet, and what follows its header (RFC 9580, section 4.2).
-fn header(data: &[u8]) -> Option<(u8, Length, &[u8])> {
-    let (&first, rest) = data.split_first()?;
+fn header(data: &[u8]) -> Result<(u8, Length, &[u8]), Stop> {
+    let (&first, rest) = data.split_first().ok_or(Stop::Cut)?;
     if first & 0xc0 == 0xc0 {
         let (length, rest) = new_length(rest)?;
-        return Some((first & 0x3f, length, rest));
+        return Ok((first & 0x3f, length, rest));
     }
-    if first & 0x80 == 0 {
-        return None;
-    }
+    demand(first & 0x80 != 0)?;
     let octets = match first & 3 {
         0 => 1,
         1 => 2,
         2 => 4,
-        _ => return Some(((first >> 2) & 15, Length::Indeterminate, rest)),
+        _ => return Ok(((first >> 2) & 15, Length::Indeterminate, rest)),
     };
-    let (length, rest) = rest.split_at_checked(octets)?;
-    Some(((first >> 2) & 15, Length::Definite(big_endian(length)), rest))
+    let (length, rest) = rest.split_at_checked(octets).ok_or(Stop::Cut)?;
+    Ok(((first >> 2) & 15, Length::Definite(big_endian(length)), rest))
 }
 
-fn new_length(data: &[u8]) -> Option<(Length, &[u8])> {
-    let (&first, rest) = data.split_first()?;
-    Some(match first {
+fn new_length(data: &[u8]) -> Result<(Length, &[u8]), Stop> {
+    let (&first, rest) = data.split_first().ok_or(Stop::Cut)?;
+    Ok(match first {
         0..192 => (Length::Definite(first.into()), rest),
         192..224 => {
-            let (&second, rest) = rest.split_first()?;
+            let (&second, rest) = rest.split_first().ok_or(Stop::Cut)?;
             (Length::Definite(((usize::from(first) - 192) << 8) + usize::from(second) + 192), rest)
         }
         224..255 => (Length::Partial(1 << (first & 31)), rest),
         255 => {
-            let (length, rest) = rest.split_at_checked(4)?;
+            let (length, rest) = rest.split_at_checked(4).ok_or(Stop::Cut)?;
             (Length::Definite(big_endian(length)), rest)
         }
     })
@@ -122,32 +146,37 @@ fn big_endian(octets: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::classify::samples::{noise, text};
 
     const KEY: [u8; 4] = [0xc1, 2, 3, 0];
 
+    fn packet(tag: u8, body: &[u8]) -> Vec<u8> {
+        [&[0xc0 | tag, 255], &(body.len() as u32).to_be_bytes()[..], body].concat()
+    }
+
     fn seipd(version: u8, length: usize) -> Vec<u8> {
-        let mut packet = vec![0xd2, length as u8, version];
-        packet.resize(length + 2, 0);
-        packet
+        packet(SEIPD, &[vec![version], noise(length - 1, 1)].concat())
     }
 
     #[test]
     fn encrypted_messages_are_known() {
-        let old_format = [&[0x84, 2, 3, 0][..], &seipd(1, 60)].concat();
-        let mut partial = [&KEY[..], &[0xd2, 0xe6, 1]].concat();
-        partial.extend([0; 63]);
+        let old_format = [&[0x84, 2, 3, 0][..], &seipd(1, 6000)].concat();
+        let mut partial = [&KEY[..], &[0xd2, 0xed, 1], &noise(8191, 2)].concat();
         partial.extend([1, 0]);
         for data in [
-            [&KEY[..], &seipd(1, 60)].concat(),
-            [&KEY[..], &KEY, &seipd(2, 60)].concat(),
+            [&KEY[..], &seipd(1, 6000)].concat(),
+            [&KEY[..], &KEY, &seipd(2, 6000)].concat(),
             old_format,
             partial,
         ] {
-            assert!(is_encrypted(&data, true), "{data:?}");
-            assert!(is_encrypted(&data[..data.len() - 1], false), "{data:?}");
-            assert!(!is_encrypted(&data[..data.len() - 1], true), "{data:?}");
-            assert!(!is_encrypted(&[&data[..], &[0xcb, 0]].concat(), true), "{data:?}");
+            let cut = data.len() - 1;
+            assert_eq!(prove(&data, true), Ok(()));
+            assert_eq!(prove(&data[..cut], false), Ok(()));
+            assert_eq!(prove(&data[..4000], false), Err(Stop::Cut));
+            assert_eq!(prove(&data[..cut], true), Err(Stop::Cut));
+            assert_eq!(prove(&[&data[..], &[0xcb, 0]].concat(), true), Err(Stop::Refuted));
         }
+        assert_eq!(prove(&[&KEY[..], &seipd(1, 41)].concat(), true), Ok(()));
     }
 
     #[test]
@@ -162,10 +191,11 @@ mod tests {
             [&KEY[..], &sed].concat(),
             [&KEY[..], &seipd(3, 60)].concat(),
             [&KEY[..], &seipd(1, 10)].concat(),
-            KEY.to_vec(),
-            vec![],
+            [&KEY[..], &packet(SEIPD, &[&[1][..], &text(600)].concat())].concat(),
         ] {
-            assert!(!is_encrypted(&data, true), "{data:?}");
+            assert_eq!(prove(&data, true), Err(Stop::Refuted), "{data:?}");
         }
+        assert_eq!(prove(&KEY, true), Err(Stop::Cut));
+        assert_eq!(prove(&[], true), Err(Stop::Cut));
     }
 }

@@ -1,0 +1,214 @@
+//! How much the packets with encrypted session keys can hold beside what they should (RFC 9580, sections 5.1 and 5.3).
+//!
+//! A message to many has many of them, so their number says little. But what they hold looks random: key ids,
+//! fingerprints, the results of RSA and of key agreement. All of that is judged together, as ciphertext is; what has a
+//! form that is not known here is allowed, as long as it is little.
+
+use super::noise::Noise;
+use super::{Stop, demand};
+use crate::limits;
+
+/// Longest SKESK: the longest form of S2K, a nonce, a session key and a tag have some 100 octets.
+const LONGEST_SKESK: usize = 256;
+
+/// The session key packets of a message.
+#[derive(Debug, Default)]
+pub struct SessionKeys {
+    packets: usize,
+    octets: usize,
+    unknown: usize,
+    noise: Noise,
+}
+
+impl SessionKeys {
+    /// Takes the body of a PKESK.
+    ///
+    /// # Errors
+    /// [`Stop::Refuted`] where it is none, or too much.
+    pub fn public(&mut self, body: &[u8]) -> Result<(), Stop> {
+        self.count(body)?;
+        let (recipient, fields) = recipient(body).ok_or(Stop::Refuted)?;
+        // A recipient that is not named is all zeros.
+        if recipient.iter().any(|&octet| octet != 0) {
+            self.noise.take(recipient);
+        }
+        match random(fields, body[0] == 3) {
+            Some(random) => random.into_iter().for_each(|octets| self.noise.take(octets)),
+            None => self.allow(fields.len())?,
+        }
+        Ok(())
+    }
+
+    /// Takes the body of a SKESK.
+    ///
+    /// # Errors
+    /// [`Stop::Refuted`] where it is none, or too much.
+    pub fn symmetric(&mut self, body: &[u8]) -> Result<(), Stop> {
+        self.count(body)?;
+        demand(matches!(body.first(), Some(4..=6)) && body.len() <= LONGEST_SKESK)?;
+        self.allow(body.len())
+    }
+
+    /// Judges them together.
+    ///
+    /// # Errors
+    /// [`Stop::Refuted`] where there are none, or they hold what can be read.
+    pub fn finish(self) -> Result<(), Stop> {
+        demand(self.packets > 0)?;
+        self.noise.finish(true)
+    }
+
+    fn count(&mut self, body: &[u8]) -> Result<(), Stop> {
+        self.packets += 1;
+        self.octets += body.len();
+        demand(self.packets <= limits::SESSION_KEYS && self.octets <= limits::SESSION_KEY_BYTES)
+    }
+
+    fn allow(&mut self, octets: usize) -> Result<(), Stop> {
+        self.unknown += octets;
+        demand(self.unknown <= limits::SESSION_KEY_UNKNOWN)
+    }
+}
+
+/// The key id or fingerprint in a PKESK, and what stands from the algorithm on.
+fn recipient(body: &[u8]) -> Option<(&[u8], &[u8])> {
+    match body.split_first()? {
+        (3, rest) if rest.len() < 8 => Some((&[], rest)),
+        (3, rest) => rest.split_at_checked(8),
+        (6, rest) => match rest.split_first()? {
+            (0, fields) => Some((&[], fields)),
+            // The version of the key stands before its fingerprint.
+            (&length @ (21 | 33), rest) => {
+                let (key, fields) = rest.split_at_checked(length.into())?;
+                Some((&key[1..], fields))
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The random octets behind the algorithm; `None` where its form is another one.
+fn random(fields: &[u8], is_v3: bool) -> Option<Vec<&[u8]>> {
+    let (&algorithm, rest) = fields.split_first()?;
+    let (random, end) = match algorithm {
+        // RSA, ElGamal, ECDH.
+        1 | 2 => mpi(rest).map(|(number, rest)| (vec![number], rest))?,
+        16 => {
+            let (one, rest) = mpi(rest)?;
+            let (two, rest) = mpi(rest)?;
+            (vec![one, two], rest)
+        }
+        18 => {
+            let (point, rest) = mpi(rest)?;
+            let (key, rest) = counted(rest)?;
+            // The first octet of a point says how it is written.
+            (vec![point.get(1..)?, key], rest)
+        }
+        // LibrePGP's Kyber: a point, an ML-KEM ciphertext, a cipher and a wrapped key.
+        8 => {
+            let (point, rest) = mpi(rest)?;
+            let (size, rest) = rest.split_first_chunk()?;
+            let (secret, rest) = rest.split_at_checked(u32::from_be_bytes(*size) as usize)?;
+            let (key, rest) = counted(rest.get(1..)?)?;
+            (vec![point.get(1..)?, secret, key], rest)
+        }
+        // X25519, X448, and each of them with ML-KEM.
+        25 => fixed(rest, 32, is_v3)?,
+        26 => fixed(rest, 56, is_v3)?,
+        35 => fixed(rest, 32 + 1088, is_v3)?,
+        36 => fixed(rest, 56 + 1568, is_v3)?,
+        _ => return None,
+    };
+    end.is_empty().then_some(random)
+}
+
+/// Octets of fixed length and a wrapped key; in version 3 its cipher stands before it.
+fn fixed(rest: &[u8], length: usize, is_v3: bool) -> Option<(Vec<&[u8]>, &[u8])> {
+    let (random, rest) = rest.split_at_checked(length)?;
+    let (key, rest) = counted(rest)?;
+    Some((vec![random, key.get(usize::from(is_v3)..)?], rest))
+}
+
+fn mpi(rest: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (bits, rest) = rest.split_first_chunk()?;
+    rest.split_at_checked(usize::from(u16::from_be_bytes(*bits)).div_ceil(8))
+}
+
+fn counted(rest: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (&length, rest) = rest.split_first()?;
+    rest.split_at_checked(length.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::classify::samples::{noise, text};
+
+    fn rsa(payload: &[u8]) -> Vec<u8> {
+        let bits = (payload.len() as u16 * 8).to_be_bytes();
+        [&[3], &payload[..8], &[1], &bits, payload].concat()
+    }
+
+    fn ecdh(payload: &[u8]) -> Vec<u8> {
+        [&[3], &payload[..8], &[18, 1, 7, 0x40], &payload[8..40], &[48], &payload[40..88]].concat()
+    }
+
+    fn judge(packets: &[Vec<u8>]) -> Result<(), Stop> {
+        let mut keys = SessionKeys::default();
+        packets.iter().try_for_each(|packet| keys.public(packet))?;
+        keys.finish()
+    }
+
+    #[test]
+    fn many_recipients_are_genuine() {
+        let many = |count, make: fn(&[u8]) -> Vec<u8>, size| {
+            (0..count).map(|seed| make(&noise(size, seed))).collect::<Vec<_>>()
+        };
+        assert_eq!(judge(&many(100, rsa, 512)), Ok(()));
+        assert_eq!(judge(&many(500, ecdh, 88)), Ok(()));
+        // Whoever is not named.
+        let hidden = many(100, ecdh, 88).into_iter().map(|mut packet| {
+            packet[1..9].fill(0);
+            packet
+        });
+        assert_eq!(judge(&hidden.collect::<Vec<_>>()), Ok(()));
+        let v6: Vec<_> = (0..100)
+            .map(|seed| {
+                [
+                    &[6, 33, 6][..],
+                    &noise(32, seed),
+                    &[25],
+                    &noise(32, seed + 1000),
+                    &[40],
+                    &noise(40, seed + 2000),
+                ]
+                .concat()
+            })
+            .collect();
+        assert_eq!(judge(&v6), Ok(()));
+    }
+
+    #[test]
+    fn text_in_them_is_refuted() {
+        let letters = text(512);
+        assert_eq!(judge(&[rsa(&letters)]), Err(Stop::Refuted));
+        assert_eq!(judge(&vec![ecdh(&letters); 10]), Err(Stop::Refuted));
+        let unknown = |length| [&[3], &letters[..8], &[99], &text(length)[..]].concat();
+        assert_eq!(judge(&[unknown(1500)]), Ok(()));
+        assert_eq!(judge(&[unknown(1500), unknown(200)]), Err(Stop::Refuted));
+        let behind = [rsa(&noise(256, 1)), text(4096)].concat();
+        assert_eq!(judge(&[behind]), Err(Stop::Refuted));
+    }
+
+    #[test]
+    fn too_many_are_refuted() {
+        let packets: Vec<_> = (0..600).map(|seed| ecdh(&noise(88, seed))).collect();
+        assert_eq!(judge(&packets), Err(Stop::Refuted));
+        assert_eq!(judge(&[]), Err(Stop::Refuted));
+        assert_eq!(judge(&[vec![2; 300]]), Err(Stop::Refuted));
+        let mut keys = SessionKeys::default();
+        assert_eq!(keys.symmetric(&[4; 100]), Ok(()));
+        assert_eq!(keys.symmetric(&[4; 300]), Err(Stop::Refuted));
+    }
+}
