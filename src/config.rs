@@ -218,12 +218,19 @@ impl Config {
             .ok_or_else(|| Error::Config { path: path.into(), what: "there is no such file".into() })
     }
 
-    /// The same for a run to which the certificates are given: where the configuration is missing, the defaults, and
-    /// `missing` hears of it.
+    /// The same for a run to which certificates may be `given`: where they are and the configuration is missing, the
+    /// defaults, and `missing` hears of it.
     ///
     /// # Errors
-    /// Those of [`Config::load`] but for a missing file.
-    pub fn load_beside_keys(named: Option<&Path>, missing: impl FnOnce(&Path)) -> Result<Self, Error> {
+    /// Those of [`Config::load`]; where certificates are given, but for a missing file.
+    pub fn load_beside_keys(
+        named: Option<&Path>,
+        given: bool,
+        missing: impl FnOnce(&Path),
+    ) -> Result<Self, Error> {
+        if !given {
+            return Self::load(named);
+        }
         let path = named.unwrap_or(Path::new(DEFAULT_PATH));
         Self::read(path)?.map_or_else(
             || {
@@ -423,8 +430,9 @@ mod tests {
     fn a_missing_file_is_an_error_but_beside_keys() {
         let gone = Some(Path::new("/nonexistent/mailseal.toml"));
         assert!(Config::load(gone).is_err());
+        assert!(Config::load_beside_keys(gone, false, |_| {}).is_err());
         let mut said = false;
-        assert_eq!(Config::load_beside_keys(gone, |_| said = true).unwrap(), Config::default());
+        assert_eq!(Config::load_beside_keys(gone, true, |_| said = true).unwrap(), Config::default());
         assert!(said);
         assert_eq!(Config::load(Some(Path::new("/dev/null"))).unwrap(), Config::default());
     }
@@ -444,13 +452,13 @@ mod tests {
         {
             chmod(&path, file);
             chmod(dir.path(), folder);
-            for load in [Config::load(Some(&path)), Config::load_beside_keys(Some(&path), |_| {})] {
+            for load in [Config::load(Some(&path)), Config::load_beside_keys(Some(&path), true, |_| {})] {
                 assert_eq!(load.is_ok(), fit, "{file:o} {folder:o}");
             }
         }
         std::fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink("gone", &path).unwrap();
-        assert!(Config::load_beside_keys(Some(&path), |_| {}).is_err(), "a link that leads nowhere");
+        assert!(Config::load_beside_keys(Some(&path), true, |_| {}).is_err(), "a link that leads nowhere");
         std::fs::remove_file(&path).unwrap();
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
         assert!(Config::load(Some(&path)).is_err(), "and it does not wait");

@@ -371,12 +371,9 @@ impl Report {
 /// # Errors
 /// Those of [`Config::load`].
 pub fn load_config(program: &str, path: Option<&Path>, key_files: &[PathBuf]) -> Result<Config, Error> {
-    if key_files.is_empty() {
-        return Config::load(path);
-    }
-    Config::load_beside_keys(path, |path| {
+    Config::load_beside_keys(path, !key_files.is_empty(), |path| {
         let text = format!(
-            "there is no configuration {}: sealed to the certificates of --key, and to no recovery certificate",
+            "there is no configuration {}: the certificates of --key are used, and no recovery certificate",
             path.display()
         );
         cli::note(program, &text);

@@ -199,7 +199,9 @@ pub fn main() -> Result<(), Error> {
         }
         reports.say(event);
     };
-    let done = Config::load(task.config.as_deref().map(Path::new))
+    let given = !task.certs.is_empty();
+    // The process that a person has started says that it is missing.
+    let done = Config::load_beside_keys(task.config.as_deref().map(Path::new), given, |_| {})
         .and_then(|config| task.run(&config, Some(Arc::clone(&stop)), &tell));
     done.inspect_err(|error| reports.fail(error))
 }

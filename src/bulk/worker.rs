@@ -411,7 +411,7 @@ impl Work<'_> {
 pub(super) fn config(settings: &Settings) -> Result<Config, Error> {
     let path = settings.config.as_deref().map(Path::new);
     // The process that a person has started says that it is missing.
-    if settings.certs.is_empty() { Config::load(path) } else { Config::load_beside_keys(path, |_| {}) }
+    Config::load_beside_keys(path, !settings.certs.is_empty(), |_| {})
 }
 
 /// To whom the mail is sealed: to the certificates that were given, or as at a delivery; but nobody's mail is sealed
