@@ -280,6 +280,34 @@ fn claims_are_made_true_whatever_the_policy() {
     }
 }
 
+/// Whatever some reader takes for the body is inside, and a Subject is hidden in every spelling.
+#[test]
+fn nothing_that_some_reader_takes_for_the_body_is_outside() {
+    for mail in [
+        "From: a@example.net\nSubject: x\nDear canary,\nthis is the text.\n",
+        "From: a@example.net\rSubject: canary\r\rcanary\r",
+        "From: a@example.net\nX-A: b\n \ncanary\n",
+        "From: a@example.net\nX-A: b\n \n canary\n\tcanary\n\nbody\n",
+        "From: a@example.net\n \nX-Canary: canary\n\nbody\n",
+        "From: a@example.net\nSubject : canary\nX-A: canary\n\nbody\n",
+        "From: a@example.net\nSubject: can\rary\n\nbody\n",
+        " canary\nFrom: a@example.net\n\nbody\n",
+        "From: a@example.net\nX canary: x\n\nbody\n",
+        "From: a@example.net\nX-A: b\rcanary\n\nbody\n",
+    ] {
+        for policy in ["none", "baseline", "shy"] {
+            for mail in [mail.to_owned(), mail.replace('\n', "\r\n")] {
+                let (run, warn) = seal(mail.as_bytes(), &["--protect-headers", policy]);
+                assert_eq!((run.status, &*warn), (Some(0), "-"), "{mail:?}");
+                let outside = String::from_utf8(run.stdout.clone()).unwrap().to_lowercase();
+                assert!(!outside.contains("canary") && !outside.contains("can\rary"), "{policy} {outside}");
+                let back = support::decrypt::decrypt(CERT, &run.stdout);
+                assert_eq!((String::from_utf8(back.stdout).unwrap(), back.stderr), (mail, String::new()));
+            }
+        }
+    }
+}
+
 #[test]
 fn signed_and_closed_roots_are_sealed_as_ever() {
     for (names, wanted) in [
