@@ -287,7 +287,10 @@ impl Jobs<'_> {
         report: &child::Report<'_>,
     ) -> Result<(), Error> {
         let account = doveadm.account(&target.user)?;
-        let identity = Identity::of(account.owner.0, account.owner.1)?;
+        let identity = match account.owner {
+            (user, _) if user == geteuid() && !user.is_root() => Identity::own(),
+            (user, group) => Identity::of(user, group)?,
+        };
         if !geteuid().is_root() && account.owner.0 != geteuid() {
             let what =
                 format!("the mailbox is user {}'s, and this runs as user {}", account.owner.0, geteuid());

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::io;
 use std::path::Path;
 
-use nix::unistd::{Gid, Uid, User, geteuid, getgrouplist};
+use nix::unistd::{Gid, Uid, User, getegid, geteuid, getgrouplist};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -68,6 +68,12 @@ impl Identity {
         let what = format!("it belongs to user {user}, and this runs as user {own}: run it as its owner");
         let source = io::Error::new(io::ErrorKind::PermissionDenied, what);
         Err(Error::Mail { path: path.into(), source })
+    }
+
+    /// The ids of who runs this, whether the system knows them or not: there is nothing to give up.
+    #[must_use]
+    pub fn own() -> Self {
+        Self { uid: geteuid().as_raw(), gid: getegid().as_raw(), groups: Vec::new() }
     }
 
     fn unknown(uid: Uid, group: Gid) -> Result<Self, Error> {
