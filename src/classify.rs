@@ -73,6 +73,16 @@ pub fn classify(head: Head<'_>, body: &[u8], whole: bool) -> Option<Encrypted> {
 /// # Errors
 /// The reason why it is not proven to be encrypted.
 pub fn judge(head: Head<'_>, body: &[u8], whole: bool) -> Result<Encrypted, Stop> {
+    // Some readers take what is in a tail for the body: nothing of a body may stand there.
+    demand(head.split().1.is_repeated_whole())?;
+    judge_structure(head, body, whole)
+}
+
+/// The same for the way back, whatever text there is in the header: version 0.1 left it outside.
+///
+/// # Errors
+/// As [`judge`].
+pub fn judge_structure(head: Head<'_>, body: &[u8], whole: bool) -> Result<Encrypted, Stop> {
     // A cut in what ends the ciphertext could be taken for text there: of a beginning, only what must lie before that.
     let body = if whole { body } else { &body[..body.len().saturating_sub(limits::ENDING)] };
     judge_to_the_end(head, body, whole)
@@ -107,8 +117,11 @@ fn prove_exchange_pgp(root: &Part<'_>, content_type: &ContentType) -> Result<(),
     }
 }
 
+/// Proves one part to be what it should be.
+type Proof = fn(&Part<'_>) -> Result<(), Stop>;
+
 /// Proves each part to be what it should be, and that there are no others.
-fn prove_parts(parts: &Parts<'_>, proofs: &[fn(&Part<'_>) -> Result<(), Stop>]) -> Result<(), Stop> {
+fn prove_parts(parts: &Parts<'_>, proofs: &[Proof]) -> Result<(), Stop> {
     demand(parts.found.len() <= proofs.len())?;
     parts.found.iter().zip(proofs).try_for_each(|(part, prove)| prove(part))?;
     match parts.found.len() == proofs.len() {

@@ -216,11 +216,16 @@ fn refuse_unread(file: &Place) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether the contents of a file may be a certificate, in whatever form: an armor somewhere in it, or a packet at its
-/// beginning.
+/// Letters of base64 in a row that no note has.
+const BASE64_LINE: usize = 60;
+
+/// Whether the contents of a file may be a certificate, in whatever form: all but text without an armor and without lines
+/// of base64.
 fn may_be_certificate(bytes: &[u8]) -> bool {
-    let armored = memchr::memmem::find(bytes, b"-----BEGIN PGP").is_some();
-    armored || bytes.first().is_some_and(|first| first & 0x80 != 0) && std::str::from_utf8(bytes).is_err()
+    let base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+    std::str::from_utf8(bytes).map_or(true, |text| text.contains(['\0', '\u{feff}']))
+        || memchr::memmem::find(bytes, b"-----BEGIN ").is_some()
+        || bytes.split(|byte| !base64(byte)).any(|run| run.len() >= BASE64_LINE)
 }
 
 /// Reads one or more certificates, binary or armored, several armors one after the other included.

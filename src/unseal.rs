@@ -38,7 +38,7 @@ use self::keys::{Key, Keys};
 use self::original::{Endings, Header};
 use self::packet::{Body, Length, Tag};
 use crate::classify::mime::ContentType;
-use crate::classify::{Encrypted, classify, packets};
+use crate::classify::{Encrypted, judge_structure, packets};
 use crate::envelope::BOUNDARY_PREFIX;
 use crate::error::Error;
 use crate::head::Head;
@@ -101,7 +101,7 @@ pub enum Look {
 /// [`Error::Damaged`] when it says that it is encrypted, and is not in accord with that.
 pub fn recognise(opening: &Opening) -> Result<Look, Error> {
     let head = opening.head();
-    match classify(head, opening.body(), opening.is_whole()) {
+    match judge_structure(head, opening.body(), opening.is_whole()).ok() {
         Some(Encrypted::PgpMime) => Ok(Look::Sealed {
             boundary: boundary(head).ok_or_else(|| damaged("its boundary cannot be read"))?,
         }),

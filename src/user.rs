@@ -1,6 +1,6 @@
 //! The delivery user: a name that can never become a path, and when two names are so near that one may be the other.
 
-use unicode_normalization::is_nfc;
+use unicode_normalization::{UnicodeNormalization as _, is_nfc};
 
 use crate::error::Error;
 use crate::limits;
@@ -58,8 +58,8 @@ impl User {
     pub fn indexed(&self) -> Vec<String> {
         let base = self.base();
         match self.domain() {
-            Some(domain) => vec![format!("{base}@{domain}"), format!("{base}@")],
-            None => vec![base.to_owned()],
+            Some(domain) => vec![format!("{base}@{}", fold(domain)), format!("{base}@")],
+            None => vec![base],
         }
     }
 
@@ -68,28 +68,28 @@ impl User {
     pub fn sought(&self) -> Vec<String> {
         let base = self.base();
         match self.domain() {
-            Some(domain) => vec![format!("{base}@{domain}"), base.to_owned()],
-            None => vec![base.to_owned(), format!("{base}@")],
+            Some(domain) => vec![format!("{base}@{}", fold(domain)), base],
+            None => vec![format!("{base}@"), base],
         }
     }
 
-    /// Whether the two names are the same but for a missing domain or a suffix behind `+`.
+    /// Whether the two names are the same but for a missing domain, a suffix behind `+`, case, or a form of Unicode.
     #[must_use]
     pub fn is_near(&self, other: &Self) -> bool {
         let same_domain = match (self.domain(), other.domain()) {
-            (Some(one), Some(another)) => one == another,
+            (Some(one), Some(another)) => fold(one) == fold(another),
             _ => true,
         };
         same_domain && self.base() == other.base()
     }
 
-    /// The local part without its suffix.
-    fn base(&self) -> &str {
+    /// The local part without its suffix, folded.
+    fn base(&self) -> String {
         let local = self.local();
-        match local.split_once(DELIMITER) {
+        fold(match local.split_once(DELIMITER) {
             Some((base, _)) if !base.is_empty() => base,
             _ => local,
-        }
+        })
     }
 
     /// Whether the name is matched by `pattern`, in which `*` stands for any text.
@@ -109,6 +109,14 @@ impl User {
         }
         rest.ends_with(last)
     }
+}
+
+/// What names have in common that differ by case or by a form of Unicode only. One round of lower case tells some apart
+/// (sharp s and `ss`, the two small sigmas, dotless i and `i`), as normal form C does with wide and stylistic letters.
+fn fold(text: &str) -> String {
+    let upper = text.nfkc().collect::<String>().to_uppercase();
+    // A capital I with a dot becomes an i and a dot.
+    upper.to_lowercase().replace("i\u{307}", "i").replace('\u{3c2}', "\u{3c3}").nfkc().collect()
 }
 
 /// Why `part` cannot be a file name.
@@ -208,6 +216,16 @@ mod tests {
         assert!(
             near("alice", "alice@a.org") && near("ALICE+x@a.org", "alice@a.org") && near("alice+x", "alice")
         );
+        for (one, other) in [
+            ("\u{3bd}\u{3b9}\u{3ba}\u{3bf}\u{3c2}", "\u{3bd}\u{3b9}\u{3ba}\u{3bf}\u{3c3}@x.org"),
+            ("stra\u{df}e", "STRASSE"),
+            ("sam", "\u{17f}am"),
+            ("\u{131}pek", "IPEK"),
+            ("\u{130}pek", "ipek@x.org"),
+            ("\u{ff41}lice", "alice"),
+        ] {
+            assert!(near(one, other) && near(other, one), "{one} {other}");
+        }
         assert!(!near("alice@a.org", "alice@b.org") && !near("alice", "bob@a.org"));
     }
 

@@ -386,3 +386,99 @@ fn markers_outlive_what_happens_to_servers() {
     host.delivery(more).run().assert_unchanged("marked", "no-key");
     assert!(host.path("more/.mailseal").exists());
 }
+
+/// What an attack on the register found.
+#[test]
+fn a_register_is_never_completed_by_what_could_not_be_asked() {
+    let Some(host) = Host::new() else { return };
+    host.folder("store");
+    // The names in these stores do not tell for whom they are: the users must be named.
+    for name in ["%{local}-%{domain}.pgp", "%{domain}.pgp", "all.pgp"] {
+        let keys = format!("sources = [\"file:DIR/store/{name}\"]");
+        let run = host.keys(&keys, &["init"], &[]);
+        assert_eq!(run.status, Some(64), "{name}: {}", run.stderr);
+        assert!(!host.path("known/.mailseal").exists(), "{name}");
+    }
+    let run = host.keys(FILE, &["init"], &["alice", "/etc"]);
+    assert_ne!(run.status, Some(0), "a name that is none: {}", run.stderr);
+}
+
+#[test]
+fn a_scan_while_a_store_is_away_changes_nothing() {
+    let Some(host) = host(FILE) else { return };
+    fs::write(host.path("known/.unasked/bob"), "").unwrap();
+    fs::rename(host.path("keys"), host.path("away")).unwrap();
+    host.folder("keys");
+    let run = host.keys(FILE, &["scan"], &["bob"]);
+    assert_eq!(run.status, Some(75), "{}", run.stderr);
+    assert!(run.stderr.contains("not mounted"), "{}", run.stderr);
+    fs::remove_dir(host.path("keys")).unwrap();
+    fs::rename(host.path("away"), host.path("keys")).unwrap();
+    host.delivery(FILE).user("bob").run().assert_failed("still unasked", 75, "known", "bob");
+    fs::remove_dir_all(host.path("known/.near")).unwrap();
+    host.delivery(FILE).run().assert_failed("a register with a part missing", 75, "key-store", ".near");
+}
+
+#[test]
+fn a_name_is_not_renamed_to_itself() {
+    let Some(host) = host(FILE) else { return };
+    let enrol = host.write("alice.asc", &made::armored(&alice()));
+    assert_eq!(host.admin(FILE, &["add", "alice", enrol.to_str().unwrap()]).status, Some(0));
+    assert_eq!(host.admin(FILE, &["rename", "alice", "ALICE"]).status, Some(64));
+    fs::remove_file(host.path("keys/alice.pgp")).unwrap();
+    host.delivery(FILE).run().assert_failed("alice", 75, "known", "alice");
+}
+
+/// Forms that no key file has, and that hold a certificate all the same.
+#[test]
+fn only_text_without_a_certificate_is_a_note() {
+    let Some(host) = host(HOME_DIR) else { return };
+    let armored = String::from_utf8(made::armored(&alice())).unwrap();
+    let bare: String = armored.lines().filter(|line| line.len() == 64).collect::<Vec<_>>().join("\n");
+    let utf16: Vec<u8> = armored.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for (name, bytes) in [
+        ("base64", bare.into_bytes()),
+        ("utf16.txt", utf16),
+        ("x.gz", [0x1f, 0x8b, 8, 0, 0, 0, 0, 0].to_vec()),
+        ("x.pem", b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n".to_vec()),
+        ("x.der", [0x30, 0x82, 1, 0].to_vec()),
+    ] {
+        let path = host.write(&format!("home/alice/.config/mailseal/{name}"), &bytes);
+        host.delivery(HOME_DIR).run().assert_failed(name, 75, "key-store", name);
+        fs::remove_file(path).unwrap();
+    }
+}
+
+/// An ACL's mask stands where the group's rights do.
+#[test]
+fn an_acl_that_lets_others_write_is_seen() {
+    let Some(host) = host(HOME_DIR) else { return };
+    let folder = host.folder("home/alice/.config");
+    host.own("home/alice/.config", UID, GID);
+    let entry = |tag: u16, rights: u16, id: u32| {
+        [&tag.to_le_bytes()[..], &rights.to_le_bytes(), &id.to_le_bytes()].concat()
+    };
+    let acl = |other: u16, id: u32| {
+        let none = u32::MAX;
+        [
+            2u32.to_le_bytes().to_vec(),
+            entry(0x01, 7, none),
+            entry(0x02, other, id),
+            entry(0x04, 5, none),
+            entry(0x10, 7, none),
+            entry(0x20, 5, none),
+        ]
+        .concat()
+    };
+    for (rights, id, trusted) in [(7, 6000, false), (7, 0, true), (5, 6000, true)] {
+        if xattr::set(&folder, "system.posix_acl_access", &acl(rights, id)).is_err() {
+            eprintln!("SKIPPED: no ACLs on this file system");
+            return;
+        }
+        let run = host.delivery(HOME_DIR).run();
+        match trusted {
+            true => run.assert_unchanged("nobody else", "no-key"),
+            false => run.assert_failed("another user", 75, "key-store", "getfacl"),
+        }
+    }
+}

@@ -218,3 +218,29 @@ fn a_mail_that_ends_early_is_noticed() {
         Ok(())
     });
 }
+
+/// Some readers take what follows such a line for the body: it may hold anything.
+#[test]
+fn encrypted_mail_with_text_in_its_header_is_sealed() {
+    let mut mails = Vec::new();
+    for mail in fixtures::mails("encrypted") {
+        for (name, line) in [
+            ("text", &b"a line of prose\n"[..]),
+            ("a lone CR", b"X-A: b\rprose\n"),
+            ("blanks", b"X-A: b\n \n prose\n"),
+        ] {
+            let from_line = mail.bytes.starts_with(b"From ");
+            let at =
+                if from_line { mail.bytes.iter().position(|&byte| byte == b'\n').unwrap() + 1 } else { 0 };
+            let bytes = [&mail.bytes[..at], line, &mail.bytes[at..]].concat();
+            mails.push(Mail { name: format!("{} with {name}", mail.name), bytes });
+        }
+    }
+    check_all(&mails, |mail| {
+        let run = filter(&key(CERT), &[], &mail.bytes);
+        let prose = run.stdout.windows(5).any(|window| window == b"prose");
+        (run.status == Some(0) && !prose)
+            .then_some(())
+            .ok_or(format!("exit {:?}, prose outside: {prose}", run.status))
+    });
+}

@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::keystore::source::{Kind, Source};
+use crate::keystore::census;
+use crate::keystore::source::Source;
 use crate::keystore::trust::Trust;
 use crate::keystore::{self, Request};
 use crate::owner::child::{Order, Reports};
@@ -174,10 +175,8 @@ pub fn main() -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether any source can only be asked user by user: keyrings, and everything in homes.
+/// Whether any source can only be asked user by user: all whose names do not tell for whom they are.
 #[must_use]
 pub fn needs_users(config: &Config) -> bool {
-    config.keys.sources.iter().any(|source| {
-        source.path.store(source.kind).is_none() || !matches!(source.kind, Kind::File | Kind::Dir)
-    })
+    !config.keys.sources.iter().all(census::tells_users)
 }

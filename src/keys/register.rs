@@ -9,7 +9,7 @@ use super::ask::{self, Answer};
 use super::{Keys, say};
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::keystore::absence::stores;
+use crate::keystore::absence::{check_marker, stores};
 use crate::keystore::census;
 use crate::keystore::known::{Known, Lock};
 use crate::keystore::marker::{Id, Marker, Store};
@@ -84,9 +84,16 @@ impl Keys<'_> {
     pub fn scan(&self, users: &UserList, out: &mut impl Write) -> Result<Exit, Error> {
         let known = self.known();
         let lock = known.lock()?;
+        let marker = known.marker()?;
+        if let Some(marker) = &marker {
+            // What is not mounted says of nobody that there is no certificate.
+            for store in stores(&self.config.keys) {
+                check_marker(&store, marker, &self.trust_in(&store))?;
+            }
+        }
         let census = self.census(users, out)?;
         self.note(&known, &lock, &census)?;
-        if known.marker()?.is_none() {
+        if marker.is_none() {
             say(out, format_args!("note: the register has no marker yet: run `mailseal keys init`"))?;
         }
         tell(&census, out)
@@ -98,6 +105,12 @@ impl Keys<'_> {
     /// [`Error::Usage`] where `old` has and is none of this, or `new` has certificates; [`Error::KeyStore`].
     pub fn rename(&self, old: &str, new: &str, out: &mut impl Write) -> Result<Exit, Error> {
         let (old, new) = (User::parse(old)?, User::parse(new)?);
+        if old == new {
+            return Err(Error::Usage {
+                what: format!("{} is the same name", new.name()),
+                hint: "names are compared in lower case".into(),
+            });
+        }
         let enrolled = self.enrolled()?;
         let (from, to) = (enrolled.file(&old, None)?, enrolled.file(&new, None)?);
         let _folders =
@@ -131,9 +144,7 @@ impl Keys<'_> {
 
     /// The marker of the store in `folder`, which is made where there is none; `expected` is what the register lists.
     fn mark(&self, folder: &Path, expected: Option<&Id>, out: &mut impl Write) -> Result<Id, Error> {
-        // A store may be the mail user's, who is not known here.
-        let trust = Trust::of_owner(folder, self.config.keys.trusted_groups.ids());
-        let found = Marker::read(folder, &trust)?;
+        let found = Marker::read(folder, &self.trust_in(folder))?;
         let refused = |what: &str| Error::KeyStore {
             path: folder.into(),
             what: what.into(),
@@ -154,6 +165,11 @@ impl Keys<'_> {
                 Ok(marker.id)
             }
         }
+    }
+
+    /// A store may be the mail user's, who is not known here.
+    fn trust_in(&self, store: &Path) -> Trust {
+        Trust::of_owner(store, self.config.keys.trusted_groups.ids())
     }
 
     fn note(&self, known: &Known, lock: &Lock, census: &Census) -> Result<(), Error> {
@@ -224,7 +240,19 @@ impl Keys<'_> {
     ) -> Result<Vec<(User, Account)>, Error> {
         let connection = Userdb::of_dovecot(users.dovecot_config.as_deref());
         let (names, connection) = match (&users.file, connection) {
-            (Some(path), connection) => (read_names(path)?, connection.ok()),
+            (Some(path), connection) => {
+                let names = read_names(path)?;
+                if names.is_empty() && ask::needs_users(self.config) {
+                    return Err(Error::Usage {
+                        what: format!(
+                            "{} names nobody, and sources are to be asked user by user",
+                            path.display()
+                        ),
+                        hint: "give a file with every user, one a line".into(),
+                    });
+                }
+                (names, connection.ok())
+            }
             (None, Ok(mut connection)) => (connection.list()?, Some(connection)),
             (None, Err(error)) if ask::needs_users(self.config) => return Err(unlisted(&error)),
             (None, Err(_)) => {
@@ -276,7 +304,9 @@ fn read_names(path: &Path) -> Result<Vec<String>, Error> {
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(|error| failed(error.to_string()))?;
     file.take(limits::KEYRING).read_to_string(&mut text).map_err(|error| failed(error.to_string()))?;
-    let names = text.lines().map(str::trim_end).filter(|name| !name.is_empty() && !name.starts_with('#'));
+    // Some editors put a byte order mark first.
+    let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
+    let names = lines.filter(|name| !name.is_empty() && !name.starts_with('#'));
     Ok(names.map(str::to_owned).collect())
 }
 
@@ -304,5 +334,5 @@ fn tell(census: &Census, out: &mut impl Write) -> Result<Exit, Error> {
     if unasked.len() > NAMED {
         say(out, format_args!("and {} more", unasked.len() - NAMED))?;
     }
-    Ok(if unasked.is_empty() { Exit::Ok } else { Exit::Negative })
+    Ok(if unasked.is_empty() && refused.is_empty() { Exit::Ok } else { Exit::Negative })
 }

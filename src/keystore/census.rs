@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::enrolled::BESIDE;
@@ -25,17 +26,27 @@ pub struct Entry {
     pub is_read: bool,
 }
 
-/// What lies in the store of `source`; nothing where its path is not made of users' names, or lies in the homes.
+/// Whether the names in the store of `source` tell for whom it has certificates. Keyrings do not, nor does what lies in homes,
+/// nor a path in which a user's name is cut in pieces that cannot be told apart.
+#[must_use]
+pub fn tells_users(source: &Source) -> bool {
+    let has = |parts: &[Pattern], wanted| parts.iter().any(|part| part.variable == Some(wanted));
+    matches!(source.kind, Kind::File | Kind::Dir)
+        && source.path.patterns().is_some_and(|parts| {
+            has(&parts, Variable::User) || has(&parts, Variable::Local) && has(&parts, Variable::Domain)
+        })
+}
+
+/// What lies in the store of `source`; nothing where its names do not tell for whom ([`tells_users`]).
 ///
 /// # Errors
 /// [`Error::KeyStore`] where the store cannot be listed.
 pub fn take(source: &Source) -> Result<Vec<Entry>, Error> {
-    let listed = matches!(source.kind, Kind::File | Kind::Dir);
-    let Some(patterns) = source.path.patterns().filter(|_| listed) else { return Ok(Vec::new()) };
+    let Some(patterns) = source.path.patterns().filter(|_| tells_users(source)) else {
+        return Ok(Vec::new());
+    };
     let mut found = Vec::new();
-    if patterns.iter().any(|part| part.variable.is_some()) {
-        gather(Path::new("/"), &patterns, &Names::default(), &mut found)?;
-    }
+    gather(Path::new("/"), &patterns, &Names::default(), &mut found)?;
     found.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(found)
 }
@@ -90,12 +101,17 @@ fn gather(folder: &Path, parts: &[Pattern], names: &Names, found: &mut Vec<Entry
     };
     let Some(variable) = part.variable else {
         let path = folder.join(&part.before);
-        return if rest.is_empty() && !path.exists() { Ok(()) } else { gather(&path, rest, names, found) };
+        return if rest.is_empty() && !is_there(&path)? { Ok(()) } else { gather(&path, rest, names, found) };
     };
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         // Below another part that varies, not every folder has what the path goes on with.
-        Err(_) if names.user.is_some() || names.local.is_some() || names.domain.is_some() => return Ok(()),
+        Err(error)
+            if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+                && (names.user.is_some() || names.local.is_some() || names.domain.is_some()) =>
+        {
+            return Ok(());
+        }
         Err(error) => return Err(failed(folder, &error)),
     };
     let entries: Result<Vec<_>, _> = entries.collect();
@@ -104,7 +120,7 @@ fn gather(folder: &Path, parts: &[Pattern], names: &Names, found: &mut Vec<Entry
     for entry in entries {
         let name = entry.file_name();
         let path = entry.path();
-        if name.as_encoded_bytes().starts_with(b".") || !rest.is_empty() && !path.is_dir() {
+        if name.as_encoded_bytes().starts_with(b".") {
             continue;
         }
         let Some(name) = name.to_str() else {
@@ -138,6 +154,14 @@ fn may_be_somebodys(path: &Path) -> bool {
     match safe_file::read_in_folder(&place, limits::KEY_FILE) {
         Ok(bytes) => bytes.is_some_and(|bytes| may_be_certificate(&bytes)),
         Err(_) => true,
+    }
+}
+
+fn is_there(path: &Path) -> Result<bool, Error> {
+    match std::fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
+        Err(error) => Err(failed(path, &error)),
     }
 }
 

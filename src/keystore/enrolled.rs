@@ -246,7 +246,7 @@ fn remove(path: &Path) -> io::Result<()> {
 
 fn failed(path: &Path, error: &io::Error) -> Error {
     let hint = match error.kind() {
-        ErrorKind::NotFound => "make the folder for the keys: install -d -m 755 FOLDER",
+        ErrorKind::NotFound => "mount it; on a new installation, make it: install -d -m 755 FOLDER",
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
             "make room; what was enrolled before is still there"
         }

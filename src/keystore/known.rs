@@ -90,6 +90,13 @@ impl Known {
                 return Ok(Standing::Near);
             }
         }
+        // Nothing is in a folder that is not there.
+        for folder in [NEAR, UNASKED] {
+            let path = self.folder.join(folder);
+            if !self.has(path.clone())? {
+                return Err(failed(&path, &ErrorKind::NotFound.into()));
+            }
+        }
         Ok(Standing::Unknown)
     }
 

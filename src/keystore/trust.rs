@@ -83,6 +83,36 @@ impl Trust {
             let hint = "chmod g-w it, or name the group in `trusted-groups` of [keys]; where it has an ACL, getfacl shows who";
             return Err(refused(path, &what, hint));
         }
+        if mode & GROUP_WRITE != 0 { self.check_acl(path, metadata.gid()) } else { Ok(()) }
+    }
+
+    /// Where there is an ACL, the group's rights are its mask: who really may write is in the ACL (`acl(5)`; in the attribute,
+    /// a version of 4 octets, and for each entry tag, rights and id in 2, 2 and 4, little-endian).
+    fn check_acl(&self, path: &Path, group: u32) -> Result<(), Error> {
+        const USER: u32 = 0x02;
+        const GROUP: u32 = 0x08;
+        const WRITE: u32 = 0x02;
+        let acl = match xattr::get_deref(path, "system.posix_acl_access") {
+            Ok(Some(acl)) => acl,
+            Ok(None) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(()),
+            Err(error) => return Err(unreachable(path, &error)),
+        };
+        let number =
+            |octets: &[u8]| octets.iter().rev().fold(0u32, |sum, &octet| sum << 8 | u32::from(octet));
+        let others = acl.get(4..).unwrap_or_default().chunks_exact(8).any(|entry| {
+            let (tag, rights, id) = (number(&entry[..2]), number(&entry[2..4]), number(&entry[4..]));
+            let trusted = match tag {
+                USER => id == 0 || id == self.user,
+                GROUP => id == group || self.is_trusted_group(id),
+                _ => true,
+            };
+            rights & WRITE != 0 && !trusted
+        });
+        if others {
+            let hint = "look with getfacl, and take that right away: setfacl -b it";
+            return Err(refused(path, "its ACL lets others write to it", hint));
+        }
         Ok(())
     }
 
