@@ -107,8 +107,11 @@ fn prove_exchange_pgp(root: &Part<'_>, content_type: &ContentType) -> Result<(),
     }
 }
 
+/// Proves that a part is what it should be.
+type Proof = fn(&Part<'_>) -> Result<(), Stop>;
+
 /// Proves each part to be what it should be, and that there are no others.
-fn prove_parts(parts: &Parts<'_>, proofs: &[fn(&Part<'_>) -> Result<(), Stop>]) -> Result<(), Stop> {
+fn prove_parts(parts: &Parts<'_>, proofs: &[Proof]) -> Result<(), Stop> {
     demand(parts.found.len() <= proofs.len())?;
     parts.found.iter().zip(proofs).try_for_each(|(part, prove)| prove(part))?;
     match parts.found.len() == proofs.len() {

@@ -8,10 +8,10 @@ pub mod maildir;
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom, Write};
 
-use crate::bulk::message::packing;
 use crate::error::Error;
 use crate::opening::Opening;
 use crate::seal::copy;
+use crate::stored;
 use crate::unseal::keys::Keys;
 use crate::unseal::original::Endings;
 use crate::unseal::{Look, Unsealed, failed, recognise, unseal};
@@ -102,7 +102,7 @@ impl<'a> Stored<'a> {
     /// # Errors
     /// [`Error::Read`], also for what only Dovecot can unpack; those of [`recognise`].
     pub fn open(mut file: &'a File) -> Result<Option<(Opening, Self)>, Error> {
-        let packing = packing(file)?;
+        let packing = stored::Stored::open(file)?.packing();
         file.seek(SeekFrom::Start(0)).map_err(Error::Read)?;
         let Some(packing) = packing else {
             return match Opening::read(&mut file) {
