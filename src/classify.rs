@@ -117,7 +117,7 @@ fn prove_exchange_pgp(root: &Part<'_>, content_type: &ContentType) -> Result<(),
     }
 }
 
-/// Proves one part to be what it should be.
+/// Proves that a part is what it should be.
 type Proof = fn(&Part<'_>) -> Result<(), Stop>;
 
 /// Proves each part to be what it should be, and that there are no others.

@@ -13,10 +13,10 @@ use std::io::{self, Read, Seek as _, SeekFrom, Write};
 
 use serde::{Deserialize, Serialize};
 
-use crate::bulk::message::packing;
 use crate::error::Error;
 use crate::opening::Opening;
 use crate::seal::copy;
+use crate::stored;
 use crate::unseal::original::Endings;
 use crate::unseal::{Look, Opener, Unsealed, failed, recognise, unseal};
 
@@ -107,7 +107,7 @@ impl<'a> Stored<'a> {
     /// # Errors
     /// [`Error::Read`], also for what only Dovecot can unpack; those of [`recognise`].
     pub fn open(mut file: &'a File) -> Result<Option<(Opening, Self)>, Error> {
-        let packing = packing(file)?;
+        let packing = stored::Stored::open(file)?.packing();
         file.seek(SeekFrom::Start(0)).map_err(Error::Read)?;
         let Some(packing) = packing else {
             return match Opening::read(&mut file) {

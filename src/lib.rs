@@ -17,7 +17,7 @@
 //!  ├─ opening     the beginning of a message: the whole header, some of the body
 //!  │   ├─ head    header block, fields, line ends
 //!  │   └─ lines   LF, CRLF or both
-//!  ├─ classify    encrypted already? classify/{mime,armor,packets,cms}
+//!  ├─ classify    encrypted already? classify/{mime,armor,packets,session_keys,cms,noise}
 //!  ├─ protect     which header fields the outside shows: protect/{policy,root,display,undo}
 //!  └─ seal        opening + rest -> sealed message
 //!      ├─ envelope    the outer header, the entity's header, the MIME structure
@@ -27,6 +27,7 @@
 //! decrypt   one message, or Maildirs;  reseal  to a new key;  sweep  every message of a Maildir   [edge]
 //! audit     what is stored in clear, and what to which keys                      [edge]
 //! report    timings and failures from the mail log, in constant memory           [edge]
+//! stored    a message that lies somewhere: unpacked, and judged by all of it     [edge]
 //! bulk      mailboxes that exist: Maildirs, users, jobs, what a person sees      [edge]
 //! maildir   messages that are stored: replaced in place, never lost              [edge]
 //! owner     root's work on users' files: a process with the owner's rights, watched over      [edge]
@@ -88,6 +89,7 @@ pub mod reseal;
 pub mod restore;
 pub mod sandbox;
 pub mod seal;
+pub mod stored;
 pub mod sweep;
 pub mod table;
 pub mod unchanged;

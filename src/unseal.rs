@@ -23,7 +23,7 @@ mod seipd2;
 mod server;
 mod version1;
 
-use std::io::{self, Chain, Cursor, Read};
+use std::io::{self, Chain, Cursor, Read, Write};
 use std::num::NonZeroU64;
 
 use sequoia_openpgp::KeyID;
@@ -135,13 +135,18 @@ impl<R: Read> Envelope<R> {
         self.sealed.recipients()
     }
 
-    /// Reads it to its end: there is nothing in it but the encrypted packet.
+    /// Reads it to its end: there is nothing in it but the encrypted packet. Its ciphertext goes to `ciphertext`, without
+    /// what stands before it in the packet.
     ///
     /// # Errors
-    /// [`Error::Damaged`] where there is, or it is cut off; [`Error::Read`].
-    pub fn prove(self) -> Result<(), Error> {
+    /// [`Error::Damaged`] where there is more, or it is cut off; [`Error::Read`].
+    pub fn prove(self, ciphertext: &mut impl Write) -> Result<(), Error> {
         let mut body = self.sealed.body;
-        io::copy(&mut body, &mut io::sink()).map(|_| ()).map_err(failed)
+        let mut version = [0];
+        body.read_exact(&mut version).map_err(failed)?;
+        let beside = if version == [1] { 0 } else { packets::AEAD_HEADER as u64 - 1 };
+        io::copy(&mut body.by_ref().take(beside), &mut io::sink()).map_err(failed)?;
+        io::copy(&mut body, ciphertext).map(|_| ()).map_err(failed)
     }
 }
 

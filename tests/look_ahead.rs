@@ -14,12 +14,23 @@ fn lines(octets: &[u8]) -> String {
     text.as_bytes().chunks(64).map(|line| format!("{}\n", std::str::from_utf8(line).unwrap())).collect()
 }
 
+/// Octets that pass for ciphertext.
+fn noise(size: usize) -> Vec<u8> {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    })
+    .take(size)
+    .collect()
+}
+
 /// A session key and an encrypted packet with `size` octets, of which only the structure is true.
 fn armor(size: usize, checksum: &str) -> String {
     let mut octets = b"\xc1\x02\x03\x00\xd2\xff".to_vec();
     octets.extend(u32::try_from(size).unwrap().to_be_bytes());
     octets.push(1);
-    octets.resize(octets.len() + size - 1, b'x');
+    octets.extend(noise(size - 1));
     format!("-----BEGIN PGP MESSAGE-----\n\n{}{checksum}-----END PGP MESSAGE-----\n", lines(&octets))
 }
 
@@ -41,7 +52,7 @@ fn cms(size: usize) -> Vec<u8> {
         octets.extend(content);
         octets
     };
-    let content = [value(6, &[1]), value(0x30, &[]), value(0x80, &vec![b'x'; size])].concat();
+    let content = [value(6, &[1]), value(0x30, &[]), value(0x80, &noise(size))].concat();
     let enveloped = [value(2, &[0]), value(0x31, &value(0x30, b"x")), value(0x30, &content)].concat();
     let oid = b"\x2a\x86\x48\x86\xf7\x0d\x01\x07\x03";
     value(0x30, &[value(6, oid), value(0xa0, &value(0x30, &enveloped))].concat())

@@ -1,16 +1,15 @@
 //! One stored message, without a key: clear, sealed, or encrypted otherwise. No more of it is read than that needs.
 
 use std::fs::File;
-use std::io::{Cursor, ErrorKind, Read, Seek as _};
+use std::io::{self, ErrorKind, Read};
 
-use crate::bulk::message::judge;
 use crate::bulk::packed::{MAGIC_BYTES, Packing};
-use crate::classify::{Encrypted, classify};
+use crate::classify::{self, Encrypted, Stop};
 use crate::error::Error;
 use crate::head::Head;
 use crate::maildir::folder::{Folder, Message};
-use crate::opening::Opening;
 use crate::protect::exposed::Exposed;
+use crate::stored::Stored;
 use crate::unseal::{Inspected, inspect};
 
 /// What is read of a message first. It is enough for all but long headers and large encrypted messages.
@@ -51,63 +50,41 @@ pub fn look_at(folder: &Folder, message: &Message) -> Option<Verdict> {
 }
 
 fn look_into(file: &File) -> Result<Verdict, Error> {
-    let mut beginning = Vec::with_capacity(BEGINNING as usize);
-    file.take(BEGINNING).read_to_end(&mut beginning).map_err(Error::Read)?;
-    let whole = (beginning.len() as u64) < BEGINNING;
-    if let Some(packing) = Packing::of(&beginning[..beginning.len().min(MAGIC_BYTES)]) {
-        return look_into_packed(file, packing);
+    if is_clear(file)? {
+        return Ok(Verdict::Clear);
     }
-    // Of most messages the beginning tells that they are clear.
-    if let Some((fields, body)) = Head::find_end(&beginning, 0) {
-        let head = Head::new(&beginning[..fields], &beginning[fields..body]);
-        if classify(head, &beginning[body..], whole).is_none() {
-            return Ok(Verdict::Clear);
-        }
+    let stored = Stored::open(file)?;
+    if stored.packing() == Some(Packing::MailCrypt) {
+        // Dovecot's mail-crypt, whose key the server has.
+        return Ok(Verdict::Unreadable(Packing::MailCrypt.name().into()));
     }
-    let message = Cursor::new(beginning).chain(file);
-    match look_through(message)? {
-        // Only a whole message proves it, and these are not read as a stream.
-        Verdict::Encrypted(_) if !whole => {
-            (&*file).rewind().map_err(Error::Read)?;
-            Ok(judge(file)?.map_or(Verdict::Clear, |how| Verdict::Encrypted(how.name())))
-        }
-        verdict => Ok(verdict),
-    }
-}
-
-/// Looks at all of a message that may be encrypted.
-fn look_through(mut message: impl Read) -> Result<Verdict, Error> {
-    let opening = match Opening::read(&mut message) {
+    let judged = match stored.judge() {
         Err(Error::Empty) => return Ok(Verdict::Empty),
         other => other?,
     };
-    match classify(opening.head(), opening.body(), opening.is_whole()) {
-        None => return Ok(Verdict::Clear),
-        Some(Encrypted::PgpMime) => {}
-        Some(how) => return Ok(Verdict::Encrypted(how.name())),
-    }
-    let pgp_mime = Encrypted::PgpMime.name();
-    match inspect(&opening, message) {
-        Ok(Inspected::Sealed(envelope)) => {
-            let (ours, recipients) = (envelope.ours, envelope.recipients());
-            match envelope.prove() {
-                Ok(()) if ours => Ok(Verdict::Sealed { recipients, exposed: Exposed::by(opening.head()) }),
-                Ok(()) => Ok(Verdict::Encrypted(pgp_mime)),
-                Err(Error::Damaged { .. }) => Ok(Verdict::Clear),
-                Err(error) => Err(error),
-            }
+    let Some(how) = judged.encrypted else { return Ok(Verdict::Clear) };
+    if how == Encrypted::PgpMime {
+        // The keys stand in front of the ciphertext: the beginning names them.
+        if let Ok(Inspected::Sealed(envelope)) = inspect(&judged.opening, io::empty())
+            && envelope.ours
+        {
+            let exposed = Exposed::by(judged.opening.head());
+            return Ok(Verdict::Sealed { recipients: envelope.recipients(), exposed });
         }
-        Ok(Inspected::Foreign(_)) => Ok(Verdict::Encrypted(pgp_mime)),
-        Err(Error::Damaged { .. }) => Ok(Verdict::Clear),
-        Err(error) => Err(error),
     }
+    Ok(Verdict::Encrypted(how.name()))
 }
 
-fn look_into_packed(mut file: &File, packing: Packing) -> Result<Verdict, Error> {
-    file.rewind().map_err(Error::Read)?;
-    match packing.unpack(file).map_err(Error::Read)? {
-        Some(reader) => look_through(reader),
-        // Dovecot's mail-crypt, whose key the server has.
-        None => Ok(Verdict::Unreadable(packing.name().into())),
+/// Whether the beginning of a message that is not packed tells that it is clear, as that of most does. What it refutes,
+/// more of it could not prove.
+fn is_clear(file: &File) -> Result<bool, Error> {
+    let mut beginning = Vec::with_capacity(BEGINNING as usize);
+    file.take(BEGINNING).read_to_end(&mut beginning).map_err(Error::Read)?;
+    if Packing::of(&beginning[..beginning.len().min(MAGIC_BYTES)]).is_some() {
+        return Ok(false);
     }
+    let Some((fields, body)) = Head::find_end(&beginning, 0) else { return Ok(false) };
+    let head = Head::new(&beginning[..fields], &beginning[fields..body]);
+    let whole = (beginning.len() as u64) < BEGINNING;
+    Ok(classify::judge(head, &beginning[body..], whole) == Err(Stop::Refuted))
 }
