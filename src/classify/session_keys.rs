@@ -102,8 +102,7 @@ fn random(fields: &[u8], is_v3: bool) -> Option<Vec<&[u8]>> {
         18 => {
             let (point, rest) = mpi(rest)?;
             let (key, rest) = counted(rest)?;
-            // The first octet of a point says how it is written.
-            (vec![point.get(1..)?, key], rest)
+            (vec![coordinates(point)?, key], rest)
         }
         // LibrePGP's Kyber: a point, an ML-KEM ciphertext, a cipher and a wrapped key.
         8 => {
@@ -111,7 +110,7 @@ fn random(fields: &[u8], is_v3: bool) -> Option<Vec<&[u8]>> {
             let (size, rest) = rest.split_first_chunk()?;
             let (secret, rest) = rest.split_at_checked(u32::from_be_bytes(*size) as usize)?;
             let (key, rest) = counted(rest.get(1..)?)?;
-            (vec![point.get(1..)?, secret, key], rest)
+            (vec![coordinates(point)?, secret, key], rest)
         }
         // X25519, X448, and each of them with ML-KEM.
         25 => fixed(rest, 32, is_v3)?,
@@ -128,6 +127,11 @@ fn fixed(rest: &[u8], length: usize, is_v3: bool) -> Option<(Vec<&[u8]>, &[u8])>
     let (random, rest) = rest.split_at_checked(length)?;
     let (key, rest) = counted(rest)?;
     Some((vec![random, key.get(usize::from(is_v3)..)?], rest))
+}
+
+/// A point without its first octet, which says how it is written: in full, or as a number of its curve's own.
+fn coordinates(point: &[u8]) -> Option<&[u8]> {
+    point.split_first().and_then(|(form, octets)| matches!(form, 4 | 0x40).then_some(octets))
 }
 
 fn mpi(rest: &[u8]) -> Option<(&[u8], &[u8])> {

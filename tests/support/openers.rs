@@ -58,12 +58,14 @@ impl GnuPg {
 
     /// Encrypts `data` to a certificate of the fixtures.
     pub fn encrypt(&self, name: &str, data: &[u8]) -> Vec<u8> {
+        self.encrypt_with(&["--compress-algo", "none"], name, data)
+    }
+
+    /// The same with options of gpg.
+    pub fn encrypt_with(&self, options: &[&str], name: &str, data: &[u8]) -> Vec<u8> {
         let to = format!("{name}@example.org");
-        self.run(
-            &["--armor", "--trust-model", "always", "--compress-algo", "none", "-r", &to, "--encrypt"],
-            data,
-        )
-        .unwrap()
+        let usual = ["--armor", "--trust-model", "always", "-r", &to, "--encrypt"];
+        self.run(&[options, &usual].concat(), data).unwrap()
     }
 
     fn run(&self, options: &[&str], input: &[u8]) -> std::result::Result<Vec<u8>, String> {
