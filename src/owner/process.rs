@@ -395,15 +395,16 @@ impl Lines {
             return Ok(false);
         }
         self.pending.drain(..std::mem::take(&mut self.start));
-        if self.pending.len() > LINE {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a line is too long"));
-        }
         let mut piece = [0; 16 * 1024];
         let count = match from.read(&mut piece) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(false),
             count => count?,
         };
         self.pending.extend_from_slice(&piece[..count]);
+        let unended = memchr::memrchr(b'\n', &self.pending).map_or(0, |at| at + 1);
+        if self.pending.len() - unended > LINE {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a line is too long"));
+        }
         if self.count > MOST_LINES {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "there are too many lines"));
         }
@@ -438,6 +439,11 @@ mod tests {
             assert_eq!(found, [&b"one"[..], b"two", b""], "{size}");
             assert!(lines.read(&mut io::empty(), true).unwrap());
         }
+        // It is seen at once, whether more comes or not.
+        let mut lines = Lines::default();
+        let mut long = io::repeat(b'x').take(LINE as u64 + 1);
+        let mut read = || lines.read(&mut long, true);
+        assert!((0..LINE / 16_384).all(|_| read().is_ok()) && read().is_err());
         let mut lines = Lines::default();
         let mut endless = io::repeat(b'x');
         let read = std::iter::repeat_with(|| lines.read(&mut endless, true)).take(LINE).find(Result::is_err);
