@@ -243,13 +243,8 @@ impl Keys<'_> {
             (Some(path), connection) => {
                 let names = read_names(path)?;
                 if names.is_empty() && ask::needs_users(self.config) {
-                    return Err(Error::Usage {
-                        what: format!(
-                            "{} names nobody, and sources are to be asked user by user",
-                            path.display()
-                        ),
-                        hint: "give a file with every user, one a line".into(),
-                    });
+                    let file = path.display();
+                    say(out, format_args!("warning: {file} names nobody: no home and no keyring was asked"))?;
                 }
                 (names, connection.ok())
             }
