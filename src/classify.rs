@@ -1,7 +1,7 @@
 //! Whether a message is encrypted already, and how: proven by its structure, never claimed by a field.
 //!
 //! Only a form that hides the whole entity counts: next to nothing readable beside the ciphertext, which begins with the
-//! packets of an encrypted message and looks like random octets ([`noise`]). Signed is not encrypted, and whatever is
+//! packets of an encrypted message and looks like random octets (`noise`). Signed is not encrypted, and whatever is
 //! unclear, unusual or broken is taken for clear: sealing it is always safe. Nobody can prove that bytes are ciphertext.
 //!
 //! One rule makes everybody agree who sees more or less of a message: what is refuted by its beginning stays refuted,

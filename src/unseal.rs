@@ -207,7 +207,7 @@ pub struct Opener<'a> {
 ///
 /// # Errors
 /// [`Error::Damaged`] when the message says that it is encrypted and cannot be opened or is not whole;
-/// [`Error::Expands`] when it has more bytes inside, which turns out while it is read as well, as [`failed`] says;
+/// [`Error::Expands`] when it has more bytes inside, which turns out while it is read as well;
 /// [`Error::NoSecretKey`] when it looks like ours and is sealed to other keys; [`Error::Read`] when `rest` fails; those
 /// of `keys`.
 pub fn unseal<'a, R: Read + Send + Sync + 'a>(
