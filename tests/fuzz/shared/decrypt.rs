@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use mailseal::decrypt::{self as product, Outcome};
 use mailseal::limits;
-use mailseal::unseal::Expansion;
+use mailseal::unseal::{Expansion, Opener};
 use mailseal::unseal::keys::{KeyFiles, Passphrases};
 
 use super::filter::Run;
@@ -22,7 +22,8 @@ pub fn decrypt(_cert: &str, sealed: &[u8]) -> Run {
     file.write_all(sealed).expect("room for a message");
     file.rewind().expect("a file can be read again");
     let mut stdout = Vec::new();
-    let (status, stderr) = match product::decrypt(file, &mut stdout, &*KEYS, Expansion::new(limits::EXPANSION)) {
+    let opener = Opener { keys: &*KEYS, expansion: Expansion::new(limits::EXPANSION) };
+    let (status, stderr) = match product::decrypt(file, &mut stdout, opener) {
         Ok(Outcome::Original) => (0, String::new()),
         Ok(Outcome::Inexact) => (0, "the header could not be restored exactly".to_owned()),
         Ok(Outcome::Foreign) => (0, "mailseal did not seal this message".to_owned()),

@@ -11,6 +11,7 @@ use std::time::SystemTime;
 
 use libfuzzer_sys::fuzz_target;
 use mailseal::keystore::read_named;
+use mailseal::keystore::trust::Trust;
 use mailseal::opening::Opening;
 use mailseal::openpgp::compress::Compression;
 use mailseal::protect::{self, Policy};
@@ -23,7 +24,7 @@ use shared::protected::{Policy as Shown, check, check_restored};
 
 static RECIPIENTS: LazyLock<[(&str, Recipients); 2]> = LazyLock::new(|| {
     ["curve25519", "v6"].map(|name| {
-        let certs = read_named(&fixtures::cert(name)).expect("a fixture");
+        let certs = read_named(&fixtures::cert(name), &Trust::of_process(&[])).expect("a fixture");
         let recipients = Recipients::choose(name, &certs, &[], WhenExpired::Encrypt, SystemTime::now());
         (name, recipients.expect("a certificate that is fit"))
     })
