@@ -351,4 +351,26 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    #[ignore = "some ten minutes"]
+    fn no_ciphertext_is_refuted_in_a_million() {
+        use aes::cipher::{AsyncStreamCipher as _, KeyIvInit as _};
+        use rayon::prelude::*;
+
+        let refuted = (0..1_000_000_u64)
+            .into_par_iter()
+            .filter(|number| {
+                // From 512 octets to 64 KiB, as many of each order.
+                let length = 512.0 * 128_f64.powf((*number as f64 * 0.618_033_988_75).fract());
+                let mut octets = vec![0; length as usize];
+                let (mut key, mut nonce) = ([0; 32], [0; 16]);
+                key[..8].copy_from_slice(&number.to_le_bytes());
+                nonce[8..].copy_from_slice(&number.to_le_bytes());
+                cfb_mode::Encryptor::<aes::Aes256>::new(&key.into(), &nonce.into()).encrypt(&mut octets);
+                judged(&octets, true).is_err()
+            })
+            .count();
+        assert_eq!(refuted, 0);
+    }
 }

@@ -37,8 +37,8 @@ fn genuine_smime_is_left_alone() {
             for options in
                 [&["-aes-256-cbc"][..], &["-aes-128-gcm"], &["-aes-256-cbc", "-stream"], &["-des3", "-keyid"]]
             {
-                // A mode that needs no padding makes one octet of one: fewer than the contract asks for.
-                if size == 1 && options.contains(&"-aes-128-gcm") {
+                // Of one octet these make one and eight: fewer than the contract asks for.
+                if size == 1 && !options.contains(&"-aes-256-cbc") {
                     continue;
                 }
                 let arguments =

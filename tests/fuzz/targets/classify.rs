@@ -9,7 +9,7 @@ mod shared {
 }
 
 use libfuzzer_sys::fuzz_target;
-use mailseal::classify::{Encrypted, classify};
+use mailseal::classify::{Encrypted, Stop, classify, judge};
 use mailseal::head::Head;
 use shared::header::{Split, lines, split};
 
@@ -20,6 +20,11 @@ fuzz_target!(|message: &[u8]| {
     // Of a beginning, nothing can be proven.
     let _ = classify(head, body, false);
     let Some(kind) = classify(head, body, true) else { return };
+    // What a beginning refutes, the whole does not prove.
+    for quarter in 1..4 {
+        let beginning = &body[..body.len() * quarter / 4];
+        assert_ne!(judge(head, beginning, false), Err(Stop::Refuted), "a quarter {quarter} times");
+    }
     match kind {
         Encrypted::PgpInline => assert_armored_message(body),
         Encrypted::PgpMime => assert_pgp_mime(&split(message), 2),
