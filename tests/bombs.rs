@@ -138,9 +138,10 @@ fn parts_without_number() {
 
 #[test]
 fn what_claims_to_be_encrypted() {
-    defuse("encrypted mail", 64 * MIB, Fate::Unchanged, mail::encrypted);
-    defuse("armor in base64", 8 * MIB, Fate::Unchanged, mail::encrypted_in_base64);
-    defuse("armor behind a header", 8 * MIB, Fate::Unchanged, mail::encrypted_behind_header);
+    // What stands in the armor repeats itself: whether it passes for ciphertext is `tests/readable.rs`' business.
+    defuse("encrypted mail", 64 * MIB, Fate::Stored, mail::encrypted);
+    defuse("armor in base64", 8 * MIB, Fate::Stored, mail::encrypted_in_base64);
+    defuse("armor behind a header", 8 * MIB, Fate::Stored, mail::encrypted_behind_header);
     defuse("armor headers", 8 * MIB, Fate::Sealed, mail::armor_headers);
     defuse("session keys", 8 * MIB, Fate::Sealed, mail::session_keys);
     defuse("partial bodies", 8 * MIB, Fate::Stored, mail::partial_bodies);
