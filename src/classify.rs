@@ -16,6 +16,8 @@ pub(crate) mod packets;
 mod samples;
 mod session_keys;
 
+use std::borrow::Cow;
+
 use crate::head::Head;
 use crate::limits;
 
@@ -146,17 +148,19 @@ fn prove_control(part: &Part<'_>) -> Result<(), Stop> {
 /// The encrypted part of RFC 3156.
 fn prove_data(part: &Part<'_>) -> Result<(), Stop> {
     demand(part.is("application/octet-stream"))?;
-    prove_pgp_message(&part.decoded().ok_or(Stop::Refuted)?, part.whole)
+    prove_pgp_message(part.decoded().ok_or(Stop::Refuted)?, part.whole)
 }
 
 fn prove_inline(root: &Part<'_>) -> Result<(), Stop> {
     demand(root.encoding == Encoding::Identity)?;
-    prove_pgp_message(root.body, root.whole)
+    prove_pgp_message(root.body.into(), root.whole)
 }
 
 /// Proves `text` to be one armored encrypted message and nothing else.
-fn prove_pgp_message(text: &[u8], whole: bool) -> Result<(), Stop> {
-    let armored = armor::decode(text, whole)?;
+fn prove_pgp_message(text: Cow<'_, [u8]>, whole: bool) -> Result<(), Stop> {
+    let armored = armor::decode(&text, whole)?;
+    // Before the judge takes memory of its own.
+    drop(text);
     packets::prove(&armored.data, armored.ended)
 }
 

@@ -39,7 +39,7 @@ use run::{Mail, Run, run};
 const FORMATS: [(&str, i64); 2] = [("curve25519", 10 * 1024), ("v6", 20 * 1024)];
 
 /// Pages of its own code that a debug build keeps in memory beyond those of a release build, and some room.
-const DEBUG_CODE: i64 = 3 * 1024 + 512;
+const DEBUG_CODE: i64 = 3 * 1024;
 
 /// What is enough address space for any mail, in KiB.
 const ADDRESS_SPACE: u32 = 32 * 1024;
@@ -138,10 +138,9 @@ fn parts_without_number() {
 
 #[test]
 fn what_claims_to_be_encrypted() {
-    // What stands in the armor repeats itself: whether it passes for ciphertext is `tests/readable.rs`' business.
-    defuse("encrypted mail", 64 * MIB, Fate::Stored, mail::encrypted);
-    defuse("armor in base64", 8 * MIB, Fate::Stored, mail::encrypted_in_base64);
-    defuse("armor behind a header", 8 * MIB, Fate::Stored, mail::encrypted_behind_header);
+    defuse("encrypted mail", 64 * MIB, Fate::Unchanged, mail::encrypted);
+    defuse("armor in base64", 8 * MIB, Fate::Unchanged, mail::encrypted_in_base64);
+    defuse("armor behind a header", 8 * MIB, Fate::Unchanged, mail::encrypted_behind_header);
     defuse("armor headers", 8 * MIB, Fate::Sealed, mail::armor_headers);
     defuse("session keys", 8 * MIB, Fate::Sealed, mail::session_keys);
     defuse("partial bodies", 8 * MIB, Fate::Stored, mail::partial_bodies);

@@ -108,11 +108,23 @@ pub fn preamble(size: usize) -> Mail {
 
 /// An armor without end, its data as it should be: a session key, and a packet that claims 2 GiB.
 fn armor(out: &mut dyn Write, size: usize) -> io::Result<()> {
-    let mut begin = b"\xc1\x02\x03\x00\xd2\xff\x7f\xff\xff\xff\x01".to_vec();
-    begin.resize(48, 0);
-    write!(out, "-----BEGIN PGP MESSAGE-----\n\n{}\n", data_encoding::BASE64.encode(&begin))?;
-    repeat(out, format!("{}\n", "A".repeat(64)).as_bytes(), size / 65)?;
+    let begin = b"\xc1\x02\x03\x00\xd2\xff\x7f\xff\xff\xff\x01\x00";
+    write!(out, "-----BEGIN PGP MESSAGE-----\n\n{}\n", data_encoding::BASE64.encode(begin))?;
+    ciphertext(size / 65).try_for_each(|line| out.write_all(line.as_bytes()))?;
     writeln!(out, "-----END PGP MESSAGE-----")
+}
+
+/// Lines of armor that hold what passes for ciphertext.
+fn ciphertext(lines: usize) -> impl Iterator<Item = String> {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    std::iter::repeat_with(move || {
+        let octets: [u8; 48] = std::array::from_fn(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        });
+        format!("{}\n", data_encoding::BASE64.encode(&octets))
+    })
+    .take(lines)
 }
 
 /// A message that is encrypted as far as one can see.
@@ -134,8 +146,11 @@ pub fn encrypted_in_base64(size: usize) -> Mail {
         write!(out, "Content-Type: application/octet-stream\nContent-Transfer-Encoding: base64\n\n")?;
         let begin = b"-----BEGIN PGP MESSAGE-----\n\nwQIDANL/f////wEA";
         writeln!(out, "{}", data_encoding::BASE64.encode(begin))?;
-        let line = data_encoding::BASE64.encode(&[&[b'A'; 47][..], b"\n"].concat());
-        repeat(out, format!("{line}\n").as_bytes(), size / 65)
+        // Three lines at once: their length is a multiple of three.
+        let lines: Vec<String> = ciphertext(size / 87).collect();
+        lines.chunks(3).try_for_each(|lines| {
+            writeln!(out, "{}", data_encoding::BASE64.encode(lines.concat().as_bytes()))
+        })
     })
 }
 
