@@ -93,6 +93,16 @@ struct Shared<'a> {
     fatal: Mutex<Option<Error>>,
 }
 
+impl Shared<'_> {
+    /// Keeps how many names elsewhere the file of an old message has, now that one more is gone.
+    fn still_named(&self, inode: u64, links: u64) {
+        match links {
+            0 => locked(self.links).remove(&inode),
+            links => locked(self.links).insert(inode, links),
+        };
+    }
+}
+
 /// Which messages are wanted.
 #[derive(Clone, Copy, Debug)]
 struct Ages {
@@ -262,7 +272,10 @@ impl Work<'_> {
                     (self.report)(Event::Waiting { folder: folder.path().to_string_lossy().into_owned() });
                 })?;
                 let recovered = recover(&hold)?;
-                locked(&shared.tally).recovered = recovered.replaced + recovered.temporary;
+                for old in &recovered.replaced {
+                    shared.still_named(old.inode, old.links);
+                }
+                locked(&shared.tally).recovered = recovered.temporary + recovered.replaced.len() as u64;
                 Some(hold)
             };
             for odd in folder.list()?.odd {
@@ -335,10 +348,7 @@ impl Work<'_> {
         for (((item, verdict), (inode, size)), result) in of.into_iter().zip(facts).zip(results) {
             match result {
                 Ok(Committed::Replaced { links }) => {
-                    match links {
-                        0 => locked(shared.links).remove(&inode),
-                        links => locked(shared.links).insert(inode, links),
-                    };
+                    shared.still_named(inode, links);
                     if let Verdict::Sealed(readable) = verdict {
                         locked(&shared.tally).seal(item.bytes, size, readable);
                     }

@@ -24,12 +24,21 @@ const ABANDONED: u64 = 36 * 60 * 60;
 const DELETED: u8 = b'T';
 
 /// What was put in order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
     /// Files in `tmp/` that were removed.
     pub temporary: u64,
     /// Old messages that were removed because the new one is there.
-    pub replaced: u64,
+    pub replaced: Vec<Unlinked>,
+}
+
+/// A file of which one name was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unlinked {
+    /// Which file it is, within its file system.
+    pub inode: u64,
+    /// How many names elsewhere it still has.
+    pub links: u64,
 }
 
 /// Puts a folder in order. No other run is at work on it, which `hold` proves.
@@ -41,7 +50,7 @@ pub fn recover(hold: &Hold<'_>) -> Result<Recovered, Error> {
     let temporary = sweep(folder, hold.alone).map_err(|error| folder.failed(error))?;
     Lock::clear(&folder.control, &folder.patience).map_err(|error| folder.failed(error))?;
     let twins = find_twins(folder)?;
-    let mut recovered = Recovered { temporary, replaced: 0 };
+    let mut recovered = Recovered { temporary, replaced: Vec::new() };
     if !twins.is_empty() {
         let mut settle = || -> io::Result<()> {
             let _turn = folder.commit_turn();
@@ -50,7 +59,7 @@ pub fn recover(hold: &Hold<'_>) -> Result<Recovered, Error> {
             // Where the new one is listed already, Dovecot has given it a UID, and it stays so.
             uidlist::rename(&folder.control, &lock, &renames)?;
             for twin in &twins {
-                recovered.replaced += u64::from(twin.settle(folder)?);
+                recovered.replaced.extend(twin.settle(folder)?);
             }
             [Place::Cur, Place::New].into_iter().try_for_each(|place| folder.dir(place).sync())
         };
@@ -67,15 +76,15 @@ struct Twins {
 }
 
 impl Twins {
-    /// Removes the old one, if all is as it was when they were found; whether it did.
-    fn settle(&self, folder: &Folder) -> io::Result<bool> {
+    /// Removes the old one, if all is as it was when they were found.
+    fn settle(&self, folder: &Folder) -> io::Result<Option<Unlinked>> {
         let (Some(old), Some(new)) = (folder.stat(&self.old)?, folder.stat(&self.new)?) else {
-            return Ok(false);
+            return Ok(None);
         };
         let (stamp, made) = (Stamp::of(&old), Stamp::of(&new));
         let whole = self.new.name.size(b'S').is_none_or(|size| size == made.size) && made.size > 0;
         if Tag::of(&self.old.name, &stamp) != self.tag || made.modified != stamp.modified || !whole {
-            return Ok(false);
+            return Ok(None);
         }
         let flags = merged(self.old.name.flags(), self.new.name.flags());
         let mut sorted = self.new.name.flags().to_vec();
@@ -90,7 +99,7 @@ impl Twins {
         }
         [Place::Cur, Place::New].into_iter().try_for_each(|place| folder.dir(place).sync())?;
         folder.dir(self.old.place).unlink(self.old.name.as_os_str())?;
-        Ok(true)
+        Ok(Some(Unlinked { inode: stamp.inode, links: u64::from(old.st_nlink).saturating_sub(1) }))
     }
 }
 

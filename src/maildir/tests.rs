@@ -13,7 +13,7 @@ use super::draft::{Change, Drafted, Ready};
 use super::folder::{Folder, Message, Place};
 use super::layout::Maildir;
 use super::lock::UIDLIST;
-use super::recover::{Recovered, recover};
+use super::recover::{Recovered, Unlinked, recover};
 use super::tag::Tag;
 use crate::error::Error;
 
@@ -191,8 +191,11 @@ fn after_a_kill_the_new_message_stays() {
         [("cur/1.host:2,S", "S", "S"), ("cur/1.host:2,ST", "F", "FS"), ("new/1.host", "", "")]
     {
         let site = killed(old, flags);
+        fs::hard_link(site.path(old), site.path("backup")).unwrap();
+        let inode = fs::metadata(site.path(old)).unwrap().ino();
         let hold = site.folder.hold(|| ()).unwrap();
-        assert_eq!(recover(&hold).unwrap(), Recovered { temporary: 1, replaced: 1 });
+        let replaced = vec![Unlinked { inode, links: 1 }];
+        assert_eq!(recover(&hold).unwrap(), Recovered { temporary: 1, replaced });
         assert_eq!(site.message().name.flags(), expected.as_bytes());
         assert!(site.message().name.unique().starts_with(b"1.host.s"));
         assert_eq!(recover(&hold).unwrap(), Recovered::default());
@@ -209,13 +212,13 @@ fn what_is_not_proven_to_be_the_same_message_stays() {
     let keep = fs::File::open(&old).unwrap();
     fs::remove_file(&old).unwrap();
     site.write("cur/1.host:2,S", &text);
-    assert_eq!(recover(&site.folder.hold(|| ()).unwrap()).unwrap().replaced, 0);
+    assert_eq!(recover(&site.folder.hold(|| ()).unwrap()).unwrap().replaced, []);
     drop(keep);
     // The new one is not whole.
     let site = killed("cur/1.host,S=5:2,S", "S");
     let new = site.names("cur").into_iter().find(|name| name.contains(".s")).unwrap();
     site.write(&format!("cur/{new}"), b"cut");
-    assert_eq!(recover(&site.folder.hold(|| ()).unwrap()).unwrap().replaced, 0);
+    assert_eq!(recover(&site.folder.hold(|| ()).unwrap()).unwrap().replaced, []);
     assert_eq!(site.names("cur").len(), 2);
 }
 

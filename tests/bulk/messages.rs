@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::mailbox::{CERT, Mailbox, ended, inline, large_ciphertext, plain_mails, program, snapshot};
+use crate::mailbox::{CERT, Ended, Mailbox, ended, inline, large_ciphertext, plain_mails, program, snapshot};
 use crate::support::{fixtures, oracle, skip};
 
 /// All fixture mails and all encrypted ones, over four folders of both layouts.
@@ -162,6 +162,38 @@ fn links_and_fifos_are_named_and_not_followed() {
         assert!(run.stderr.contains(name), "{}", run.stderr);
     }
     assert!(before == snapshot(outside.path()), "something outside was changed");
+}
+
+/// What a killed run leaves is the old message beside the new one; the next run removes a name of the old one as well.
+#[test]
+fn names_elsewhere_of_what_is_put_in_order_are_counted() {
+    let names = |run: &Ended| -> serde_json::Value {
+        let summary: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+        serde_json::json!([run.status, summary["recovered"], summary["names_elsewhere"]])
+    };
+    let outside = tempfile::tempdir().unwrap();
+    let (first, second) = (outside.path().join("first"), outside.path().join("second"));
+    let mut mailbox = Mailbox::new(&[".Moved"]);
+    mailbox.put("", "cur", ":2,S", b"Subject: a\n\nb\n");
+    let old = mailbox.path_of(&mailbox.known[0]);
+    fs::hard_link(&old, &first).unwrap();
+    let run = mailbox.run(&["--json"]);
+    assert_eq!(names(&run), serde_json::json!([1, 0, 1]), "{run:?}");
+
+    // The old one is back beside the new one, and in a backup.
+    fs::hard_link(&first, &old).unwrap();
+    fs::hard_link(&first, &second).unwrap();
+    fs::remove_file(&first).unwrap();
+    let run = mailbox.run(&["--json"]);
+    assert_eq!(names(&run), serde_json::json!([1, 1, 1]), "{run:?}");
+
+    // A client moves both while INBOX is worked on: the last name is gone when the folder is put in order.
+    let new = fs::read_dir(mailbox.path("cur")).unwrap().next().unwrap().unwrap().file_name();
+    fs::rename(mailbox.path("cur").join(&new), mailbox.path(".Moved/cur").join(&new)).unwrap();
+    fs::hard_link(&second, &old).unwrap();
+    fs::rename(&second, mailbox.path(".Moved/cur").join(old.file_name().unwrap())).unwrap();
+    let run = mailbox.run(&["--json"]);
+    assert_eq!(names(&run), serde_json::json!([0, 1, 0]), "{run:?}");
 }
 
 #[test]
