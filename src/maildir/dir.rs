@@ -66,6 +66,13 @@ impl Stamp {
     }
 }
 
+/// How many names `stat(2)` says the file has.
+#[must_use]
+#[allow(clippy::useless_conversion)] // Its width differs between systems.
+pub fn links_of(stat: &FileStat) -> u64 {
+    stat.st_nlink.into()
+}
+
 /// What kind of file `stat(2)` says it is.
 #[must_use]
 pub fn kind_of(stat: &FileStat) -> Kind {

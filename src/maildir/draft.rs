@@ -11,7 +11,7 @@ use nix::sys::stat::{FileStat, Mode, fchmod, futimens};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, fchown};
 
-use super::dir::Stamp;
+use super::dir::{Stamp, links_of};
 use super::folder::{Folder, Message};
 use super::name::Sizes;
 use crate::error::Error;
@@ -106,9 +106,8 @@ impl Original {
     ///
     /// # Errors
     /// Those of the file system.
-    #[allow(clippy::unnecessary_cast, clippy::useless_conversion)] // Its width differs between systems.
     pub fn links(&self) -> io::Result<u64> {
-        Ok(nix::sys::stat::fstat(&self.file)?.st_nlink.into())
+        Ok(links_of(&nix::sys::stat::fstat(&self.file)?))
     }
 }
 

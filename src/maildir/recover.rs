@@ -9,7 +9,7 @@ use std::io;
 use std::time::SystemTime;
 
 use super::commit::entry;
-use super::dir::{Kind, Stamp, kind_of};
+use super::dir::{Kind, Stamp, kind_of, links_of};
 use super::draft::PREFIX;
 use super::folder::{Folder, Hold, Message, Place};
 use super::lock::Lock;
@@ -99,7 +99,7 @@ impl Twins {
         }
         [Place::Cur, Place::New].into_iter().try_for_each(|place| folder.dir(place).sync())?;
         folder.dir(self.old.place).unlink(self.old.name.as_os_str())?;
-        Ok(Some(Unlinked { inode: stamp.inode, links: u64::from(old.st_nlink).saturating_sub(1) }))
+        Ok(Some(Unlinked { inode: stamp.inode, links: links_of(&old).saturating_sub(1) }))
     }
 }
 
