@@ -1,14 +1,16 @@
 //! An IMAP session over a stream that needs no login: what a mailbox is asked for and told, one command after another.
 //!
 //! ```text
-//! imap     commands and what they answer; imap-proto reads the grammar
-//!  ├─ wire   responses with literals of any length
-//!  └─ name   names of folders
+//! imap       commands and what they answer
+//!  ├─ wire     responses with literals of any length
+//!  ├─ grammar  what a response says: imap-proto, behind a guard
+//!  └─ name     names of folders
 //! ```
 //!
 //! It knows only the extensions that Dovecot has: UIDPLUS, CONDSTORE, MULTIAPPEND, NAMESPACE, WITHIN. Messages are streamed
 //! in both directions. A command that is refused is an answer, not an error; after an error the session is over.
 
+mod grammar;
 pub mod name;
 mod wire;
 
@@ -23,6 +25,9 @@ use crate::error::Error;
 
 /// Bytes that are sent at once.
 const PIECE: usize = 64 * 1024;
+
+/// Most UIDs that an answer to APPEND is read for: a range of few bytes may name four billion.
+const MOST_APPENDED: usize = 1000;
 
 /// A session.
 pub struct Session<R, W> {
@@ -53,7 +58,7 @@ pub struct Answer {
     pub ok: bool,
     /// What it says for people.
     pub text: String,
-    /// What UIDs new messages got, and under which UIDVALIDITY.
+    /// What UIDs new messages got, a thousand at most, and under which UIDVALIDITY.
     pub appended: Option<(u32, Vec<u32>)>,
 }
 
@@ -222,7 +227,7 @@ impl<R: BufRead, W: Write> Session<R, W> {
             self.send(&format!("UID FETCH {uids} (UID MODSEQ FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[])"))?;
         self.answer(&tag, &mut |_| (), &mut |before, literal| {
             let line = [before, b")\r\n"].concat();
-            if let Ok((_, Response::Fetch(_, values))) = Response::parse(&line) {
+            if let Some(Response::Fetch(_, values)) = grammar::parse(&line) {
                 on_message(Message::of(&values), literal);
             }
         })
@@ -309,7 +314,7 @@ impl<R: BufRead, W: Write> Session<R, W> {
                 return Ok(None);
             }
             if line.starts_with(tag.as_bytes()) {
-                let (_, response) = Response::parse(&line).map_err(|_| unexpected(&line))?;
+                let response = grammar::parse(&line).ok_or_else(|| unexpected(&line))?;
                 return Ok(Answer::of(&response));
             }
         }
@@ -361,14 +366,14 @@ impl<R: BufRead, W: Write> Session<R, W> {
     ) -> Result<Answer, Error> {
         loop {
             let line = self.line(on_message)?;
-            let parsed = Response::parse(&line);
+            let parsed = grammar::parse(&line);
             if line.starts_with(tag.as_bytes()) {
-                let (_, response) = parsed.map_err(|_| unexpected(&line))?;
+                let response = parsed.ok_or_else(|| unexpected(&line))?;
                 each(&response);
                 return Answer::of(&response).ok_or_else(|| unexpected(&line));
             }
             // What is not asked for may be of an extension that nobody here knows.
-            if let Ok((_, response)) = parsed {
+            if let Some(response) = parsed {
                 each(&response);
             }
         }
@@ -405,7 +410,7 @@ impl Answer {
                     Uid(uid) => *uid..=*uid,
                     UidRange(range) => range.clone(),
                 });
-                Some((*validity, uids.collect()))
+                Some((*validity, uids.take(MOST_APPENDED).collect()))
             }
             _ => None,
         };

@@ -49,7 +49,7 @@ use crate::protect::Undone;
 use crate::restore::{HeaderRecord, Protected, Record};
 
 /// A layer of the stream.
-pub(crate) type Stream<'a> = Box<dyn Read + Send + Sync + 'a>;
+pub type Stream<'a> = Box<dyn Read + Send + Sync + 'a>;
 
 /// What a message turned out to be.
 pub enum Unsealed<'a> {
@@ -235,25 +235,36 @@ pub fn unseal<'a, R: Read + Send + Sync + 'a>(
         },
         Content::Other(rest) => return foreign(rest),
     };
-    let outer = opening.head();
-    let ending = original::ending(outer, &record, endings);
-    let original = match &record.header {
+    original_of(opening.head(), &record, Box::new(data), endings).map(Unsealed::Original)
+}
+
+/// The original of the message with this `outer` header, that was sealed with this `record` and holds this `entity`. Both come
+/// from whoever sealed it, and may be anything.
+///
+/// # Errors
+/// [`Error::Damaged`] where the header inside is too long, or reading the entity fails.
+pub fn original_of<'a>(
+    outer: Head<'_>,
+    record: &Record,
+    mut entity: Stream<'a>,
+    endings: Endings,
+) -> Result<Original<'a>, Error> {
+    let ending = original::ending(outer, record, endings);
+    match &record.header {
         HeaderRecord::Plain(plain) => {
-            let mut entity = in_ending(Box::new(data), ending);
+            entity = in_ending(entity, ending);
             let inside = begin(&mut entity)?;
             let header = original::header(outer, &inside, plain, record.line_ending, ending);
-            message(header, &inside, entity)
+            Ok(message(header, &inside, entity))
         }
         HeaderRecord::Protected(protected) => {
-            let entity: Stream<'a> = Box::new(data);
             let written = match record.line_ending {
                 LineEnding::Lf => LineEnding::Crlf,
                 other => other,
             };
-            restore(outer, entity, protected, written, ending)?
+            restore(outer, entity, protected, written, ending)
         }
-    };
-    Ok(Unsealed::Original(original))
+    }
 }
 
 /// The original of an entity whose header was protected, whose lines were written with `written` and are to end with

@@ -1,7 +1,7 @@
 //! Responses as they come over the wire: lines, in which literals of any length may stand.
 //!
-//! A line is handed on as a whole, without the message in it: that one passes by as a stream. What the line says is
-//! `imap-proto`'s business, which leaves the backslashes in quoted strings; so other literals become quoted strings.
+//! A line is handed on as a whole, without the message in it: that one passes by as a stream. What reads the line leaves the
+//! backslashes in quoted strings; so other literals become quoted strings.
 
 use std::io::{self, BufRead, Read};
 
@@ -54,7 +54,8 @@ impl Read for Literal<'_> {
     }
 }
 
-/// Reads one response, up to and with its last CRLF. In the place of a message stands `""`.
+/// Reads one response, up to and with its last CRLF. In the place of a message stands `""`, and in that of each byte that is
+/// not ASCII a question mark: what a server says in other letters is for people (RFC 3501, section 9, `CHAR`).
 ///
 /// # Errors
 /// Those of the stream; `UnexpectedEof` at its end, `InvalidData` for a response that is too long.
@@ -62,6 +63,7 @@ pub fn response(from: &mut impl BufRead, on_message: &mut OnMessage<'_>) -> io::
     let mut text = Vec::new();
     loop {
         let too_long = || io::Error::from(io::ErrorKind::InvalidData);
+        let begun = text.len();
         let room = LONGEST.checked_sub(text.len()).ok_or_else(too_long)?;
         from.take(room as u64).read_until(b'\n', &mut text)?;
         if !text.ends_with(b"\n") {
@@ -69,6 +71,7 @@ pub fn response(from: &mut impl BufRead, on_message: &mut OnMessage<'_>) -> io::
                 if text.len() < LONGEST { io::ErrorKind::UnexpectedEof } else { io::ErrorKind::InvalidData };
             return Err(kind.into());
         }
+        to_ascii(&mut text[begun..]);
         let Some((start, length)) = announced(&text) else { return Ok(text) };
         if text[..start].ends_with(MESSAGE) {
             text.truncate(start);
@@ -82,6 +85,7 @@ pub fn response(from: &mut impl BufRead, on_message: &mut OnMessage<'_>) -> io::
             if (string.len() as u64) < length {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
+            to_ascii(&mut string);
             if string.iter().any(|byte| matches!(byte, b'\r' | b'\n' | b'\0')) {
                 text.extend_from_slice(&string);
                 continue;
@@ -92,6 +96,10 @@ pub fn response(from: &mut impl BufRead, on_message: &mut OnMessage<'_>) -> io::
             return Err(too_long());
         }
     }
+}
+
+fn to_ascii(text: &mut [u8]) {
+    text.iter_mut().filter(|byte| !byte.is_ascii()).for_each(|byte| *byte = b'?');
 }
 
 fn quote(string: &[u8], text: &mut Vec<u8>) {

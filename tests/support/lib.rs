@@ -14,6 +14,7 @@ pub mod jobs;
 pub mod made;
 pub mod openers;
 pub mod oracle;
+pub mod planted;
 pub mod protected;
 pub mod restore;
 pub mod skip;
