@@ -8,11 +8,22 @@ use std::fmt::Write as _;
 /// UTF-8 become `\xNN` or `\u{NNNN}`, a backslash is doubled.
 #[must_use]
 pub fn display(text: &[u8]) -> String {
+    escaped(text, "\\\\")
+}
+
+/// Escapes what another process says that it has escaped: as [`display`], but a backslash stays one, so that nothing
+/// changes in text that [`display`] has been through.
+#[must_use]
+pub fn again(text: &[u8]) -> String {
+    escaped(text, "\\")
+}
+
+fn escaped(text: &[u8], backslash: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for chunk in text.utf8_chunks() {
         for c in chunk.valid().chars() {
             match c {
-                '\\' => out.push_str("\\\\"),
+                '\\' => out.push_str(backslash),
                 c if is_unsafe(c) => push_escaped(&mut out, c),
                 c => out.push(c),
             }
@@ -82,6 +93,8 @@ mod tests {
         ];
         for (input, expected) in cases {
             assert_eq!(display(input), expected);
+            assert_eq!(again(expected.as_bytes()), expected);
+            assert!(!again(input).contains(is_unsafe));
         }
     }
 

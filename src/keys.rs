@@ -1,24 +1,35 @@
 //! `mailseal keys`: what an admin does with the certificates of users.
 //!
-//! Each command writes what a person or a script reads to `out`; files are [`crate::keystore`]'s business, what a
-//! certificate is worth [`crate::cert`]'s and [`crate::enrol`]'s.
+//! Each command writes what a person or a script reads to `out`. [`crate::keystore`] reads and writes the files,
+//! [`crate::cert`] and [`crate::enrol`] say what a certificate is worth.
+//!
+//! ```text
+//! register  the register of known users: init, scan, rename
+//! ask       a scan of many homes                                   [edge]
+//! owned     a command about one user whose home is looked into     [edge]
+//! ```
+//!
+//! The last two start processes with the rights of a home's owner: root's own opens nothing in a home.
 
 pub mod ask;
+pub mod owned;
 pub mod register;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use mail_builder::MessageBuilder;
+use nix::unistd::geteuid;
 use sequoia_openpgp::Cert;
 use sequoia_openpgp::types::HashAlgorithm;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::cert::{Assessment, Fitness, Lapse, assess};
 use crate::config::Config;
 use crate::date::day;
-use crate::enrol;
+use crate::enrol::{self, Candidate};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::keystore::census::Entry;
@@ -26,12 +37,14 @@ use crate::keystore::enrolled::{Enrolled, KeyFile};
 use crate::keystore::trust::Trust;
 use crate::keystore::{self, Request, absence};
 use crate::opening::Opening;
-use crate::protect;
+use crate::owner::Bytes;
 use crate::recipients::Recipients;
 use crate::seal::seal;
 use crate::table::Table;
 use crate::user::User;
 use crate::userdb::{Account, Answer, Userdb};
+use crate::{process, protect};
+use owned::{Owner, Parent};
 
 /// Characters of the code in a test message: none that looks like another.
 const CODE_ALPHABET: &[u8; 32] = b"ybndrfg8ejkmcpqxot1uwisza345h769";
@@ -49,10 +62,60 @@ pub struct Keys<'a> {
     config_path: Option<PathBuf>,
     home: Option<PathBuf>,
     now: SystemTime,
+    /// Root's process, where it has started this one with the rights of the home's owner.
+    parent: Option<&'a Parent>,
+}
+
+/// A command about one user.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Action {
+    /// Enrol certificates. Nothing is changed where one is refused ([`Error::Enrol`]), where it cannot be stored
+    /// ([`Error::KeyStore`]), and where the user has another one and it is not said what becomes of it ([`Error::Usage`]).
+    Add(Addition),
+    /// Show the certificates, wherever they are found; [`Exit::Negative`] where there are none.
+    Show {
+        /// For scripts.
+        json: bool,
+    },
+    /// Remove the enrolled certificates; it is [`Error::Usage`] when there are none.
+    Remove {
+        /// Only the one with this fingerprint, or end of a fingerprint of eight digits or more.
+        fingerprint: Option<String>,
+    },
+    /// Write a sealed test message; without a certificate it is [`Error::Missing`].
+    Test,
+    /// Record that the user has read the test message; a wrong code gives [`Exit::Negative`].
+    Confirm {
+        /// The code in it.
+        code: String,
+    },
+}
+
+/// Certificates to be enrolled.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Addition {
+    /// What holds them.
+    pub inputs: Vec<Input>,
+    /// What happens to those that the user has already.
+    pub existing: Existing,
+    /// What to warn of ([`Keys::doubt_of_dovecot`]).
+    pub doubt: Option<String>,
+}
+
+/// A file that an admin names.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    /// Its path, or where else its contents come from.
+    pub name: OsString,
+    /// What it holds.
+    pub contents: Bytes,
 }
 
 /// What happens to the certificates that a user has already.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Existing {
     /// Another one is an error.
     #[default]
@@ -90,78 +153,75 @@ impl<'a> Keys<'a> {
         home: Option<PathBuf>,
         now: SystemTime,
     ) -> Self {
-        Self { config, config_path, home, now }
+        Self { config, config_path, home, now, parent: None }
     }
 
-    /// Enrols the certificates in `inputs` (their names and contents) for the user `name`.
+    /// Works in the process of a home's owner, which `parent` has started.
+    fn of_child(config: &'a Config, home: &Path, parent: &'a Parent) -> Self {
+        Self { parent: Some(parent), ..Self::new(config, None, Some(home.into()), SystemTime::now()) }
+    }
+
+    /// Carries out `action` for the user `name`. Where that looks into a home that is not root's, root has it done with the
+    /// rights of the home's owner.
     ///
     /// # Errors
-    /// [`Error::Enrol`] when one is refused, [`Error::KeyStore`] when it cannot be stored, [`Error::Usage`] when the user
-    /// has another certificate and `existing` does not say what becomes of it. Nothing is changed then.
-    pub fn add(
+    /// [`Error::User`] for a name that is none, those of the action, and those of the owner's process.
+    pub fn run(
         &self,
         name: &str,
-        inputs: &[(PathBuf, Vec<u8>)],
-        existing: Existing,
-        must_be_known_to_dovecot: bool,
-        out: &mut impl Write,
+        action: &Action,
+        out: &mut (impl Write + Send + Sync),
     ) -> Result<Exit, Error> {
         let user = User::parse(name)?;
-        let doubt = self.doubt_of_dovecot(&user, must_be_known_to_dovecot)?;
-        let address = self.address(&user);
+        let in_homes = match action {
+            Action::Show { .. } => self.asks_homes(),
+            _ => self.enrolled().is_ok_and(|enrolled| enrolled.is_in_homes()),
+        };
+        match self.owner(&user, in_homes)? {
+            Some(owner) => owner.carry_out(self, &user, action, out),
+            None => self.carry_out(&user, action, out),
+        }
+    }
+
+    fn carry_out(
+        &self,
+        user: &User,
+        action: &Action,
+        out: &mut (impl Write + Send + Sync),
+    ) -> Result<Exit, Error> {
+        match action {
+            Action::Add(addition) => self.add(user, addition, out),
+            Action::Show { json } => self.show(user, *json, out),
+            Action::Remove { fingerprint } => self.remove(user, fingerprint.as_deref(), out),
+            Action::Test => self.test(user, out),
+            Action::Confirm { code } => self.confirm(user, code, out),
+        }
+    }
+
+    fn add(&self, user: &User, addition: &Addition, out: &mut impl Write) -> Result<Exit, Error> {
+        let address = self.address(user);
         let mut new = Vec::new();
-        for (path, bytes) in inputs {
-            new.extend(enrol::candidates(bytes, path, address.as_deref(), self.now)?);
+        for Input { name, contents } in &addition.inputs {
+            new.extend(enrol::candidates(&contents.0, Path::new(name), address.as_deref(), self.now)?);
         }
-        let enrolled = self.enrolled()?;
-        let file = enrolled.file(&user, self.home.as_deref())?;
+        let file = self.enrolled()?.file(user, self.home.as_deref())?;
         let _lock = file.lock()?;
-        let mut certs: Vec<Cert> = Vec::new();
-        keystore::merge(&mut certs, new.iter().map(|candidate| candidate.cert.clone()));
-        // What cannot be read can only be replaced.
-        let old = if existing == Existing::Replace { file.load().unwrap_or_default() } else { file.load()? };
-        for cert in old {
-            if certs.iter().any(|other| other.fingerprint() == cert.fingerprint()) {
-                keystore::merge(&mut certs, [cert]);
-            } else if existing == Existing::Keep {
-                certs.push(cert);
-            } else if existing == Existing::Refuse {
-                return Err(Error::Usage {
-                    what: format!("{} has another certificate already: {}", user.name(), cert.fingerprint()),
-                    hint: "keep it with --also, or put the new one in its place with --replace".into(),
-                });
-            }
-        }
-        let recovery = self.recovery()?;
-        let warnings = enrol::test_seal(user.name(), &certs, &recovery, self.now)?;
+        let certs = with_old(user, &new, &file, addition.existing)?;
+        let warnings = enrol::test_seal(user.name(), &certs, &self.recovery()?, self.now)?;
         // First what makes a delivery careful: from here on, losing the file is no reason for clear mail.
-        let known = self.known();
-        match known.lock().and_then(|lock| known.note(&lock, [&user])) {
-            // A user who enrols in the own home may not write the register: the next scan will.
-            Err(_) if enrolled.is_in_homes() => {}
-            noted => noted?,
-        }
+        self.make_known(user)?;
         file.store(&certs)?;
 
         for candidate in &new {
-            let row = self.row(&user, &candidate.cert, &candidate.assessment, &file);
-            say(
-                out,
-                format_args!("enrolled {} for {} in {}", row.fingerprint, row.user, file.path().display()),
-            )?;
-            say(out, format_args!("  encrypts with {}", row.algorithms.join(", ")))?;
-            say(out, format_args!("  expires {}", day(candidate.assessment.expires)))?;
-            for warning in &candidate.warnings {
-                say(out, format_args!("  warning: {warning}"))?;
-            }
+            self.tell_enrolled(user, candidate, &file, out)?;
         }
         for warning in warnings {
             say(out, format_args!("  warning: a test message gave {warning}"))?;
         }
-        if let Some(doubt) = doubt {
+        if let Some(doubt) = &addition.doubt {
             say(out, format_args!("  warning: {doubt}"))?;
         }
-        if known.marker()?.is_none() {
+        if self.known().marker()?.is_none() {
             say(
                 out,
                 format_args!(
@@ -171,6 +231,36 @@ impl<'a> Keys<'a> {
         }
         say(out, format_args!("next: send a test with `mailseal keys test {}`", user.name()))?;
         Ok(Exit::Ok)
+    }
+
+    fn tell_enrolled(
+        &self,
+        user: &User,
+        candidate: &Candidate,
+        file: &KeyFile,
+        out: &mut impl Write,
+    ) -> Result<(), Error> {
+        let row = self.row(user, &candidate.cert, &candidate.assessment, file);
+        say(out, format_args!("enrolled {} for {} in {}", row.fingerprint, row.user, file.path().display()))?;
+        say(out, format_args!("  encrypts with {}", row.algorithms.join(", ")))?;
+        say(out, format_args!("  expires {}", day(candidate.assessment.expires)))?;
+        for warning in &candidate.warnings {
+            say(out, format_args!("  warning: {warning}"))?;
+        }
+        Ok(())
+    }
+
+    /// Notes that `user` has a certificate.
+    fn make_known(&self, user: &User) -> Result<(), Error> {
+        if let Some(parent) = self.parent {
+            return parent.note();
+        }
+        let known = self.known();
+        match known.lock().and_then(|lock| known.note(&lock, [user])) {
+            // A user who enrols in the own home may not write the register: the next scan will.
+            Err(_) if self.enrolled()?.is_in_homes() && !process::is_root() => Ok(()),
+            noted => noted,
+        }
     }
 
     /// Lists the certificates of all enrolled users.
@@ -183,20 +273,15 @@ impl<'a> Keys<'a> {
         Ok(Exit::Ok)
     }
 
-    /// Shows the certificates of the user `name`, wherever they are found.
-    ///
-    /// # Errors
-    /// Those of [`keystore::find`].
-    pub fn show(&self, name: &str, json: bool, out: &mut impl Write) -> Result<Exit, Error> {
-        let user = User::parse(name)?;
-        let certs = self.find(&user)?;
-        let file = self.enrolled()?.file(&user, self.home.as_deref())?;
+    fn show(&self, user: &User, json: bool, out: &mut impl Write) -> Result<Exit, Error> {
+        let certs = self.find(user)?;
+        let file = self.enrolled()?.file(user, self.home.as_deref())?;
         let rows: Vec<_> =
-            certs.iter().map(|cert| self.row(&user, cert, &assess(cert, self.now), &file)).collect();
+            certs.iter().map(|cert| self.row(user, cert, &assess(cert, self.now), &file)).collect();
         if json || rows.is_empty() {
             if !json {
                 say(out, format_args!("{} has no certificate", user.name()))?;
-                if let Err(error) = self.prove_absent(&user) {
+                if let Err(error) = self.prove_absent(user) {
                     say(out, format_args!("mail for {} is deferred: {error}", user.name()))?;
                 }
             }
@@ -215,14 +300,8 @@ impl<'a> Keys<'a> {
         Ok(Exit::Ok)
     }
 
-    /// Removes the enrolled certificates of the user `name`, or the one with this fingerprint or end of a fingerprint, of
-    /// eight digits or more.
-    ///
-    /// # Errors
-    /// [`Error::KeyStore`]; [`Error::Usage`] when there is none.
-    pub fn remove(&self, name: &str, fingerprint: Option<&str>, out: &mut impl Write) -> Result<Exit, Error> {
-        let user = User::parse(name)?;
-        let file = self.enrolled()?.file(&user, self.home.as_deref())?;
+    fn remove(&self, user: &User, fingerprint: Option<&str>, out: &mut impl Write) -> Result<Exit, Error> {
+        let file = self.enrolled()?.file(user, self.home.as_deref())?;
         let _lock = file.lock()?;
         let known = self.known();
         // A file that cannot be read can be removed as a whole.
@@ -232,7 +311,7 @@ impl<'a> Keys<'a> {
             certs.into_iter().partition(|cert| cert.fingerprint().to_hex().ends_with(&wanted));
         // Not even an empty variable of a script takes them all.
         let names_none = fingerprint.is_some() && (gone.is_empty() || wanted.len() < SHORTEST_FINGERPRINT);
-        let is_known = || Ok(known.users()?.contains(&user) || known.unasked()?.contains(&user));
+        let is_known = || Ok(known.users()?.contains(user) || known.unasked()?.contains(user));
         if names_none || !file.path().exists() && !is_known()? {
             return Err(Error::Usage {
                 what: format!("{} has no such certificate in {}", user.name(), file.path().display()),
@@ -244,13 +323,19 @@ impl<'a> Keys<'a> {
             say(out, format_args!("removed {} of {}", cert.fingerprint(), user.name()))?;
         }
         if kept.is_empty() {
-            self.forget(&user, out)?;
+            self.forget(user, out)?;
         }
         Ok(Exit::Ok)
     }
 
     /// Makes `user` unknown, unless another source has a certificate, or may have.
+    ///
+    /// That nothing is found in the user's home is its owner's word. What an owner gains by a lie is what deleting the files
+    /// gains, now that an admin has the user removed: new mail of this one user in clear, which is the owner's to read.
     fn forget(&self, user: &User, out: &mut impl Write) -> Result<(), Error> {
+        if let Some(parent) = self.parent {
+            return parent.forget();
+        }
         match self.find(user) {
             Ok(certs) if certs.is_empty() => {
                 let known = self.known();
@@ -290,13 +375,8 @@ impl<'a> Keys<'a> {
         Ok(if rows.is_empty() { Exit::Ok } else { Exit::Negative })
     }
 
-    /// Writes a sealed test message for the user `name`.
-    ///
-    /// # Errors
-    /// [`Error::Missing`] when there is no certificate; those of sealing.
-    pub fn test(&self, name: &str, mut out: impl Write + Send + Sync) -> Result<Exit, Error> {
-        let user = User::parse(name)?;
-        let certs = self.find(&user)?;
+    fn test(&self, user: &User, mut out: impl Write + Send + Sync) -> Result<Exit, Error> {
+        let certs = self.find(user)?;
         if certs.is_empty() {
             return Err(Error::Missing { user: user.name().into() });
         }
@@ -305,27 +385,10 @@ impl<'a> Keys<'a> {
         let session = Recipients::choose(user.name(), &certs, &recovery, keys.expired, self.now)?
             .session(user.name())?;
         let code = code()?;
-        let address = self.address(&user).unwrap_or_else(|| user.name().to_owned());
-        let text = format!(
-            "This message was sealed on your mail server, as all your mail is from now on.\r\n\
-             \r\n\
-             If you can read this, your mail program opens it with your key.\r\n\
-             Please tell your admin this code, which proves it:\r\n\
-             \r\n\
-             \x20   {code}\r\n\
-             \r\n\
-             If a friend reads this who is not you, tell your admin that instead.\r\n"
-        );
-        let message = MessageBuilder::new()
-            .from(("mailseal", address.as_str()))
-            .to(address.as_str())
-            .subject("mailseal: can you read this?")
-            .text_body(text)
-            .write_to_vec()
-            .map_err(Error::Write)?;
+        let message = test_message(&self.address(user).unwrap_or_else(|| user.name().to_owned()), &code)?;
         let mut rest = &*message;
         let opening = Opening::read(&mut rest)?;
-        self.enrolled()?.file(&user, self.home.as_deref())?.remember_test(&hash(&code)?, &certs)?;
+        self.enrolled()?.file(user, self.home.as_deref())?.remember_test(&hash(&code)?, &certs)?;
         let message = &self.config.message;
         let protection = protect::plan(message.protect_headers, &opening).protection;
         seal(&opening, &mut rest, &mut out, &session, message.compression, protection)?;
@@ -333,13 +396,8 @@ impl<'a> Keys<'a> {
         Ok(Exit::Ok)
     }
 
-    /// Records that the user `name` has read the test message with `code` in it.
-    ///
-    /// # Errors
-    /// [`Error::KeyStore`]; a wrong code gives [`Exit::Negative`].
-    pub fn confirm(&self, name: &str, code: &str, out: &mut impl Write) -> Result<Exit, Error> {
-        let user = User::parse(name)?;
-        let file = self.enrolled()?.file(&user, self.home.as_deref())?;
+    fn confirm(&self, user: &User, code: &str, out: &mut impl Write) -> Result<Exit, Error> {
+        let file = self.enrolled()?.file(user, self.home.as_deref())?;
         let _lock = file.lock()?;
         if file.confirm(&hash(&code.trim().to_lowercase())?)? {
             say(out, format_args!("{} can read what is sealed", user.name()))?;
@@ -358,17 +416,36 @@ impl<'a> Keys<'a> {
         keystore::read_recovery(&keys.recovery, &Trust::of_process(keys.trusted_groups.ids()))
     }
 
-    /// The user as Dovecot has it, where it runs and has it.
-    fn account(&self, user: &User) -> Option<Account> {
-        let mut userdb = Userdb::of_dovecot(None).ok()?;
-        match userdb.look_up(&[user.name().to_owned()]).ok()?.pop()? {
-            Answer::Found(account) => Some(account),
-            Answer::NotFound | Answer::Failed => None,
-        }
+    /// Whether any source lies in the users' homes.
+    fn asks_homes(&self) -> bool {
+        ask::sources(self.config, true).next().is_some()
     }
 
-    /// What to say of a user whom Dovecot does not know.
-    fn doubt_of_dovecot(&self, user: &User, must_be_known: bool) -> Result<Option<String>, Error> {
+    /// The owner with whose rights the home of `user` is looked into, where it is; `None` where this process may.
+    fn owner(&self, user: &User, in_homes: bool) -> Result<Option<Owner>, Error> {
+        if !in_homes || self.parent.is_some() || !process::is_root() {
+            return Ok(None);
+        }
+        Owner::of(self.account(user))
+    }
+
+    /// The user as Dovecot has it, where it runs and has it, in the home that was given. A process of the owner's knows who
+    /// that is.
+    fn account(&self, user: &User) -> Account {
+        let found = match self.parent {
+            Some(_) => Account { uid: Some(geteuid().as_raw()), ..Account::default() },
+            None => look_up(user).unwrap_or_default(),
+        };
+        Account { home: self.home.clone().or(found.home), ..found }
+    }
+
+    /// What is to be warned of where Dovecot does not know the user `name`.
+    ///
+    /// # Errors
+    /// [`Error::User`] for a name that is none; with `must_be_known`, [`Error::Usage`] for a user whom Dovecot does not
+    /// know, and [`Error::Dovecot`] where it does not say.
+    pub fn doubt_of_dovecot(&self, name: &str, must_be_known: bool) -> Result<Option<String>, Error> {
+        let user = User::parse(name)?;
         let answer = Userdb::of_dovecot(None)
             .and_then(|mut userdb| userdb.look_up(&[user.name().to_owned()]))
             .map(|mut answers| answers.pop());
@@ -397,10 +474,8 @@ impl<'a> Keys<'a> {
         user: &User,
         look: impl FnOnce(&Request<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let account = self.account(user);
+        let Account { uid, home, .. } = self.account(user);
         let groups = self.config.keys.trusted_groups.ids();
-        let home = self.home.clone().or_else(|| account.as_ref()?.home.clone());
-        let uid = account.and_then(|account| account.uid);
         let trust = match (uid, &home) {
             (Some(uid), _) => Trust::of(uid, groups),
             (None, Some(home)) => Trust::of_owner(home, groups),
@@ -410,6 +485,9 @@ impl<'a> Keys<'a> {
     }
 
     fn find(&self, user: &User) -> Result<Vec<Cert>, Error> {
+        if let Some(owner) = self.owner(user, self.asks_homes())? {
+            return owner.find(self, user);
+        }
         let found = self.with_request(user, |request| keystore::find(&self.config.keys.sources, request))?;
         Ok(found.unwrap_or_default())
     }
@@ -495,6 +573,57 @@ impl<'a> Keys<'a> {
     }
 }
 
+/// The new certificates of `user` with those in `file`, as far as they are to stay.
+fn with_old(user: &User, new: &[Candidate], file: &KeyFile, existing: Existing) -> Result<Vec<Cert>, Error> {
+    let mut certs: Vec<Cert> = Vec::new();
+    keystore::merge(&mut certs, new.iter().map(|candidate| candidate.cert.clone()));
+    // What cannot be read can only be replaced.
+    let old = if existing == Existing::Replace { file.load().unwrap_or_default() } else { file.load()? };
+    for cert in old {
+        if certs.iter().any(|other| other.fingerprint() == cert.fingerprint()) {
+            keystore::merge(&mut certs, [cert]);
+        } else if existing == Existing::Keep {
+            certs.push(cert);
+        } else if existing == Existing::Refuse {
+            return Err(Error::Usage {
+                what: format!("{} has another certificate already: {}", user.name(), cert.fingerprint()),
+                hint: "keep it with --also, or put the new one in its place with --replace".into(),
+            });
+        }
+    }
+    Ok(certs)
+}
+
+/// The user as Dovecot has it.
+fn look_up(user: &User) -> Option<Account> {
+    let mut userdb = Userdb::of_dovecot(None).ok()?;
+    match userdb.look_up(&[user.name().to_owned()]).ok()?.pop()? {
+        Answer::Found(account) => Some(account),
+        Answer::NotFound | Answer::Failed => None,
+    }
+}
+
+/// The message with `code` in it, in clear.
+fn test_message(address: &str, code: &str) -> Result<Vec<u8>, Error> {
+    let text = format!(
+        "This message was sealed on your mail server, as all your mail is from now on.\r\n\
+         \r\n\
+         If you can read this, your mail program opens it with your key.\r\n\
+         Please tell your admin this code, which proves it:\r\n\
+         \r\n\
+         \x20   {code}\r\n\
+         \r\n\
+         If a friend reads this who is not you, tell your admin that instead.\r\n"
+    );
+    MessageBuilder::new()
+        .from(("mailseal", address))
+        .to(address)
+        .subject("mailseal: can you read this?")
+        .text_body(text)
+        .write_to_vec()
+        .map_err(Error::Write)
+}
+
 /// The row of what lies in the folder under a name that no delivery reads.
 fn odd(entry: &Entry) -> Row {
     let error = Error::KeyStore {
@@ -564,8 +693,9 @@ fn hash(code: &str) -> Result<String, Error> {
 ///
 /// # Errors
 /// [`Error::Enrol`] when one cannot be read or is larger than [`crate::limits::KEYRING`].
-pub fn read_inputs(paths: &[PathBuf]) -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
-    paths.iter().map(|path| Ok((path.clone(), read_input(path)?))).collect()
+pub fn read_inputs(paths: &[PathBuf]) -> Result<Vec<Input>, Error> {
+    let input = |path: &PathBuf| Ok(Input { name: path.into(), contents: Bytes(read_input(path)?) });
+    paths.iter().map(input).collect()
 }
 
 fn read_input(path: &Path) -> Result<Vec<u8>, Error> {

@@ -26,6 +26,7 @@
 //! unseal    the way back, without a file: unseal/{armor,packet,seipd1,seipd2,content,original}; unseal/{keys,agent} [edge]
 //! decrypt   one message, or Maildirs;  reseal  to a new key;  sweep  every message of a Maildir   [edge]
 //! audit     what is stored in clear, and what to which keys                      [edge]
+//! keys      what an admin does with users' certificates: keys/{register,ask,owned}        [edge]
 //! report    timings and failures from the mail log, in constant memory           [edge]
 //! stored    a message that lies somewhere: unpacked, and judged by all of it     [edge]
 //! bulk      mailboxes that exist: Maildirs, users, jobs, what a person sees      [edge]

@@ -14,7 +14,8 @@
 //!
 //! What it reports is taken as an owner's word: lines of bounded length and number, of known form, about its own task only.
 
-use serde::{Deserialize, Serialize};
+use data_encoding::BASE64;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::error::Error;
 
@@ -31,6 +32,23 @@ pub const LINE: usize = 64 * 1024;
 
 /// Longest text of a person's in a report, in bytes: a path, and what is wrong with it.
 pub const TEXT: usize = 8 * 1024;
+
+/// Bytes in a task or a report, where they stand as base64.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bytes(pub Vec<u8>);
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        BASE64.decode(text.as_bytes()).map(Self).map_err(de::Error::custom)
+    }
+}
 
 /// What a process says in one line.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -66,4 +84,20 @@ pub fn cut(mut text: String) -> String {
         text.push_str("...");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_of_any_value_are_text_in_a_line() {
+        let bytes = Bytes((0..=255).collect());
+        let line = serde_json::to_vec(&bytes).unwrap();
+        assert!(line.is_ascii() && !line.contains(&b'\n') && line.len() < 400);
+        assert_eq!(serde_json::from_slice::<Bytes>(&line).unwrap(), bytes);
+        assert!(
+            serde_json::from_str::<Bytes>("\"?\"").is_err() && serde_json::from_str::<Bytes>("[1]").is_err()
+        );
+    }
 }

@@ -1,6 +1,8 @@
 //! `mailseal keys`: enrolment and what can go wrong with it, listing, removal, the check for cron, and the test message.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+#[path = "keys/at_home.rs"]
+mod at_home;
 #[path = "support/lib.rs"]
 mod support;
 
@@ -364,27 +366,6 @@ fn who_may_not_write_there_changes_nothing() {
     }
     assert_eq!(fs::read(host.path("keys/alice.pgp")).unwrap(), old);
     assert_eq!(fs::read_dir(host.path("keys")).unwrap().count(), 1);
-}
-
-/// The owner of a home can put a link to any file of root's there.
-#[test]
-fn root_writes_nothing_into_a_home() {
-    let Some(host) = Host::new() else { return };
-    let file = host.write("alice.pgp", &made::public(&alice()));
-    let keys = "sources = [\"file:%{home}/key.pgp\"]";
-    std::os::unix::fs::symlink(host.path("victim"), host.path("home/alice/key.pgp")).unwrap();
-    let home = host.path("home/alice");
-    let home = home.to_str().unwrap();
-    for arguments in [
-        &["add", "alice", "--home", home, file.to_str().unwrap()][..],
-        &["add", "--replace", "alice", "--home", home, file.to_str().unwrap()],
-        &["remove", "alice", "--home", home],
-        &["confirm", "alice", "--home", home, "code"],
-    ] {
-        let run = host.admin(keys, arguments);
-        assert_refused("root", &run, 64, "in a home");
-        assert!(!host.path("victim").exists());
-    }
 }
 
 /// Root's umask does not keep it from the mail user.

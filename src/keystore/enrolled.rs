@@ -3,8 +3,9 @@
 //! One file a user, `NAME.pgp`, replaced whole. Beside it `NAME.pgp.test` remembers the code of a test message that
 //! was sent, and `NAME.pgp.confirmed` the certificates that the user has shown to be able to read with.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use sequoia_openpgp::Cert;
@@ -67,9 +68,12 @@ impl<'a> Enrolled<'a> {
     /// Those of [`super::source::Template::place`].
     pub fn file(&self, user: &User, home: Option<&Path>) -> Result<KeyFile, Error> {
         let values = Values { user, home, homes: &[] };
-        let place = self.source.path.place(Kind::File, &values, &Trust::of_process(&[]))?;
-        // An admin's own id is not that of the deliveries.
-        let trust = Trust::of_owner(&place.path, self.groups);
+        let place = self.source.path.place(Kind::File, &values, &Trust::of_process(self.groups))?;
+        let trust = match place.root {
+            Root::Home { .. } => place.trust,
+            // An admin's own id is not that of the deliveries.
+            Root::Store(_) => Trust::of_owner(&place.path, self.groups),
+        };
         Ok(KeyFile { place: Place { trust, ..place } })
     }
 
@@ -110,23 +114,26 @@ impl KeyFile {
     /// Waits until no other enrolment is under way in this folder.
     ///
     /// # Errors
-    /// [`Error::KeyStore`] where the folder does not exist; [`Error::Usage`] to root for a file in a home.
+    /// [`Error::KeyStore`] where the folder does not exist, and for one in a home that others can replace.
     pub fn lock(&self) -> Result<Lock, Error> {
-        self.refuse_root_at_home()?;
-        let folder = self.path().parent().unwrap_or(Path::new("/"));
-        let file = File::open(folder).and_then(|file| file.lock().map(|()| file));
+        self.judge_home()?;
+        let folder = self.folder();
+        let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_DIRECTORY).open(folder);
+        let file = file.and_then(|file| file.lock().map(|()| file));
         Ok(Lock { _folder: file.map_err(|error| failed(folder, &error))? })
     }
 
-    /// Root writes nothing into a home: its owner can put a link to anything there.
-    fn refuse_root_at_home(&self) -> Result<(), Error> {
-        if matches!(self.place.root, Root::Store(_)) || !nix::unistd::geteuid().is_root() {
-            return Ok(());
+    fn folder(&self) -> &Path {
+        self.path().parent().unwrap_or(Path::new("/"))
+    }
+
+    /// Refuses a folder in a home where anybody but root and whoever runs this could have put a link. So root writes into a
+    /// home that is root's own, and into no other.
+    fn judge_home(&self) -> Result<(), Error> {
+        match self.place.root {
+            Root::Home { .. } => self.place.trust.walk(self.folder(), Path::new("/")).map(drop),
+            Root::Store(_) => Ok(()),
         }
-        Err(Error::Usage {
-            what: format!("{} lies in a home, where root writes nothing", self.path().display()),
-            hint: "run it as the user; or let a `file:` source outside the homes be the first".into(),
-        })
     }
 
     /// The certificates in it; none where there is no file.
@@ -167,7 +174,7 @@ impl KeyFile {
                 _ => {}
             }
         }
-        let folder = to.path().parent().unwrap_or(Path::new("/"));
+        let folder = to.folder();
         File::open(folder).and_then(atomic::flush).map_err(|error| failed(folder, &error))
     }
 
@@ -176,7 +183,7 @@ impl KeyFile {
     /// # Errors
     /// [`Error::KeyStore`].
     pub fn remember_test(&self, code_hash: &str, certs: &[Cert]) -> Result<(), Error> {
-        self.refuse_root_at_home()?;
+        self.judge_home()?;
         let text =
             std::iter::once(code_hash.to_owned()).chain(fingerprints(certs)).collect::<Vec<_>>().join("\n");
         atomic::write(&self.test_path(), text.as_bytes(), MODE)
@@ -250,7 +257,7 @@ fn failed(path: &Path, error: &io::Error) -> Error {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
             "make room; what was enrolled before is still there"
         }
-        _ => "run it as root; what was enrolled before is still there",
+        _ => "let root write there, or in a home its owner; what was enrolled before is still there",
     };
     Error::KeyStore { path: path.into(), what: error.to_string(), hint: hint.into() }
 }

@@ -27,8 +27,8 @@ impl Identity {
     /// The ids of `uid`. What the system knows of the user counts alone: the group of a folder does not, since whoever makes
     /// a folder below one with the setgid bit gets its group without being in it.
     ///
-    /// A user that the system does not know, as virtual ones have them, gets `group`, that of the Maildir, unless it is one
-    /// of the system's.
+    /// A user that the system does not know, as virtual ones have them, gets `group`, that of the Maildir or home, unless it
+    /// is one of the system's.
     ///
     /// # Errors
     /// [`Error::Privileges`] for a system that does not answer, and where nobody says which group is the user's;
@@ -80,8 +80,8 @@ impl Identity {
         let (uid, gid) = (uid.as_raw(), group.as_raw());
         if gid < FIRST_OF_PEOPLE && gid != uid {
             let what = format!(
-                "the system does not know user {uid}, and the group of the Maildir, {gid}, is one of the system's: give the \
-                 user an entry in /etc/passwd, or the Maildir a group of its own (chgrp -R)"
+                "the system does not know user {uid}, and the group of the Maildir or home, {gid}, is one of the system's: \
+                 give the user an entry in /etc/passwd, or the folder a group of its own (chgrp -R)"
             );
             return Err(Error::Privileges { what });
         }

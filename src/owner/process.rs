@@ -252,7 +252,14 @@ impl Process {
                     if said.is_progress() {
                         course.progress();
                     }
-                    if course.killed.is_none() { report(said) } else { Ok(()) }
+                    if course.killed.is_some() {
+                        return Ok(());
+                    }
+                    let begin = Instant::now();
+                    let taken = report(said);
+                    // What root does at its word is not the process's silence.
+                    course.last += begin.elapsed();
+                    taken
                 });
                 if let Err(error) = said {
                     self.end(&mut course, Why::Lie(error.to_string()));

@@ -10,7 +10,9 @@ use mailseal::date;
 use mailseal::error::Error;
 use mailseal::exit::Exit;
 use mailseal::keys::register::UserList;
-use mailseal::keys::{Existing, Keys, read_inputs};
+use mailseal::keys::{Action, Addition, Existing, Input, Keys, read_inputs};
+#[cfg(feature = "network")]
+use mailseal::owner::Bytes;
 
 /// The argument without which a file is required.
 const WKD: &str = if cfg!(feature = "network") { "wkd" } else { "help" };
@@ -137,39 +139,43 @@ pub fn run(
     path: Option<&Path>,
     out: &mut (impl Write + Send + Sync),
 ) -> Result<Exit, Error> {
-    let now = SystemTime::now();
-    let path = || path.map(Path::to_owned);
-    let of = |user: &UserArguments| Keys::new(config, path(), user.home.clone(), now);
-    let of_all = || Keys::new(config, path(), None, now);
-    match command {
-        Command::Add(add) => {
-            let existing = match (add.also, add.replace) {
-                (true, _) => Existing::Keep,
-                (_, true) => Existing::Replace,
-                _ => Existing::Refuse,
-            };
-            of(&add.user).add(&add.user.user, &inputs(add)?, existing, add.check, out)
-        }
-        Command::List { json } => of_all().list(*json, out),
-        Command::Show { user, json } => of(user).show(&user.user, *json, out),
-        Command::Remove { user, fingerprint } => of(user).remove(&user.user, fingerprint.as_deref(), out),
-        Command::Check { within, json } => of_all().check(*within, *json, out),
-        Command::Test { user } => of(user).test(&user.user, out),
-        Command::Init { users, accept } => of_all().init(&users.choice(), accept, out),
-        Command::Scan { users } => of_all().scan(&users.choice(), out),
-        Command::Rename { old, new } => of_all().rename(old, new, out),
-        Command::Confirm { user, code } => of(user).confirm(&user.user, code, out),
-    }
+    let keys = |user: Option<&UserArguments>| {
+        Keys::new(config, path.map(Path::to_owned), user.and_then(|it| it.home.clone()), SystemTime::now())
+    };
+    let (user, action) = match command {
+        Command::Add(add) => (&add.user, Action::Add(addition(add, &keys(None))?)),
+        Command::Show { user, json } => (user, Action::Show { json: *json }),
+        Command::Remove { user, fingerprint } => (user, Action::Remove { fingerprint: fingerprint.clone() }),
+        Command::Test { user } => (user, Action::Test),
+        Command::Confirm { user, code } => (user, Action::Confirm { code: code.clone() }),
+        Command::List { json } => return keys(None).list(*json, out),
+        Command::Check { within, json } => return keys(None).check(*within, *json, out),
+        Command::Init { users, accept } => return keys(None).init(&users.choice(), accept, out),
+        Command::Scan { users } => return keys(None).scan(&users.choice(), out),
+        Command::Rename { old, new } => return keys(None).rename(old, new, out),
+    };
+    keys(Some(user)).run(&user.user, &action, out)
 }
 
-/// What is to be enrolled: the files, and what is fetched.
-fn inputs(add: &AddArguments) -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
+/// What is to be enrolled, and what Dovecot has against it.
+fn addition(add: &AddArguments, keys: &Keys<'_>) -> Result<Addition, Error> {
+    let existing = match (add.also, add.replace) {
+        (true, _) => Existing::Keep,
+        (_, true) => Existing::Replace,
+        _ => Existing::Refuse,
+    };
+    let inputs = inputs(add)?;
+    Ok(Addition { inputs, existing, doubt: keys.doubt_of_dovecot(&add.user.user, add.check)? })
+}
+
+/// The files with it, and what is fetched.
+fn inputs(add: &AddArguments) -> Result<Vec<Input>, Error> {
     #[cfg_attr(not(feature = "network"), expect(unused_mut, reason = "nothing is fetched"))]
     let mut inputs = read_inputs(&add.files)?;
     #[cfg(feature = "network")]
     for address in &add.wkd {
         let (url, bytes) = mailseal::fetch::fetch(address)?;
-        inputs.push((url.into(), bytes));
+        inputs.push(Input { name: url.into(), contents: Bytes(bytes) });
     }
     Ok(inputs)
 }

@@ -80,6 +80,7 @@ fn as_owner(kind: &OsStr) -> Result<(), Error> {
         Some(mailseal::decrypt::single::KIND) => mailseal::decrypt::single::main(),
         Some(mailseal::audit::owned::KIND) => mailseal::audit::owned::main(),
         Some(mailseal::keys::ask::KIND) => mailseal::keys::ask::main(),
+        Some(mailseal::keys::owned::KIND) => mailseal::keys::owned::main(),
         Some(mailseal::doctor::home::KIND) => mailseal::doctor::home::main(),
         _ => Err(Error::Usage { what: "no such task".into(), hint: "this is for the program itself".into() }),
     }
