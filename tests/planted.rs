@@ -7,7 +7,8 @@ mod support;
 
 use std::{
     fs,
-    io::Read,
+    io::{Read, Write as _},
+    path::Path,
     process::Command,
     sync::LazyLock,
     time::{Instant, SystemTime},
@@ -317,6 +318,126 @@ fn a_message_that_expands_is_refused_and_the_others_go_on() {
     assert_eq!(decrypted.status, Some(1), "{}", decrypted.stderr);
     assert!(decrypted.stderr.contains("cur/2:2,S"), "{}", decrypted.stderr);
     assert!(stored("1") == mail && stored("4") == mail && stored("2") == bomb);
+}
+
+/// Messages of every kind that a hostile sender can plant, and what they are.
+fn planted_kinds() -> Vec<(&'static str, Vec<u8>)> {
+    let evil = crlf("Received: from evil by evil\nX-Spam-Status: No\nFrom: evil\nSubject: evil\n\nbody\n");
+    let long = [b"Content-Type: text/plain\r\n".to_vec(), vec![b'X'; 900_000]].concat();
+    let fields = [b"Content-X: y\r\n".repeat(60_000), b"\r\nbody\r\n".to_vec()].concat();
+    let zeros = [b"Subject: zeros\n\n".to_vec(), vec![b'0'; 130_000_000]].concat();
+    let bomb = filter(&key(CERT), &["--compression", "zlib"], &zeros).stdout;
+    let other = filter(&key("rsa3072"), &[], b"Subject: not yours\n\nbody\n").stdout;
+    let with = |record: &str, entity: &[u8]| planted(OUTER, &format!("mailseal1;{record}"), entity);
+    let whole = with("eol=lf;at=", &crlf("Content-Type: text/plain\n\nbody\n"));
+    let cut = whole[..whole.len() * 2 / 3].to_vec();
+    let swapped = String::from_utf8(whole.clone()).unwrap().replacen("\n\nw", "\n\nx", 1).into_bytes();
+    vec![
+        ("fields for the server's", with("eol=lf;hp=", &evil)),
+        (
+            "an injected header",
+            with("eol=lf;at=v;mv=MIME-Version: 1.0%0D%0AFrom: evil%0D%0A%0D%0Aevil", &evil),
+        ),
+        ("a number without end", with("eol=lf;at=18446744073709551615c", &evil)),
+        ("a large number", with("eol=lf;at=99999999c", &evil)),
+        ("a tail that is none", with("eol=lf;at=;tail=9999999", &evil)),
+        ("another policy", with("eol=lf;hp=0+24;out=52;pol=shy", &evil)),
+        ("a long line", with("eol=lf;at=c", &long)),
+        ("many fields", with("eol=lf;at=cccccc", &fields)),
+        ("no record", planted(OUTER, "mailseal1", &evil)),
+        ("another's key", other),
+        ("a cut message", cut),
+        ("a changed message", swapped),
+        ("a bomb", bomb),
+    ]
+}
+
+/// A Maildir with `count` messages, of which the first `planted` are planted ones.
+fn maildir(path: &Path, count: usize, planted: usize) {
+    static SEALED: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+        let made = (0..20).map(|number| {
+            let line = format!("line {number} of some text in a mail that nobody planted\n");
+            format!("Subject: {number}\n\n{}", line.repeat(20 << (number % 9))).into_bytes()
+        });
+        made.map(|mail| filter(&key(CERT), &[], &mail).stdout).collect()
+    });
+    static PLANTED: LazyLock<Vec<(&'static str, Vec<u8>)>> = LazyLock::new(planted_kinds);
+    for place in ["cur", "new", "tmp"] {
+        fs::create_dir_all(path.join(place)).unwrap();
+    }
+    for number in 0..count {
+        let message = match number < planted {
+            true => &PLANTED[number % PLANTED.len()].1,
+            false => &SEALED[number % SEALED.len()],
+        };
+        fs::write(path.join("cur").join(format!("{number}.host:2,S")), message).unwrap();
+    }
+}
+
+/// Runs `mailseal` over a new Maildir with `planted` messages: how it ended, and the seconds that it took.
+fn run_over(count: usize, planted: usize, work: &str) -> (Run, f64, tempfile::TempDir) {
+    let dir = tempfile::Builder::new().prefix("mailseal-").tempdir().unwrap();
+    let path = dir.path().join("Maildir");
+    maildir(&path, count, planted);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mailseal"));
+    let secret = fixtures::secret(CERT);
+    match work {
+        "in place" => command.args(["decrypt", "--secret-key"]).arg(secret),
+        "--into" => {
+            command.args(["decrypt", "--into"]).arg(dir.path().join("into")).arg("--secret-key").arg(secret)
+        }
+        "reseal" => command.args(["reseal", "--key"]).arg(key("rsa3072")).arg("--secret-key").arg(secret),
+        _ => command.args(["audit", "--key"]).arg(key(CERT)),
+    };
+    let begun = Instant::now();
+    let run = filter::run(command.arg(&path), b"", 1);
+    (run, begun.elapsed().as_secs_f64(), dir)
+}
+
+/// Of a Maildir half of which a sender has planted: every way of working on it ends, opens all the others, and replaces
+/// nothing that the server wrote. Says how long it took, beside a clean one of the same size.
+fn half_of_a_maildir_is_planted(count: usize) {
+    let planted = count / 2;
+    for work in ["in place", "--into", "reseal", "audit"] {
+        let (clean, quick, _dir) = run_over(count, 0, work);
+        assert_eq!(clean.status, Some(0), "{work}: {}", clean.stderr);
+        let (run, slow, dir) = run_over(count, planted, work);
+        assert_eq!(run.status, Some(1), "{work}: {}", run.stderr);
+        let line = format!("{work}: {slow:.2} s, {:.2} times a clean one's\n", slow / quick);
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
+        let stored = match work {
+            "--into" => dir.path().join("into/cur"),
+            _ => dir.path().join("Maildir/cur"),
+        };
+        let (mut back, mut kept) = (0, 0);
+        for entry in fs::read_dir(stored).unwrap() {
+            let message = fs::read(entry.unwrap().path()).unwrap();
+            let opened = match decrypt("rsa3072", &message) {
+                run if work == "reseal" && run.status == Some(0) => run.stdout,
+                _ => message,
+            };
+            if opened.starts_with(b"Return-Path") {
+                let without = String::from_utf8_lossy(&opened).replace(OURS, "");
+                check(without.as_bytes(), true).unwrap_or_else(|why| panic!("{work}: {why}"));
+                kept += 1;
+            }
+            back += usize::from(opened.ends_with(b"nobody planted\n"));
+        }
+        if work != "audit" {
+            assert!(back == count - planted && kept > 0, "{work}: {back} came back, {kept} kept");
+        }
+    }
+}
+
+#[test]
+fn a_maildir_that_is_half_planted_comes_back() {
+    half_of_a_maildir_is_planted(60);
+}
+
+#[test]
+#[ignore = "the long form: some minutes"]
+fn a_thousand_planted_among_two_thousand() {
+    half_of_a_maildir_is_planted(2000);
 }
 
 fn record() -> impl Strategy<Value = String> {
