@@ -516,7 +516,7 @@ impl Front<'_> {
                 let user = self.targets[target].user.clone();
                 self.complain(Some(&*user).filter(|user| !user.is_empty()), &complaint);
                 if self.status == Exit::Ok {
-                    self.status = event::status(status);
+                    self.status = Exit::of_failure(status);
                 }
             }
         }

@@ -7,7 +7,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::exit::Exit;
-use crate::keystore::known::Standing;
+use crate::keystore::standing::Standing;
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]

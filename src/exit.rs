@@ -20,6 +20,15 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// The failure with this number; any other number is a failure that may pass.
+    #[must_use]
+    pub fn of_failure(number: u8) -> Self {
+        [Self::Negative, Self::Usage, Self::Message, Self::Config]
+            .into_iter()
+            .find(|exit| *exit as u8 == number)
+            .unwrap_or(Self::Temporary)
+    }
+
     /// Ends the process with this status.
     pub fn leave(self) -> ! {
         std::process::exit(self as i32)
@@ -49,6 +58,7 @@ mod tests {
     fn statuses_are_those_of_the_contract() {
         let all = [Exit::Ok, Exit::Negative, Exit::Usage, Exit::Message, Exit::Temporary, Exit::Config];
         assert_eq!(all.map(|status| status as u8), [0, 1, 64, 65, 75, 78]);
+        assert!((0..=u8::MAX).all(|number| Exit::of_failure(number) != Exit::Ok));
         for status in all {
             assert!(HELP.contains(&format!("\n {:>3}  ", status as u8)), "{status:?} is missing in the help");
         }

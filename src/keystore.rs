@@ -13,9 +13,11 @@ mod gnupg;
 mod keyring;
 pub mod known;
 pub mod marker;
+mod names;
 pub mod safe_file;
 pub mod source;
 pub mod spelling;
+pub mod standing;
 pub mod trust;
 mod wkd;
 

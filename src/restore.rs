@@ -36,7 +36,7 @@ use memchr::memchr_iter;
 use crate::head::{Head, Item, Kind};
 use crate::limits;
 use crate::lines::LineEnding;
-use crate::protect::Policy;
+use crate::protect::policy::Policy;
 
 /// What every record begins with: it tells our own messages from those a sender encrypted.
 pub const MARK: &str = "mailseal1";

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 
 use super::tally::Tally;
 use crate::error::Error;
-use crate::exit::Exit;
 use crate::openpgp::compress::Compression;
 use crate::owner::cut;
 use crate::owner::process::Report;
@@ -216,15 +215,6 @@ impl Report for Event {
     }
 }
 
-/// The exit status with this number, which is that of a failure; any other one is a failure that may pass.
-#[must_use]
-pub fn status(number: u8) -> Exit {
-    [Exit::Negative, Exit::Usage, Exit::Message, Exit::Config]
-        .into_iter()
-        .find(|exit| *exit as u8 == number)
-        .unwrap_or(Exit::Temporary)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,6 +230,5 @@ mod tests {
             assert!(Event::Folder { target, folder: String::new(), tally }.renumbered(own).is_err());
             assert!(Event::failed(target, &Error::Root).renumbered(own).is_err());
         }
-        assert!((0..=u8::MAX).all(|number| status(number) != Exit::Ok));
     }
 }

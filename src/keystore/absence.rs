@@ -9,9 +9,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::known::{Known, Standing};
+use super::known::Known;
 use super::marker::Marker;
 use super::source::{Source, Values};
+use super::standing::Standing;
 use super::trust::Trust;
 use super::{Request, spelling};
 use crate::config::Keys;

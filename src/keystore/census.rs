@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::enrolled::BESIDE;
+use super::names::BESIDE;
 use super::source::{Kind, Pattern, Place, Source, Variable};
 use super::spelling::read_back;
 use super::trust::Trust;

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use sequoia_openpgp::Cert;
 
 use super::census::{self, Entry};
+use super::names::{CONFIRMED, TEST};
 use super::source::{Kind, Place, Root, Source, Values};
 use super::trust::Trust;
 use super::{parse, safe_file};
@@ -21,12 +22,6 @@ use crate::{atomic, enrol, limits};
 
 /// Rights of what is written: certificates are public, and only root changes them.
 const MODE: u32 = 0o644;
-
-const TEST: &str = ".test";
-const CONFIRMED: &str = ".confirmed";
-
-/// What is added to the name of a user's file for what lies beside it.
-pub const BESIDE: [&str; 2] = [TEST, CONFIRMED];
 
 /// The folder.
 #[derive(Clone, Copy, Debug)]

@@ -15,7 +15,9 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::marker::{self, Marker};
+use super::marker::Marker;
+use super::names;
+use super::standing::Standing;
 use super::trust::{Reached, Trust};
 use crate::atomic;
 use crate::error::Error;
@@ -29,19 +31,6 @@ const UNASKED: &str = ".unasked";
 pub struct Known {
     folder: PathBuf,
     trust: Trust,
-}
-
-/// What the register says of a user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// Nothing: neither this user nor one with a name like this ever had a certificate, as far as was looked.
-    Unknown,
-    /// The user once had a certificate.
-    Known,
-    /// A user with a name like this one had.
-    Near,
-    /// The user's sources could not be asked.
-    Unasked,
 }
 
 /// Holds other changes off until it is dropped.
@@ -249,7 +238,7 @@ fn failed(path: &Path, error: &io::Error) -> Error {
         what: error.to_string(),
         hint: format!(
             "run it as root, and let the mail users enter and read the folder ({} too)",
-            marker::NAME
+            names::MARKER
         ),
     }
 }

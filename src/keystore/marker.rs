@@ -5,14 +5,12 @@
 
 use std::path::{Path, PathBuf};
 
+use super::names::MARKER;
 use super::safe_file;
 use super::source::Place;
 use super::trust::Trust;
 use crate::error::Error;
 use crate::{atomic, limits};
-
-/// The file's name.
-pub const NAME: &str = ".mailseal";
 
 /// What a marker begins with.
 const MAGIC: &str = "mailseal marker 1";
@@ -74,7 +72,7 @@ impl Marker {
     /// # Errors
     /// [`Error::KeyStore`] where the folder is not there, somebody else could have written the marker, or it is not one.
     pub fn read(folder: &Path, trust: &Trust) -> Result<Option<Self>, Error> {
-        let place = Place::named(folder.join(NAME), trust.clone());
+        let place = Place::named(folder.join(MARKER), trust.clone());
         let Some(bytes) = safe_file::read_in_store(&place, folder, limits::KEY_FILE)? else {
             return Ok(None);
         };
@@ -95,7 +93,7 @@ impl Marker {
         for Store { path, id } in &self.stores {
             text.push_str(&format!("store {id} {}\n", path.display()));
         }
-        let path = folder.join(NAME);
+        let path = folder.join(MARKER);
         atomic::write(&path, text.as_bytes(), MODE).map_err(|error| Error::KeyStore {
             path,
             what: error.to_string(),
@@ -145,7 +143,7 @@ mod tests {
             "mailseal marker 1\nid 12\n",
             &format!("{MAGIC}\nid {}\nx\n", marker.id),
         ] {
-            std::fs::write(dir.path().join(NAME), text).unwrap();
+            std::fs::write(dir.path().join(MARKER), text).unwrap();
             assert!(Marker::read(dir.path(), &trust).is_err(), "{text:?}");
         }
     }

@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::marker;
+use super::names;
 use super::source::{Place, Root};
 use super::trust::Reached;
 use crate::error::Error;
@@ -153,7 +153,7 @@ pub fn list(place: &Place) -> Result<Option<Listing>, Error> {
         let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
         if !hidden && is_named_as_key(&path) {
             listing.files.push(path);
-        } else if entry.file_name() != marker::NAME {
+        } else if entry.file_name() != names::MARKER {
             listing.others.push(path);
         }
         if listing.files.len().max(listing.others.len()) > limits::KEY_FILE_CERTIFICATES {
@@ -307,7 +307,7 @@ mod tests {
     #[test]
     fn folders_are_listed_in_order() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["b.pgp", "a.asc", "c.GPG", "d.key", ".hidden.pgp", "notes.txt", marker::NAME] {
+        for name in ["b.pgp", "a.asc", "c.GPG", "d.key", ".hidden.pgp", "notes.txt", names::MARKER] {
             fs::write(dir.path().join(name), "").unwrap();
         }
         let listing = list(&in_store(dir.path(), "")).unwrap().unwrap();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use unicode_normalization::UnicodeNormalization as _;
 
-use super::enrolled;
+use super::names::BESIDE;
 use super::source::{Kind, Part, Source, Values};
 use crate::error::Error;
 
@@ -82,7 +82,7 @@ fn endings(part: &str) -> Vec<String> {
         SUFFIXES.iter().filter(|end| !end.is_empty() && part.ends_with(**end)).max_by_key(|end| end.len());
     let stem = known.map_or(part, |end| &part[..part.len() - end.len()]);
     let suffixed = SUFFIXES.iter().map(|end| format!("{stem}{end}"));
-    let trailing = TRAILING.iter().chain(&enrolled::BESIDE).map(|end| format!("{part}{end}"));
+    let trailing = TRAILING.iter().chain(&BESIDE).map(|end| format!("{part}{end}"));
     suffixed.chain(trailing).collect()
 }
 
@@ -101,8 +101,7 @@ pub fn read_back(name: &str, before: &str, after: &str) -> Option<(String, bool)
     let folded = fold(name);
     let rest = trimmed(&folded);
     let rest = rest.strip_prefix(&fold(before)).unwrap_or(rest);
-    let ends =
-        SUFFIXES.iter().copied().chain([after]).chain(enrolled::BESIDE).filter(|end| rest.ends_with(end));
+    let ends = SUFFIXES.iter().copied().chain([after]).chain(BESIDE).filter(|end| rest.ends_with(end));
     let stem = ends.max_by_key(|end| end.len()).map_or(rest, |end| &rest[..rest.len() - end.len()]);
     let stem = trimmed(stem.strip_suffix(after).unwrap_or(stem));
     (!stem.is_empty()).then(|| (stem.to_owned(), false))

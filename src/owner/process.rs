@@ -380,7 +380,7 @@ fn parse<T: Report>(line: &[u8], failure: &mut Option<Error>) -> io::Result<Opti
     match serde_json::from_slice(line)? {
         Line::Said(said) => Ok(Some(said)),
         Line::Failed { what, hint, status } => {
-            let exit = crate::bulk::event::status(status);
+            let exit = Exit::of_failure(status);
             failure.get_or_insert(Error::Owner { what, hint, exit });
             Ok(None)
         }

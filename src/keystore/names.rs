@@ -1,0 +1,13 @@
+//! Names of what lies in a key store beside the certificates.
+
+/// The marker of a store.
+pub const MARKER: &str = ".mailseal";
+
+/// Behind the name of a user's file: the code of a test message that was sent.
+pub const TEST: &str = ".test";
+
+/// Behind the name of a user's file: the certificates that the user has shown to be able to read with.
+pub const CONFIRMED: &str = ".confirmed";
+
+/// All that is put behind the name of a user's file.
+pub const BESIDE: [&str; 2] = [TEST, CONFIRMED];
