@@ -15,9 +15,10 @@ use std::{
 };
 
 use divan::Bencher;
+use mailseal::config::Keys;
+use mailseal::keys::enrol;
+use mailseal::keystore::user::User;
 use mailseal::{
-    config::Keys,
-    enrol,
     keystore::{
         self, Request,
         absence::{self, stores},
@@ -27,7 +28,6 @@ use mailseal::{
         trust::Trust,
     },
     recipients::{Recipients, WhenExpired},
-    user::User,
 };
 use sequoia_openpgp::{Cert, types::HashAlgorithm};
 use tempfile::TempDir;

@@ -12,12 +12,12 @@ use serde::Deserialize;
 use crate::error::Error;
 use crate::keystore::source::{Source, Template};
 use crate::keystore::trust::{Reached, Trust};
+use crate::keystore::user::User;
 use crate::limits;
 use crate::log::Target;
 use crate::openpgp::compress::Compression;
 use crate::protect::Policy;
 use crate::recipients::WhenExpired;
-use crate::user::User;
 
 /// Where the configuration is when no other file is named.
 pub const DEFAULT_PATH: &str = "/etc/mailseal.toml";

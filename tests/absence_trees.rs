@@ -18,8 +18,8 @@ use mailseal::keystore::absence::{self, stores};
 use mailseal::keystore::known::Known;
 use mailseal::keystore::marker::{Id, Marker, Store};
 use mailseal::keystore::trust::Trust;
+use mailseal::keystore::user::User;
 use mailseal::keystore::{self, Request};
-use mailseal::user::User;
 use proptest::prelude::*;
 
 const NAMES: [&str; 6] =

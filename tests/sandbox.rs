@@ -15,7 +15,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use mailseal::{error::Error, sandbox::Sandbox};
+use mailseal::error::Error;
+use mailseal::system::sandbox::Sandbox;
 use nix::{
     sys::{
         ptrace,
@@ -151,7 +152,7 @@ fn inside_a_process_can_still_crash() {
 /// In as much address space as Dovecot leaves its services, and on a kernel that has it, all of the sandbox is there.
 #[test]
 fn a_delivery_is_sealed_inside_all_of_it_and_within_dovecots_memory() {
-    if let Some(what) = mailseal::sandbox::missing().first() {
+    if let Some(what) = mailseal::system::sandbox::missing().first() {
         return skip::unless_ci(what);
     }
     let mut filter = Command::new("sh");

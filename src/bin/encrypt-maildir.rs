@@ -1,4 +1,4 @@
-//! `encrypt-maildir`: seals the messages of mailboxes that exist. It reads the command line; [`mailseal::bulk`] does it.
+//! `encrypt-maildir`: seals the messages of mailboxes that exist. It reads the command line; [`mailseal::mailbox::encrypt`] does it.
 
 use std::ffi::OsStr;
 use std::io::{BufWriter, Write as _};
@@ -10,16 +10,17 @@ use std::time::Duration;
 
 use clap::Parser;
 use clap::builder::{NonEmptyStringValueParser, TypedValueParser as _};
-use mailseal::bulk::progress::Show;
-use mailseal::bulk::{self, Options, child};
 use mailseal::cli::{self, parse_jobs};
+use mailseal::console::date;
+use mailseal::console::progress::Show;
 use mailseal::error::Error;
 use mailseal::exit::Exit;
+use mailseal::mailbox::encrypt::{self, Options, child};
 use mailseal::openpgp::compress::Compression;
-use mailseal::owner::process::PATIENCE;
 use mailseal::protect::Policy;
-use mailseal::sandbox::Sandbox;
-use mailseal::{date, owner, process};
+use mailseal::system::owner::process::PATIENCE;
+use mailseal::system::sandbox::Sandbox;
+use mailseal::system::{owner, process};
 
 /// Encrypts every message of existing mailboxes to its owner's OpenPGP certificate, as deliveries are encrypted.
 ///
@@ -134,7 +135,7 @@ fn run() -> Result<Exit, Error> {
     process::raise_file_limit();
     process::end_after(&stop, END).map_err(Error::Read)?;
     let mut out = BufWriter::new(std::io::stdout());
-    let status = bulk::run(&options(args), &stop, &mut out)?;
+    let status = encrypt::run(&options(args), &stop, &mut out)?;
     out.flush().map_err(Error::Output)?;
     Ok(status)
 }

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use mailseal::cli;
 use mailseal::cli::sealing::SealingArguments;
+use mailseal::delivery::filter::{WhenUnchanged, leave, run};
 use mailseal::error::Error;
 use mailseal::exit::{self, Exit};
-use mailseal::filter::{WhenUnchanged, leave, run};
-use mailseal::sandbox::Sandbox;
-use mailseal::{cli, process};
+use mailseal::system::process;
+use mailseal::system::sandbox::Sandbox;
 
 /// Encrypts a message to its owner's OpenPGP certificate (PGP/MIME, RFC 3156).
 ///

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use clap::builder::{NonEmptyStringValueParser, TypedValueParser as _};
 
-use crate::filter::{Options, WhenUnchanged};
+use crate::delivery::filter::{Options, WhenUnchanged};
 use crate::log::Target;
 use crate::openpgp::compress::Compression;
 use crate::protect::Policy;
-use crate::sandbox::Sandbox;
+use crate::system::sandbox::Sandbox;
 
 /// Whose mail it is and how it is sealed.
 #[derive(Clone, Debug, clap::Args)]

@@ -17,13 +17,14 @@ use serde::{Deserialize, Serialize};
 
 use super::access::Identity as Ids;
 use super::scripts::without_comments;
+use crate::cli;
 use crate::error::Error;
-use crate::owner::child::{Order, Reports};
-use crate::owner::cut;
-use crate::owner::identity::Identity;
-use crate::owner::process::{Report, Start, Watch, run as run_as_owner};
-use crate::owner::slots::Slot;
-use crate::{cli, process};
+use crate::system::owner::child::{Order, Reports};
+use crate::system::owner::cut;
+use crate::system::owner::identity::Identity;
+use crate::system::owner::process::{Report, Start, Watch, run as run_as_owner};
+use crate::system::owner::slots::Slot;
+use crate::system::process;
 
 /// The kind of the task.
 pub const KIND: &str = "look";

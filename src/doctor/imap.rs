@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::Findings;
-use super::installation::{ImapRule, Installation};
 use super::scripts::without_comments;
 use crate::cli;
+use crate::dovecot::installation::{ImapRule, Installation};
 
 /// The name of the check of sent mail.
 const CHECK: &str = "Sent mail";

@@ -8,14 +8,14 @@ use super::Findings;
 use super::access::others_who_can_change;
 use super::users::Users;
 use crate::config::Config;
-use crate::enrol;
 use crate::error::Error;
+use crate::keys::enrol;
 use crate::keystore;
 use crate::keystore::absence;
 use crate::keystore::enrolled::Enrolled;
 use crate::keystore::known::Known;
 use crate::keystore::trust::Trust;
-use crate::user::User;
+use crate::keystore::user::User;
 
 /// The name of the check of the certificates.
 const CHECK: &str = "certificates";

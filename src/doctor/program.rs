@@ -8,15 +8,16 @@ use std::time::Duration;
 use nix::sys::statfs::{Statfs, statfs};
 
 use super::access::{Identity, others_who_can_change};
-use super::installation::Installation;
-use super::{Findings, doveconf};
 use crate::cli;
 use crate::config::Config;
-use crate::filter::DRAIN;
+use crate::delivery::filter::DRAIN;
+use crate::doctor::Findings;
+use crate::dovecot::doveconf;
+use crate::dovecot::installation::Installation;
 use crate::keystore::source::Source;
 use crate::log::Target;
 use crate::log::sink::Sink;
-use crate::sandbox;
+use crate::system::sandbox;
 
 /// Address space that the filter needs, with room for a long header and large certificates.
 const MEMORY: u64 = 64 << 20;

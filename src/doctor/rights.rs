@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::keystore::safe_file;
 use crate::keystore::source::{Kind, Source, Values};
 use crate::keystore::trust::Trust;
-use crate::user::User;
+use crate::keystore::user::User;
 
 /// The name of this check.
 const CHECK: &str = "homes";

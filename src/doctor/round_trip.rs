@@ -5,10 +5,10 @@ use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
 use super::Findings;
-use super::doveconf;
-use super::installation::Installation;
 use super::users::Account;
 use crate::classify::classify;
+use crate::dovecot::doveconf;
+use crate::dovecot::installation::Installation;
 use crate::opening::Opening;
 
 /// The message.

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::access::{Identity, others_who_can_change};
-use super::installation::Installation;
-use super::{Findings, doveconf};
 use crate::cli;
+use crate::doctor::Findings;
+use crate::dovecot::doveconf;
+use crate::dovecot::installation::Installation;
 
 /// The name of this check.
 const CHECK: &str = "script";

@@ -2,8 +2,8 @@
 
 use super::Findings;
 use super::access::others_who_can_change;
-use super::installation::{Installation, Namespace};
 use super::scripts::Script;
+use crate::dovecot::installation::{Installation, Namespace};
 
 /// The name of this check.
 const CHECK: &str = "trap";

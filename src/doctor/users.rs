@@ -8,10 +8,10 @@ use std::sync::{Mutex, PoisonError};
 use super::Findings;
 use super::access::Identity;
 use super::home::{Facts, Task};
-use super::installation::Installation;
+use crate::dovecot::installation::Installation;
+use crate::dovecot::userdb::{self, Answer, Userdb};
 use crate::error::Error;
-use crate::owner::slots::side_by_side;
-use crate::userdb::{self, Answer, Userdb};
+use crate::system::owner::slots::side_by_side;
 
 /// Debian's `nobody`: who stands for the mail user where none is known.
 const NOBODY: Identity = Identity { uid: 65534, gid: 65534 };

@@ -12,8 +12,8 @@ use super::spelling::read_back;
 use super::trust::Trust;
 use super::{may_be_certificate, safe_file};
 use crate::error::Error;
+use crate::keystore::user::User;
 use crate::limits;
-use crate::user::User;
 
 /// Something in a store.
 #[derive(Clone, Debug, PartialEq, Eq)]

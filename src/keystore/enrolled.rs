@@ -17,8 +17,10 @@ use super::trust::Trust;
 use super::{parse, safe_file};
 use crate::config::Keys;
 use crate::error::Error;
-use crate::user::User;
-use crate::{atomic, enrol, limits};
+use crate::keys::enrol;
+use crate::keystore::user::User;
+use crate::limits;
+use crate::maildir::durable;
 
 /// Rights of what is written: certificates are public, and only root changes them.
 const MODE: u32 = 0o644;
@@ -154,7 +156,7 @@ impl KeyFile {
             return Ok(());
         }
         let bytes = enrol::serialize(certs)?;
-        atomic::write(self.path(), &bytes, MODE).map_err(|error| failed(self.path(), &error))
+        durable::write(self.path(), &bytes, MODE).map_err(|error| failed(self.path(), &error))
     }
 
     /// Moves it, and what lies beside it, to the place of `to`, which is another user's.
@@ -170,7 +172,7 @@ impl KeyFile {
             }
         }
         let folder = to.folder();
-        File::open(folder).and_then(atomic::flush).map_err(|error| failed(folder, &error))
+        File::open(folder).and_then(durable::flush).map_err(|error| failed(folder, &error))
     }
 
     /// Remembers that a test message with a code of this hash was made.
@@ -181,7 +183,7 @@ impl KeyFile {
         self.judge_home()?;
         let text =
             std::iter::once(code_hash.to_owned()).chain(fingerprints(certs)).collect::<Vec<_>>().join("\n");
-        atomic::write(&self.test_path(), text.as_bytes(), MODE)
+        durable::write(&self.test_path(), text.as_bytes(), MODE)
             .map_err(|error| failed(&self.test_path(), &error))
     }
 
@@ -201,7 +203,8 @@ impl KeyFile {
         confirmed.extend(tested.iter().cloned());
         confirmed.sort();
         confirmed.dedup();
-        atomic::write(&path, confirmed.join("\n").as_bytes(), MODE).map_err(|error| failed(&path, &error))?;
+        durable::write(&path, confirmed.join("\n").as_bytes(), MODE)
+            .map_err(|error| failed(&path, &error))?;
         remove(&self.test_path()).map_err(|error| failed(&self.test_path(), &error))?;
         Ok(true)
     }

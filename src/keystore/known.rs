@@ -19,9 +19,9 @@ use super::marker::Marker;
 use super::names;
 use super::standing::Standing;
 use super::trust::{Reached, Trust};
-use crate::atomic;
 use crate::error::Error;
-use crate::user::User;
+use crate::keystore::user::User;
+use crate::maildir::durable;
 
 const NEAR: &str = ".near";
 const UNASKED: &str = ".unasked";
@@ -200,7 +200,7 @@ impl Known {
 
     fn flush(&self) -> Result<(), Error> {
         for folder in [self.folder.join(NEAR), self.folder.join(UNASKED), self.folder.clone()] {
-            File::open(&folder).and_then(atomic::flush).map_err(|error| failed(&folder, &error))?;
+            File::open(&folder).and_then(durable::flush).map_err(|error| failed(&folder, &error))?;
         }
         Ok(())
     }

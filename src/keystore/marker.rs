@@ -10,7 +10,8 @@ use super::safe_file;
 use super::source::Place;
 use super::trust::Trust;
 use crate::error::Error;
-use crate::{atomic, limits};
+use crate::limits;
+use crate::maildir::durable;
 
 /// What a marker begins with.
 const MAGIC: &str = "mailseal marker 1";
@@ -94,7 +95,7 @@ impl Marker {
             text.push_str(&format!("store {id} {}\n", path.display()));
         }
         let path = folder.join(MARKER);
-        atomic::write(&path, text.as_bytes(), MODE).map_err(|error| Error::KeyStore {
+        durable::write(&path, text.as_bytes(), MODE).map_err(|error| Error::KeyStore {
             path,
             what: error.to_string(),
             hint: "run it as root, with the store mounted for writing".into(),

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::trust::Trust;
 
 use crate::error::Error;
-use crate::user::User;
+use crate::keystore::user::User;
 
 /// A place where certificates may be.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -132,7 +132,7 @@ fn is_there(path: &Path) -> Result<bool, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::user::User;
+    use crate::keystore::user::User;
 
     fn refuses(source: &str, user: &str, file: &str) -> bool {
         let dir = tempfile::tempdir().unwrap();

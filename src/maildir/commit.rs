@@ -10,8 +10,8 @@ use super::lock::Lock;
 use super::name::Name;
 use super::tag::Tag;
 use super::uidlist::{self, Renames};
-use crate::atomic;
 use crate::error::Error;
+use crate::maildir::durable;
 
 /// How often a message is looked for that a program without Dovecot's lock renames meanwhile.
 const TRIES: usize = 8;
@@ -65,7 +65,7 @@ impl Folder {
     pub fn commit(&self, batch: Vec<Box<Ready<'_>>>, uids: Uids) -> Vec<Result<Committed, Error>> {
         // Flushed before the lock is taken, so that others wait for renames only.
         let synced: Vec<_> =
-            batch.into_iter().map(|ready| atomic::flush(&ready.file).map(|()| ready)).collect();
+            batch.into_iter().map(|ready| durable::flush(&ready.file).map(|()| ready)).collect();
         let _turn = self.commit_turn();
         let lock = Lock::take(&self.control, &self.patience);
         let mut batch: Vec<State<'_>> = synced

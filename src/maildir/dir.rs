@@ -17,7 +17,7 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
 use nix::unistd::{LinkatFlags, UnlinkatFlags, linkat, unlinkat};
 
-use crate::atomic;
+use crate::maildir::durable;
 
 /// What no open here does without: no link followed, no terminal taken, no wait for the other end of a FIFO.
 const SAFE: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_CLOEXEC).union(OFlag::O_NOCTTY).union(OFlag::O_NONBLOCK);
@@ -303,7 +303,7 @@ impl Dir {
     /// # Errors
     /// Those of the file system.
     pub fn sync(&self) -> io::Result<()> {
-        atomic::flush(&self.fd)
+        durable::flush(&self.fd)
     }
 
     /// The entries but `.` and `..`, in no order.

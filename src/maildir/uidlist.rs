@@ -10,7 +10,7 @@ use std::io::{self, ErrorKind, Read as _, Write as _};
 use super::dir::Dir;
 use super::lock::{Lock, UIDLIST};
 use super::name::Name;
-use crate::atomic;
+use crate::maildir::durable;
 
 /// What Dovecot writes a new list to before it renames it, under the same lock.
 const TEMPORARY: &str = "dovecot-uidlist.tmp";
@@ -44,7 +44,7 @@ pub fn rename(control: &Dir, _lock: &Lock<'_>, renames: &Renames) -> io::Result<
         let mut file = control.create(temporary, 0o600)?;
         file.write_all(&renamed)?;
         nix::sys::stat::fchmod(&file, nix::sys::stat::Mode::from_bits_truncate(stat.st_mode & 0o666))?;
-        atomic::flush(&file)?;
+        durable::flush(&file)?;
         control.replace(temporary, name)
     })();
     if result.is_err() {

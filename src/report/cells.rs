@@ -1,7 +1,7 @@
 //! What the rows of a report's tables say, on the page of text and in HTML alike.
 
 use super::figures::{ClearUser, FailureCount, Percentiles, SizeClass, Slowest, WaitingUser};
-use crate::bulk::tally::size;
+use crate::mailbox::tally::size;
 
 impl WaitingUser {
     /// User, messages, how long, since when, last tried, attempts, reason.

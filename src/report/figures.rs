@@ -7,8 +7,8 @@ use time::OffsetDateTime;
 
 use hdrhistogram::Histogram;
 
-use super::clock::Moment;
 use super::summary::{Bulk, SIZES, SLOWEST, Speed, Summary};
+use crate::log::clock::Moment;
 
 /// How long mail may be deferred before its user is shown, in seconds.
 const LONG: i64 = 60 * 60;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::cells::number;
 use super::figures::{ClearUser, FailureCount, Figures, Point, SizeClass, Slowest, WaitingUser};
-use crate::bulk::tally::size;
+use crate::mailbox::tally::size;
 
 /// Size of the trend's charts, in SVG units.
 const WIDTH: f64 = 900.0;
@@ -345,7 +345,7 @@ fn short(value: f64) -> String {
 
 /// Text from a log, for HTML: escaped as for a terminal, and then its marks.
 fn text(from_log: &str) -> String {
-    let shown = crate::escape::display(from_log.as_bytes());
+    let shown = crate::console::escape::display(from_log.as_bytes());
     shown.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

@@ -8,8 +8,8 @@ use std::time::SystemTime;
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::entry::Entry;
 use crate::error::Error;
+use crate::log::entry::Entry;
 
 /// Bytes that are read at once.
 const PIECE: usize = 256 * 1024;

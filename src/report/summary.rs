@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::clock::Moment;
-use super::entry::{Delivery, Entry, Folder, What};
 use crate::log::Outcome;
+use crate::log::clock::Moment;
+use crate::log::entry::{Delivery, Entry, Folder, What};
 
 /// Most users, reasons, hours and waiting messages that are told apart; what comes after them is only counted in the
 /// totals.

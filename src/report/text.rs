@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use super::cells::{number, span};
 use super::figures::Figures;
-use crate::bulk::tally::size;
-use crate::table::Table;
+use crate::console::table::Table;
+use crate::mailbox::tally::size;
 
 /// How a page may look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,14 +5,14 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
-use mailseal::audit::{self, Options};
 use mailseal::cli;
 use mailseal::cli::parse_jobs;
+use mailseal::delivery::filter::load_config;
 use mailseal::error::Error;
 use mailseal::exit::Exit;
-use mailseal::filter::load_config;
-use mailseal::sandbox::Sandbox;
-use mailseal::sweep::Sweep;
+use mailseal::mailbox::audit::{self, Options};
+use mailseal::mailbox::sweep::Sweep;
+use mailseal::system::sandbox::Sandbox;
 
 #[derive(Debug, Args)]
 pub struct Arguments {

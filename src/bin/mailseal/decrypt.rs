@@ -4,12 +4,13 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use mailseal::decrypt::owners::{self, Work};
-use mailseal::decrypt::{self, Outcome, single};
+use mailseal::cli;
 use mailseal::error::Error;
 use mailseal::exit::Exit;
+use mailseal::mailbox::decrypt::owners::{self, Work};
+use mailseal::mailbox::decrypt::{self, Outcome, single};
+use mailseal::system::process;
 use mailseal::unseal::Opener;
-use mailseal::{cli, process};
 
 use crate::arguments::{RewriteArguments, SecretArguments};
 

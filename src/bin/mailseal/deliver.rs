@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use mailseal::cli::sealing::SealingArguments;
-use mailseal::deliver;
-use mailseal::filter::WhenUnchanged;
-use mailseal::sandbox::Sandbox;
+use mailseal::delivery::deliver;
+use mailseal::delivery::filter::WhenUnchanged;
+use mailseal::system::sandbox::Sandbox;
 
 #[derive(Debug, Args)]
 pub struct Arguments {

@@ -6,13 +6,13 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand};
 use mailseal::config::Config;
-use mailseal::date;
+use mailseal::console::date;
 use mailseal::error::Error;
 use mailseal::exit::Exit;
-use mailseal::keys::register::UserList;
-use mailseal::keys::{Action, Addition, Existing, Input, Keys, read_inputs};
+use mailseal::keys::admin::register::UserList;
+use mailseal::keys::admin::{Action, Addition, Existing, Input, Keys, read_inputs};
 #[cfg(feature = "network")]
-use mailseal::owner::Bytes;
+use mailseal::system::owner::Bytes;
 
 /// The argument without which a file is required.
 const WKD: &str = if cfg!(feature = "network") { "wkd" } else { "help" };
@@ -174,7 +174,7 @@ fn inputs(add: &AddArguments) -> Result<Vec<Input>, Error> {
     let mut inputs = read_inputs(&add.files)?;
     #[cfg(feature = "network")]
     for address in &add.wkd {
-        let (url, bytes) = mailseal::fetch::fetch(address)?;
+        let (url, bytes) = mailseal::keys::fetch::fetch(address)?;
         inputs.push(Input { name: url.into(), contents: Bytes(bytes) });
     }
     Ok(inputs)

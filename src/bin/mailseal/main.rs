@@ -19,7 +19,7 @@ use mailseal::cli;
 use mailseal::config::Config;
 use mailseal::error::Error;
 use mailseal::exit::Exit;
-use mailseal::owner;
+use mailseal::system::owner;
 
 /// Looks after a mail server that cannot read the mail it stores.
 #[derive(Debug, Parser)]
@@ -76,11 +76,11 @@ fn main() {
 /// What the process of an owner does, which root has started. It reports what it has to say.
 fn as_owner(kind: &OsStr) -> Result<(), Error> {
     match kind.to_str() {
-        Some(mailseal::decrypt::owners::KIND) => mailseal::decrypt::owners::main(),
-        Some(mailseal::decrypt::single::KIND) => mailseal::decrypt::single::main(),
-        Some(mailseal::audit::owned::KIND) => mailseal::audit::owned::main(),
-        Some(mailseal::keys::ask::KIND) => mailseal::keys::ask::main(),
-        Some(mailseal::keys::owned::KIND) => mailseal::keys::owned::main(),
+        Some(mailseal::mailbox::decrypt::owners::KIND) => mailseal::mailbox::decrypt::owners::main(),
+        Some(mailseal::mailbox::decrypt::single::KIND) => mailseal::mailbox::decrypt::single::main(),
+        Some(mailseal::mailbox::audit::owned::KIND) => mailseal::mailbox::audit::owned::main(),
+        Some(mailseal::keys::admin::ask::KIND) => mailseal::keys::admin::ask::main(),
+        Some(mailseal::keys::admin::owned::KIND) => mailseal::keys::admin::owned::main(),
         Some(mailseal::doctor::home::KIND) => mailseal::doctor::home::main(),
         _ => Err(Error::Usage { what: "no such task".into(), hint: "this is for the program itself".into() }),
     }

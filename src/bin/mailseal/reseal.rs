@@ -5,14 +5,16 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::Args;
-use mailseal::decrypt::owners::{self, Work};
+use mailseal::delivery::filter::load_config;
 use mailseal::error::Error;
 use mailseal::exit::Exit;
-use mailseal::filter::load_config;
+use mailseal::keys::enrol;
 use mailseal::keystore::trust::Trust;
+use mailseal::mailbox::decrypt::owners::{self, Work};
+use mailseal::mailbox::reseal;
 use mailseal::recipients::{Recipients, WhenExpired};
 use mailseal::unseal::Opener;
-use mailseal::{cli, enrol, keystore, reseal};
+use mailseal::{cli, keystore};
 use sequoia_openpgp::Cert;
 
 use crate::arguments::{RewriteArguments, SecretArguments};

@@ -3,7 +3,7 @@
 use std::io::{Seek, Write};
 use std::sync::LazyLock;
 
-use mailseal::decrypt::{self as product, Outcome};
+use mailseal::mailbox::decrypt::{self as product, Outcome};
 use mailseal::limits;
 use mailseal::unseal::{Expansion, Opener};
 use mailseal::unseal::keys::{KeyFiles, Passphrases};

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use libfuzzer_sys::fuzz_target;
 use mailseal::cert::{Fitness, assess};
-use mailseal::escape;
+use mailseal::console::escape;
 use mailseal::keystore;
 use mailseal::limits;
 use mailseal::recipients::{Recipients, WhenExpired};

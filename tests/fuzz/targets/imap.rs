@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Read};
 
 use libfuzzer_sys::fuzz_target;
-use mailseal::imap::{Message, New, Session, name, set};
+use mailseal::dovecot::imap::{Message, New, Session, name, set};
 
 /// Most UIDs that an answer to APPEND gives.
 const MOST_UIDS: usize = 1000;

@@ -1,0 +1,6 @@
+//! What a person sees: tables, progress, dates, and text that is safe for a terminal.
+
+pub mod date;
+pub mod escape;
+pub mod progress;
+pub mod table;

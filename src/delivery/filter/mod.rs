@@ -1,0 +1,412 @@
+//! One delivery: a message from a reader to a writer, sealed or unchanged, with its deadline and its log line.
+//!
+//! This is what `mailseal-filter` does, and `mailseal deliver` before it runs the LDA; the programs themselves only read
+//! their command lines.
+
+mod tee;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::classify::classify;
+use crate::cli;
+use crate::config::{Config, Mode};
+use crate::delivery::deadline::Deadline;
+use crate::delivery::unchanged::{Off, Unchanged};
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::head::Head;
+use crate::keys::addressee::{self, Addressee, Whose};
+use crate::keystore::user::User;
+use crate::limits;
+use crate::log::sink::Sink;
+use crate::log::{LogLine, Outcome, Target};
+use crate::opening::Opening;
+use crate::openpgp::compress::Compression;
+use crate::protect::{self, Policy};
+use crate::recipients::{Recipients, Session, Warning};
+use crate::seal::seal;
+use crate::system::counted::Counted;
+use crate::system::process;
+use crate::system::sandbox::Sandbox;
+
+use self::tee::Tee;
+
+/// Bytes that are written at once.
+const PIECE: usize = 64 * 1024;
+
+/// How long a failed delivery waits for the rest of the message; with the deadline, well below Dovecot's timeout.
+pub const DRAIN: Duration = Duration::from_secs(2);
+
+/// What the command line says about a delivery.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The delivery user.
+    pub user: Option<String>,
+    /// The user's home.
+    pub home: Option<PathBuf>,
+    /// Files with the certificates to seal to; when there are any, none are looked up.
+    pub key_files: Vec<PathBuf>,
+    /// The configuration file, if another than the default.
+    pub config: Option<PathBuf>,
+    /// What an unchanged message gives.
+    pub unchanged: WhenUnchanged,
+    /// Which header fields are hidden inside, if not as configured.
+    pub protect_headers: Option<Policy>,
+    /// How the message is compressed, if not as configured.
+    pub compression: Option<Compression>,
+    /// Pass everything through.
+    pub off: bool,
+    /// Seal even what is encrypted already.
+    pub always: bool,
+    /// The deadline, if not as configured.
+    pub deadline: Option<Duration>,
+    /// Where the log line goes, if not as configured.
+    pub log: Option<Target>,
+    /// What keeps the process from everything but the message, once the certificates are read.
+    pub sandbox: Sandbox,
+}
+
+/// What a message gives that needs no change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum WhenUnchanged {
+    /// Itself, and exit status 0.
+    #[default]
+    Copy,
+    /// Nothing, and exit status 1.
+    Fail,
+}
+
+/// Delivers one message from `input` to `output`, logs it, and says what went wrong on standard error, as `program`.
+///
+/// Past the deadline it ends the process, with [`Exit::Temporary`].
+#[must_use]
+pub fn run(program: &'static str, options: &Options, input: File, output: File) -> Exit {
+    let start = Instant::now();
+    cli::hurry();
+    // From the first moment on: to read the configuration may take for ever as well.
+    let limit = options.deadline.unwrap_or(Config::default().message.deadline);
+    let late: Arc<Mutex<Option<Report>>> = Arc::default();
+    let known = Arc::clone(&late);
+    let say = move |limit: Duration| {
+        let expired = Error::Deadline { seconds: limit.as_secs() };
+        match &*late.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(report) => drop(report.failed(&expired)),
+            None => cli::complain(program, None, &expired),
+        }
+    };
+    let deadline = match Deadline::start(start, limit, say, || process::drain_stdin(DRAIN)) {
+        Ok(deadline) => deadline,
+        Err(error) => {
+            cli::complain(program, None, &Error::Read(error));
+            return Exit::Temporary;
+        }
+    };
+    let user = user_name(options);
+    let config = load_config(program, options.config.as_deref(), &options.key_files);
+    let default_target = config.as_ref().map_or(Target::Syslog, |config| config.log.to.clone());
+    let name = user.as_deref().unwrap_or_default();
+    let report = Report::new(program, options.log.as_ref().unwrap_or(&default_target), name, start);
+    *known.lock().unwrap_or_else(PoisonError::into_inner) = Some(report.clone());
+
+    let result = config.and_then(|config| Ok((config, user?))).and_then(|(config, user)| {
+        if options.deadline.is_none() {
+            deadline.limit(config.message.deadline);
+        }
+        let how = Sealing { options, config: &config, user: &user, report: &report };
+        let mut delivery = Delivery { how, input: Counted::new(input) };
+        let result = delivery.deliver(output);
+        report.line().bytes_in = delivery.input.total();
+        result
+    });
+    deadline.decide();
+    let exit = match result {
+        Ok(outcome) => report.done(outcome, options.unchanged),
+        Err(error) => report.failed(&error),
+    };
+    deadline.finish();
+    exit
+}
+
+/// Ends the process. Where it gives up, whoever writes the message may finish writing first.
+pub fn leave(status: Exit) -> ! {
+    if status != Exit::Ok {
+        process::drain_stdin(DRAIN);
+    }
+    status.leave()
+}
+
+struct Delivery<'a> {
+    how: Sealing<'a>,
+    input: Counted<File>,
+}
+
+/// How one message is sealed.
+#[derive(Clone, Copy)]
+struct Sealing<'a> {
+    options: &'a Options,
+    config: &'a Config,
+    user: &'a str,
+    report: &'a Report,
+}
+
+impl Delivery<'_> {
+    fn deliver(&mut self, output: File) -> Result<Outcome, Error> {
+        let Sealing { options, config, user, report } = self.how;
+        if process::is_root() && options.key_files.is_empty() {
+            return Err(Error::Root);
+        }
+        if options.off {
+            options.sandbox.enter()?;
+            return self.pass_unread(output, &Unchanged::Off(Off::Option));
+        }
+        let key_start = Instant::now();
+        let home = home(options);
+        let whose = Whose { user, home: home.as_deref(), key_files: &options.key_files };
+        let rule = addressee::rule(config, &whose)?;
+        let addressee = addressee::find(config, &whose, SystemTime::now());
+        report.line().key_time = key_start.elapsed();
+        options.sandbox.enter()?;
+        if rule.is_some_and(|rule| rule.mode == Mode::Observe) {
+            return self.observe(addressee, &output).and_then(|outcome| close(output).map(|()| outcome));
+        }
+        let recipients = match addressee? {
+            Addressee::Sealed { recipients, .. } => recipients,
+            Addressee::Clear(why) => return self.pass_unread(output, &why),
+        };
+        let opening = Opening::read(&mut self.input)?;
+        self.how.note_message_id(opening.head());
+        if let Some(why) = self.how.encrypted(&opening) {
+            return self.pass(opening.bytes(), output, &why);
+        }
+        let mut output = BufWriter::with_capacity(PIECE, Counted::new(output));
+        self.how.seal(&recipients, &opening, &mut self.input, &mut output)?;
+        let output = output.into_inner().map_err(|error| Error::Write(error.into_error()))?;
+        report.line().bytes_out = output.total();
+        close(output.into_inner())?;
+        Ok(Outcome::Sealed)
+    }
+
+    /// Passes a message on and logs what would have become of it. Nothing that fails in trying that keeps it back: whoever
+    /// is observed has asked for clear mail.
+    fn observe(&mut self, addressee: Result<Addressee, Error>, mut output: &File) -> Result<Outcome, Error> {
+        let opening = Opening::read(&mut self.input)?;
+        self.how.note_message_id(opening.head());
+        let mut copy: Box<dyn Write + '_> = match self.how.options.unchanged {
+            WhenUnchanged::Copy => Box::new(&mut output),
+            WhenUnchanged::Fail => Box::new(std::io::sink()),
+        };
+        copy.write_all(opening.bytes()).map_err(Error::Write)?;
+        let mut rest = Tee::new(&mut self.input, copy);
+        let tried = self.how.try_out(addressee, &opening, &mut rest);
+        rest.finish(Error::Read, Error::Write)?;
+        let report = self.how.report;
+        match tried {
+            Ok(None) => return Ok(Outcome::WouldSeal),
+            Ok(Some(why)) => report.line().reason = Some(why.reason()),
+            Err(error) => report.complain(&error),
+        }
+        report.line().bytes_out = self.input.total();
+        Ok(Outcome::Unchanged)
+    }
+
+    /// Passes on a message of which `read` has been read.
+    fn pass(&mut self, read: &[u8], mut output: File, why: &Unchanged) -> Result<Outcome, Error> {
+        let Sealing { options, report, .. } = self.how;
+        report.line().reason = Some(why.reason());
+        if options.unchanged == WhenUnchanged::Fail {
+            return Ok(Outcome::Unchanged);
+        }
+        output.write_all(read).map_err(Error::Write)?;
+        // From file to file the kernel copies, where it can.
+        let copied = std::io::copy(self.input.get_mut(), &mut output).map_err(Error::Pass)?;
+        self.input.add(copied);
+        report.line().bytes_out = read.len() as u64 + copied;
+        close(output)?;
+        Ok(Outcome::Unchanged)
+    }
+
+    /// Passes on a message of which nothing need be known, but its Message-ID for the log.
+    fn pass_unread(&mut self, output: File, why: &Unchanged) -> Result<Outcome, Error> {
+        let mut beginning = Vec::with_capacity(PIECE);
+        (&mut self.input).take(PIECE as u64).read_to_end(&mut beginning).map_err(Error::Read)?;
+        if beginning.is_empty() {
+            return Err(Error::Empty);
+        }
+        let (fields_end, _) = Head::find_end(&beginning, 0).unwrap_or((beginning.len(), beginning.len()));
+        self.how.note_message_id(Head::new(&beginning[..fields_end], b""));
+        self.pass(&beginning, output, why)
+    }
+}
+
+impl Sealing<'_> {
+    /// How the message is encrypted already, where that lets it pass.
+    fn encrypted(self, opening: &Opening) -> Option<Unchanged> {
+        let encrypted = classify(opening.head(), opening.body(), opening.is_whole());
+        encrypted.filter(|_| !self.options.always).map(Unchanged::Encrypted)
+    }
+
+    /// Seals the message that begins with `opening` and goes on in `rest`.
+    fn seal(
+        self,
+        recipients: &Recipients,
+        opening: &Opening,
+        rest: &mut impl Read,
+        output: &mut (impl Write + Send + Sync),
+    ) -> Result<(), Error> {
+        let Self { options, config, user, report } = self;
+        let key_start = Instant::now();
+        let session = recipients.session(user)?;
+        report.line().key_time += key_start.elapsed();
+        let rule = User::parse(user).ok().and_then(|user| config.rule(&user));
+        let of_rule = rule.and_then(|rule| rule.protect_headers);
+        let policy = options.protect_headers.or(of_rule).unwrap_or(config.message.protect_headers);
+        let plan = protect::plan(policy, opening);
+        report.note(&session, plan.warning);
+        let compression = options.compression.unwrap_or(config.message.compression);
+        seal(opening, rest, output, &session, compression, plan.protection)
+    }
+
+    /// Does all that sealing takes, and gives nothing out: why the message would stay as it is, or that it would not.
+    fn try_out(
+        self,
+        addressee: Result<Addressee, Error>,
+        opening: &Opening,
+        rest: &mut impl Read,
+    ) -> Result<Option<Unchanged>, Error> {
+        let recipients = match addressee? {
+            Addressee::Sealed { recipients, .. } => recipients,
+            Addressee::Clear(why) => return Ok(Some(why)),
+        };
+        if let Some(why) = self.encrypted(opening) {
+            return Ok(Some(why));
+        }
+        let mut output = Counted::new(std::io::sink());
+        self.seal(&recipients, opening, rest, &mut output)?;
+        self.report.line().bytes_out = output.total();
+        Ok(None)
+    }
+
+    fn note_message_id(self, head: Head<'_>) {
+        if self.config.log.msgid {
+            let id =
+                head.items().find_map(|item| item.value_of("Message-ID")).unwrap_or_default().trim_ascii();
+            // More than the log line shows is not kept.
+            self.report.line().message_id = Some(id[..id.len().min(limits::LOG_VALUE + 1)].to_vec());
+        }
+    }
+}
+
+/// The log line of this delivery and the place it goes to; the deadline may have to write it.
+#[derive(Clone)]
+struct Report {
+    program: &'static str,
+    sink: Arc<Mutex<Sink>>,
+    line: Arc<Mutex<LogLine>>,
+    start: Instant,
+}
+
+impl Report {
+    fn new(program: &'static str, target: &Target, user: &str, start: Instant) -> Self {
+        let line = LogLine { user: user.into(), ..LogLine::default() };
+        let sink = Sink::open(target, program);
+        Self { program, sink: Arc::new(Mutex::new(sink)), line: Arc::new(Mutex::new(line)), start }
+    }
+
+    /// The line, to add what is known now.
+    fn line(&self) -> MutexGuard<'_, LogLine> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what a message is sealed to.
+    fn note(&self, session: &Session, warning: Option<Warning>) {
+        let mut line = self.line();
+        line.warnings.clone_from(&session.warnings);
+        line.warnings.extend(warning);
+        line.key_ids.clone_from(&session.key_ids);
+        line.format = Some(session.format);
+    }
+
+    fn done(&self, outcome: Outcome, unchanged: WhenUnchanged) -> Exit {
+        self.write(outcome);
+        match (outcome, unchanged) {
+            (Outcome::Unchanged | Outcome::WouldSeal, WhenUnchanged::Fail) => Exit::Negative,
+            _ => Exit::Ok,
+        }
+    }
+
+    /// Says what went wrong.
+    fn complain(&self, error: &Error) {
+        let user = {
+            let mut line = self.line();
+            line.reason = Some(error.reason());
+            line.user.clone()
+        };
+        cli::complain(self.program, Some(&user), error);
+    }
+
+    fn failed(&self, error: &Error) -> Exit {
+        self.complain(error);
+        self.write(Outcome::Deferred);
+        error.exit()
+    }
+
+    fn write(&self, outcome: Outcome) {
+        let mut line = self.line();
+        line.outcome = outcome;
+        if outcome == Outcome::Deferred {
+            line.bytes_out = 0;
+        }
+        line.time = self.start.elapsed();
+        self.sink.lock().unwrap_or_else(PoisonError::into_inner).write(&line);
+    }
+}
+
+/// The configuration at `path` or the default place; beside `key_files` it may be missing, which `program` says then.
+///
+/// # Errors
+/// Those of [`Config::load`].
+pub fn load_config(program: &str, path: Option<&Path>, key_files: &[PathBuf]) -> Result<Config, Error> {
+    Config::load_beside_keys(path, !key_files.is_empty(), |path| {
+        let text = format!(
+            "there is no configuration {}: the certificates of --key are used, and no recovery certificate",
+            path.display()
+        );
+        cli::note(program, &text);
+    })
+}
+
+/// The user as given, or as Dovecot says; no name service is asked. Where certificates are given, the name stands in the
+/// log only.
+///
+/// # Errors
+/// [`Error::Usage`] where nobody says; [`Error::User`] for what Dovecot says in another encoding: taken for UTF-8 it could
+/// be another user's name.
+fn user_name(options: &Options) -> Result<String, Error> {
+    match (&options.user, std::env::var_os("USER")) {
+        (Some(user), _) => Ok(user.clone()),
+        (None, Some(user)) => user
+            .into_string()
+            .map_err(|user| Error::User { name: user.to_string_lossy().into_owned(), what: "is not UTF-8" }),
+        (None, None) if !options.key_files.is_empty() => Ok("-".into()),
+        (None, None) => Err(Error::Usage {
+            what: "the delivery user is not named, and USER is not set".into(),
+            hint: "give --user NAME".into(),
+        }),
+    }
+}
+
+fn home(options: &Options) -> Option<PathBuf> {
+    let from_environment =
+        || std::env::var_os("HOME").filter(|home| *home != OsString::new()).map(PathBuf::from);
+    options.home.clone().or_else(from_environment)
+}
+
+/// Closes `file`: some file systems report only then that what was written is lost.
+fn close(file: File) -> Result<(), Error> {
+    nix::unistd::close(file).map_err(|error| Error::Write(error.into()))
+}

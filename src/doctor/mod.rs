@@ -1,0 +1,190 @@
+//! `mailseal doctor`: looks at an installation and says what could let a delivery end in clear or be lost, and the line
+//! that mends it.
+//!
+//! Edge: everything here reads files and runs Dovecot's own programs. It changes nothing; the round trip of a named user
+//! stores a test message in a folder of its own. [`crate::dovecot`] reads its settings and
+//! says the same of both versions; the modules here hold the checks, a family each. What cannot be seen from here (how the MTA calls
+//! us, what a user's script will do) is not judged.
+
+pub mod access;
+pub mod home;
+pub mod imap;
+pub mod keys;
+pub mod program;
+pub mod rights;
+pub mod round_trip;
+pub mod scripts;
+pub mod trap;
+pub mod users;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::config::{Config, DEFAULT_PATH};
+use crate::console::escape;
+use crate::dovecot::installation::Installation;
+use crate::error::Error;
+use crate::exit::Exit;
+use users::Users;
+
+/// What is to be looked at.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// mailseal's configuration, if another than the one that the Sieve script names.
+    pub config: Option<PathBuf>,
+    /// Dovecot's main configuration file, if another than its default.
+    pub dovecot_config: Option<PathBuf>,
+    /// Users whose mail makes a round trip.
+    pub users: Vec<String>,
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// As it should be.
+    Ok,
+    /// Worth knowing; no delivery ends in clear or is lost by it.
+    Warning,
+    /// A delivery could end in clear, be lost, or never be made.
+    Failure,
+}
+
+/// What one check has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What was looked at, in a word or two.
+    pub check: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is as it should be, or what is wrong.
+    pub what: String,
+    /// The line that mends it; empty where nothing needs mending.
+    pub mend: String,
+}
+
+/// What all checks have found, in their order.
+#[derive(Clone, Debug, Default)]
+pub struct Findings(Vec<Finding>);
+
+impl Findings {
+    /// All is well with `check`.
+    pub fn ok(&mut self, check: &'static str, what: impl Into<String>) {
+        self.push(check, Severity::Ok, what, "");
+    }
+
+    /// Something worth knowing.
+    pub fn warn(&mut self, check: &'static str, what: impl Into<String>, mend: impl Into<String>) {
+        self.push(check, Severity::Warning, what, mend);
+    }
+
+    /// Something that must be mended.
+    pub fn fail(&mut self, check: &'static str, what: impl Into<String>, mend: impl Into<String>) {
+        self.push(check, Severity::Failure, what, mend);
+    }
+
+    /// Says `well` where nothing worse has been said of `check`.
+    pub fn ok_unless_said(&mut self, check: &'static str, well: impl Into<String>) {
+        if !self.0.iter().any(|finding| finding.check == check) {
+            self.ok(check, well);
+        }
+    }
+
+    fn push(
+        &mut self,
+        check: &'static str,
+        severity: Severity,
+        what: impl Into<String>,
+        mend: impl Into<String>,
+    ) {
+        self.0.push(Finding { check, severity, what: what.into(), mend: mend.into() });
+    }
+
+    /// How many are as bad as `severity`.
+    #[must_use]
+    pub fn count(&self, severity: Severity) -> usize {
+        self.0.iter().filter(|finding| finding.severity == severity).count()
+    }
+
+    /// Writes them, a line each and another for what mends it.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write(&self, out: &mut impl Write) -> std::io::Result<()> {
+        for Finding { check, severity, what, mend } in &self.0 {
+            let word = match severity {
+                Severity::Ok => "ok",
+                Severity::Warning => "warning",
+                Severity::Failure => "FAILURE",
+            };
+            writeln!(out, "{word:<7}  {check}: {}", escape::display(what.as_bytes()))?;
+            if !mend.is_empty() {
+                writeln!(out, "         do: {}", escape::display(mend.as_bytes()))?;
+            }
+        }
+        let (failures, warnings) = (self.count(Severity::Failure), self.count(Severity::Warning));
+        writeln!(out, "failures: {failures}, warnings: {warnings}")
+    }
+}
+
+/// Makes all checks and writes what they found; [`Exit::Negative`] when one has failed.
+///
+/// # Errors
+/// [`Error::Output`] when `out` fails.
+pub fn run(options: &Options, out: &mut impl Write) -> Result<Exit, Error> {
+    let mut findings = Findings::default();
+    examine(options, &mut findings);
+    findings.write(out).map_err(Error::Output)?;
+    Ok(if findings.count(Severity::Failure) == 0 { Exit::Ok } else { Exit::Negative })
+}
+
+fn examine(options: &Options, findings: &mut Findings) {
+    let dovecot_config = options.dovecot_config.as_deref();
+    let installation = match Installation::read(dovecot_config) {
+        Ok(installation) => installation,
+        Err(what) => {
+            return findings.fail(
+                "Dovecot",
+                what,
+                "run this as root where Dovecot is installed, or name its configuration with --dovecot-config",
+            );
+        }
+    };
+    installation.check_version(findings);
+    program::check_sandbox(findings);
+    let users = Users::all(dovecot_config, findings);
+    let script = scripts::check(&installation, users.mail_user(), findings);
+    let Some(script) = script else { return };
+    trap::check(&installation, &script, findings);
+    let named = options.config.as_deref().or(script.config.as_deref());
+    program::check(&installation, users.mail_user(), findings);
+    match read_config(named, users.mail_user()) {
+        Ok(config) => {
+            findings.ok("configuration", named.unwrap_or(Path::new(DEFAULT_PATH)).display().to_string());
+            program::check_configured(&installation, &config, findings);
+            keys::check(&config, &users, findings);
+            rights::check(&config, &users, findings);
+        }
+        Err((what, mend)) => findings.fail("configuration", what, mend),
+    }
+    imap::check(&installation, findings);
+    users.check(&installation, findings);
+    for user in &options.users {
+        round_trip::check(&installation, &script.path, user, findings);
+    }
+}
+
+/// Reads the configuration, which the mail user must be able to do, too; or says what is wrong and what mends it.
+fn read_config(named: Option<&Path>, mail_user: access::Identity) -> Result<Config, (String, String)> {
+    let config = Config::load(named).map_err(|error| (error.to_string(), error.hint()))?;
+    if let Some(path) = named {
+        let shown = path.display();
+        if !mail_user.can_read(path) {
+            return Err((format!("{shown}: the mail user cannot read it"), format!("chmod 644 {shown}")));
+        }
+        if let Some(who) = access::others_who_can_change(path) {
+            let what = format!("{who}: others can change what deliveries are configured by");
+            return Err((what, format!("chown root: {shown} && chmod 644 {shown}")));
+        }
+    }
+    Ok(config)
+}

@@ -1,0 +1,721 @@
+//! `mailseal keys`: what an admin does with the certificates of users.
+//!
+//! Each command writes what a person or a script reads to `out`. [`crate::keystore`] reads and writes the files,
+//! [`crate::cert`] and [`crate::keys::enrol`] say what a certificate is worth.
+//!
+//! ```text
+//! register  the register of known users: init, scan, rename
+//! ask       a scan of many homes                                   [edge]
+//! owned     a command about one user whose home is looked into     [edge]
+//! ```
+//!
+//! The last two start processes with the rights of a home's owner: root's own opens nothing in a home.
+
+pub mod ask;
+pub mod owned;
+pub mod register;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use mail_builder::MessageBuilder;
+use nix::unistd::geteuid;
+use sequoia_openpgp::Cert;
+use sequoia_openpgp::types::HashAlgorithm;
+use serde::{Deserialize, Serialize};
+
+use crate::cert::{Assessment, Fitness, Lapse, assess};
+use crate::config::Config;
+use crate::console::date::day;
+use crate::console::table::Table;
+use crate::dovecot::userdb::{Account, Answer, Userdb};
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::keys::enrol::{self, Candidate};
+use crate::keystore::census::Entry;
+use crate::keystore::enrolled::{Enrolled, KeyFile};
+use crate::keystore::trust::Trust;
+use crate::keystore::user::User;
+use crate::keystore::{self, Request, absence};
+use crate::opening::Opening;
+use crate::protect;
+use crate::recipients::Recipients;
+use crate::seal::seal;
+use crate::system::owner::Bytes;
+use crate::system::process;
+use owned::{Owner, Parent};
+
+/// Characters of the code in a test message: none that looks like another.
+const CODE_ALPHABET: &[u8; 32] = b"ybndrfg8ejkmcpqxot1uwisza345h769";
+
+/// How many of them: 60 bits.
+const CODE_LENGTH: usize = 12;
+
+/// How much of a fingerprint's end names a certificate among those of one user.
+const SHORTEST_FINGERPRINT: usize = 8;
+
+/// What the commands work with.
+#[derive(Debug)]
+pub struct Keys<'a> {
+    config: &'a Config,
+    config_path: Option<PathBuf>,
+    home: Option<PathBuf>,
+    now: SystemTime,
+    /// Root's process, where it has started this one with the rights of the home's owner.
+    parent: Option<&'a Parent>,
+}
+
+/// A command about one user.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum Action {
+    /// Enrol certificates. Nothing is changed where one is refused ([`Error::Enrol`]), where it cannot be stored
+    /// ([`Error::KeyStore`]), and where the user has another one and it is not said what becomes of it ([`Error::Usage`]).
+    Add(Addition),
+    /// Show the certificates, wherever they are found; [`Exit::Negative`] where there are none.
+    Show {
+        /// For scripts.
+        json: bool,
+    },
+    /// Remove the enrolled certificates; it is [`Error::Usage`] when there are none.
+    Remove {
+        /// Only the one with this fingerprint, or end of a fingerprint of eight digits or more.
+        fingerprint: Option<String>,
+    },
+    /// Write a sealed test message; without a certificate it is [`Error::Missing`].
+    Test,
+    /// Record that the user has read the test message; a wrong code gives [`Exit::Negative`].
+    Confirm {
+        /// The code in it.
+        code: String,
+    },
+}
+
+/// Certificates to be enrolled.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Addition {
+    /// What holds them.
+    pub inputs: Vec<Input>,
+    /// What happens to those that the user has already.
+    pub existing: Existing,
+    /// What to warn of ([`Keys::doubt_of_dovecot`]).
+    pub doubt: Option<String>,
+}
+
+/// A file that an admin names.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    /// Its path, or where else its contents come from.
+    pub name: OsString,
+    /// What it holds.
+    pub contents: Bytes,
+}
+
+/// What happens to the certificates that a user has already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Existing {
+    /// Another one is an error.
+    #[default]
+    Refuse,
+    /// They stay.
+    Keep,
+    /// They go.
+    Replace,
+}
+
+/// What is told of one certificate. The names are those of the JSON output.
+#[derive(Debug, Serialize)]
+struct Row {
+    user: String,
+    fingerprint: String,
+    /// fit, expired, retired or unfit.
+    state: &'static str,
+    /// Why it is not fit.
+    reason: Option<String>,
+    /// The day on which its last key expires or expired.
+    expires: Option<String>,
+    algorithms: Vec<String>,
+    user_ids: Vec<String>,
+    /// Whether the user has shown to be able to read with it.
+    confirmed: bool,
+}
+
+impl<'a> Keys<'a> {
+    /// Works with the key sources of `config`, which was read from `config_path` if not from the default place, at the time
+    /// `now`. `home` is the home of the user concerned.
+    #[must_use]
+    pub fn new(
+        config: &'a Config,
+        config_path: Option<PathBuf>,
+        home: Option<PathBuf>,
+        now: SystemTime,
+    ) -> Self {
+        Self { config, config_path, home, now, parent: None }
+    }
+
+    /// Works in the process of a home's owner, which `parent` has started.
+    fn of_child(config: &'a Config, home: &Path, parent: &'a Parent) -> Self {
+        Self { parent: Some(parent), ..Self::new(config, None, Some(home.into()), SystemTime::now()) }
+    }
+
+    /// Carries out `action` for the user `name`. Where that looks into a home that is not root's, root has it done with the
+    /// rights of the home's owner.
+    ///
+    /// # Errors
+    /// [`Error::User`] for a name that is none, those of the action, and those of the owner's process.
+    pub fn run(
+        &self,
+        name: &str,
+        action: &Action,
+        out: &mut (impl Write + Send + Sync),
+    ) -> Result<Exit, Error> {
+        let user = User::parse(name)?;
+        let in_homes = match action {
+            Action::Show { .. } => self.asks_homes(),
+            _ => self.enrolled().is_ok_and(|enrolled| enrolled.is_in_homes()),
+        };
+        match self.owner(&user, in_homes)? {
+            Some(owner) => owner.carry_out(self, &user, action, out),
+            None => self.carry_out(&user, action, out),
+        }
+    }
+
+    fn carry_out(
+        &self,
+        user: &User,
+        action: &Action,
+        out: &mut (impl Write + Send + Sync),
+    ) -> Result<Exit, Error> {
+        match action {
+            Action::Add(addition) => self.add(user, addition, out),
+            Action::Show { json } => self.show(user, *json, out),
+            Action::Remove { fingerprint } => self.remove(user, fingerprint.as_deref(), out),
+            Action::Test => self.test(user, out),
+            Action::Confirm { code } => self.confirm(user, code, out),
+        }
+    }
+
+    fn add(&self, user: &User, addition: &Addition, out: &mut impl Write) -> Result<Exit, Error> {
+        let address = self.address(user);
+        let mut new = Vec::new();
+        for Input { name, contents } in &addition.inputs {
+            new.extend(enrol::candidates(&contents.0, Path::new(name), address.as_deref(), self.now)?);
+        }
+        let file = self.enrolled()?.file(user, self.home.as_deref())?;
+        let _lock = file.lock()?;
+        let certs = with_old(user, &new, &file, addition.existing)?;
+        let warnings = enrol::test_seal(user.name(), &certs, &self.recovery()?, self.now)?;
+        // First what makes a delivery careful: from here on, losing the file is no reason for clear mail.
+        self.make_known(user)?;
+        file.store(&certs)?;
+
+        for candidate in &new {
+            self.tell_enrolled(user, candidate, &file, out)?;
+        }
+        for warning in warnings {
+            say(out, format_args!("  warning: a test message gave {warning}"))?;
+        }
+        if let Some(doubt) = &addition.doubt {
+            say(out, format_args!("  warning: {doubt}"))?;
+        }
+        if self.known().marker()?.is_none() {
+            say(
+                out,
+                format_args!(
+                    "note: mail of users without a certificate is deferred until `mailseal keys init`"
+                ),
+            )?;
+        }
+        say(out, format_args!("next: send a test with `mailseal keys test {}`", user.name()))?;
+        Ok(Exit::Ok)
+    }
+
+    fn tell_enrolled(
+        &self,
+        user: &User,
+        candidate: &Candidate,
+        file: &KeyFile,
+        out: &mut impl Write,
+    ) -> Result<(), Error> {
+        let row = self.row(user, &candidate.cert, &candidate.assessment, file);
+        say(out, format_args!("enrolled {} for {} in {}", row.fingerprint, row.user, file.path().display()))?;
+        say(out, format_args!("  encrypts with {}", row.algorithms.join(", ")))?;
+        say(out, format_args!("  expires {}", day(candidate.assessment.expires)))?;
+        for warning in &candidate.warnings {
+            say(out, format_args!("  warning: {warning}"))?;
+        }
+        Ok(())
+    }
+
+    /// Notes that `user` has a certificate.
+    fn make_known(&self, user: &User) -> Result<(), Error> {
+        if let Some(parent) = self.parent {
+            return parent.note();
+        }
+        let known = self.known();
+        match known.lock().and_then(|lock| known.note(&lock, [user])) {
+            // A user who enrols in the own home may not write the register: the next scan will.
+            Err(_) if self.enrolled()?.is_in_homes() && !process::is_root() => Ok(()),
+            noted => noted,
+        }
+    }
+
+    /// Lists the certificates of all enrolled users.
+    ///
+    /// # Errors
+    /// [`Error::KeyStore`] when the folder cannot be read.
+    pub fn list(&self, json: bool, out: &mut impl Write) -> Result<Exit, Error> {
+        let rows = self.all_rows()?;
+        write_rows(&rows, json, out)?;
+        Ok(Exit::Ok)
+    }
+
+    fn show(&self, user: &User, json: bool, out: &mut impl Write) -> Result<Exit, Error> {
+        let certs = self.find(user)?;
+        let file = self.enrolled()?.file(user, self.home.as_deref())?;
+        let rows: Vec<_> =
+            certs.iter().map(|cert| self.row(user, cert, &assess(cert, self.now), &file)).collect();
+        if json || rows.is_empty() {
+            if !json {
+                say(out, format_args!("{} has no certificate", user.name()))?;
+                if let Err(error) = self.prove_absent(user) {
+                    say(out, format_args!("mail for {} is deferred: {error}", user.name()))?;
+                }
+            }
+            return if json { write_rows(&rows, json, out).map(|()| Exit::Ok) } else { Ok(Exit::Negative) };
+        }
+        for row in rows {
+            say(out, format_args!("{}", row.fingerprint))?;
+            for user_id in &row.user_ids {
+                say(out, format_args!("  user id    {user_id}"))?;
+            }
+            say(out, format_args!("  encrypts   {}", row.algorithms.join(", ")))?;
+            say(out, format_args!("  state      {}", row.reason.as_deref().unwrap_or(row.state)))?;
+            say(out, format_args!("  expires    {}", row.expires.as_deref().unwrap_or("never")))?;
+            say(out, format_args!("  confirmed  {}", if row.confirmed { "yes" } else { "no" }))?;
+        }
+        Ok(Exit::Ok)
+    }
+
+    fn remove(&self, user: &User, fingerprint: Option<&str>, out: &mut impl Write) -> Result<Exit, Error> {
+        let file = self.enrolled()?.file(user, self.home.as_deref())?;
+        let _lock = file.lock()?;
+        let known = self.known();
+        // A file that cannot be read can be removed as a whole.
+        let certs = if fingerprint.is_none() { file.load().unwrap_or_default() } else { file.load()? };
+        let wanted = fingerprint.map(|it| it.replace(' ', "").to_uppercase()).unwrap_or_default();
+        let (gone, kept): (Vec<_>, Vec<_>) =
+            certs.into_iter().partition(|cert| cert.fingerprint().to_hex().ends_with(&wanted));
+        // Not even an empty variable of a script takes them all.
+        let names_none = fingerprint.is_some() && (gone.is_empty() || wanted.len() < SHORTEST_FINGERPRINT);
+        let is_known = || Ok(known.users()?.contains(user) || known.unasked()?.contains(user));
+        if names_none || !file.path().exists() && !is_known()? {
+            return Err(Error::Usage {
+                what: format!("{} has no such certificate in {}", user.name(), file.path().display()),
+                hint: format!("look with `mailseal keys show {}`", user.name()),
+            });
+        }
+        file.store(&kept)?;
+        for cert in gone {
+            say(out, format_args!("removed {} of {}", cert.fingerprint(), user.name()))?;
+        }
+        if kept.is_empty() {
+            self.forget(user, out)?;
+        }
+        Ok(Exit::Ok)
+    }
+
+    /// Makes `user` unknown, unless another source has a certificate, or may have.
+    ///
+    /// That nothing is found in the user's home is its owner's word. What an owner gains by a lie is what deleting the files
+    /// gains, now that an admin has the user removed: new mail of this one user in clear, which is the owner's to read.
+    fn forget(&self, user: &User, out: &mut impl Write) -> Result<(), Error> {
+        if let Some(parent) = self.parent {
+            return parent.forget();
+        }
+        match self.find(user) {
+            Ok(certs) if certs.is_empty() => {
+                let known = self.known();
+                known.forget(&known.lock()?, user)?;
+                say(
+                    out,
+                    format_args!(
+                        "warning: new mail for {} is stored in clear, unless `require` names the user",
+                        user.name()
+                    ),
+                )
+            }
+            Ok(_) => {
+                say(out, format_args!("{} has a certificate in another source, and stays known", user.name()))
+            }
+            Err(error) => {
+                say(out, format_args!("{} stays known, and mail is deferred: {error}", user.name()))?;
+                say(out, format_args!("to forget the user: {}", error.hint()))
+            }
+        }
+    }
+
+    /// Checks the certificates of all enrolled users, and says which are unfit or expire `within` that time.
+    ///
+    /// # Errors
+    /// [`Error::KeyStore`] when the folder cannot be read. What it finds gives [`Exit::Negative`].
+    pub fn check(&self, within: Duration, json: bool, out: &mut impl Write) -> Result<Exit, Error> {
+        let recovery = self.recovery()?;
+        let mut rows = Vec::new();
+        for entry in self.enrolled()?.entries()? {
+            match &entry.user {
+                Some(user) if entry.is_read => rows.extend(self.faults(user, &recovery, within)),
+                _ => rows.push(odd(&entry)),
+            }
+        }
+        write_rows(&rows, json, out)?;
+        Ok(if rows.is_empty() { Exit::Ok } else { Exit::Negative })
+    }
+
+    fn test(&self, user: &User, mut out: impl Write + Send + Sync) -> Result<Exit, Error> {
+        let certs = self.find(user)?;
+        if certs.is_empty() {
+            return Err(Error::Missing { user: user.name().into() });
+        }
+        let recovery = self.recovery()?;
+        let keys = &self.config.keys;
+        let session = Recipients::choose(user.name(), &certs, &recovery, keys.expired, self.now)?
+            .session(user.name())?;
+        let code = code()?;
+        let message = test_message(&self.address(user).unwrap_or_else(|| user.name().to_owned()), &code)?;
+        let mut rest = &*message;
+        let opening = Opening::read(&mut rest)?;
+        self.enrolled()?.file(user, self.home.as_deref())?.remember_test(&hash(&code)?, &certs)?;
+        let message = &self.config.message;
+        let protection = protect::plan(message.protect_headers, &opening).protection;
+        seal(&opening, &mut rest, &mut out, &session, message.compression, protection)?;
+        out.flush().map_err(Error::Write)?;
+        Ok(Exit::Ok)
+    }
+
+    fn confirm(&self, user: &User, code: &str, out: &mut impl Write) -> Result<Exit, Error> {
+        let file = self.enrolled()?.file(user, self.home.as_deref())?;
+        let _lock = file.lock()?;
+        if file.confirm(&hash(&code.trim().to_lowercase())?)? {
+            say(out, format_args!("{} can read what is sealed", user.name()))?;
+            return Ok(Exit::Ok);
+        }
+        say(out, format_args!("this is not the code of the last test message for {}", user.name()))?;
+        Ok(Exit::Negative)
+    }
+
+    fn enrolled(&self) -> Result<Enrolled<'a>, Error> {
+        Enrolled::of(&self.config.keys)
+    }
+
+    fn recovery(&self) -> Result<Vec<Cert>, Error> {
+        let keys = &self.config.keys;
+        keystore::read_recovery(&keys.recovery, &Trust::of_process(keys.trusted_groups.ids()))
+    }
+
+    /// Whether any source lies in the users' homes.
+    fn asks_homes(&self) -> bool {
+        ask::sources(self.config, true).next().is_some()
+    }
+
+    /// The owner with whose rights the home of `user` is looked into, where it is; `None` where this process may.
+    fn owner(&self, user: &User, in_homes: bool) -> Result<Option<Owner>, Error> {
+        if !in_homes || self.parent.is_some() || !process::is_root() {
+            return Ok(None);
+        }
+        Owner::of(self.account(user))
+    }
+
+    /// The user as Dovecot has it, where it runs and has it, in the home that was given. A process of the owner's knows who
+    /// that is.
+    fn account(&self, user: &User) -> Account {
+        let found = match self.parent {
+            Some(_) => Account { uid: Some(geteuid().as_raw()), ..Account::default() },
+            None => look_up(user).unwrap_or_default(),
+        };
+        Account { home: self.home.clone().or(found.home), ..found }
+    }
+
+    /// What is to be warned of where Dovecot does not know the user `name`.
+    ///
+    /// # Errors
+    /// [`Error::User`] for a name that is none; with `must_be_known`, [`Error::Usage`] for a user whom Dovecot does not
+    /// know, and [`Error::Dovecot`] where it does not say.
+    pub fn doubt_of_dovecot(&self, name: &str, must_be_known: bool) -> Result<Option<String>, Error> {
+        let user = User::parse(name)?;
+        let answer = Userdb::of_dovecot(None)
+            .and_then(|mut userdb| userdb.look_up(&[user.name().to_owned()]))
+            .map(|mut answers| answers.pop());
+        match answer {
+            Ok(Some(Answer::Found(_))) => Ok(None),
+            Ok(Some(Answer::NotFound)) => {
+                let what = format!("Dovecot knows no user {:?}", user.name());
+                if must_be_known {
+                    let hint = "look for a mistyped name: doveadm user '*'".into();
+                    return Err(Error::Usage { what, hint });
+                }
+                Ok(Some(what))
+            }
+            Ok(_) if must_be_known => {
+                Err(Error::Dovecot { what: "its user database does not answer".into() })
+            }
+            Err(error) if must_be_known => Err(error),
+            // Where it does not run, or does not say, nothing is known against the name.
+            Ok(_) | Err(_) => Ok(None),
+        }
+    }
+
+    /// Calls `look` with what a delivery to `user` would look for.
+    fn with_request<T>(
+        &self,
+        user: &User,
+        look: impl FnOnce(&Request<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let Account { uid, home, .. } = self.account(user);
+        let groups = self.config.keys.trusted_groups.ids();
+        let trust = match (uid, &home) {
+            (Some(uid), _) => Trust::of(uid, groups),
+            (None, Some(home)) => Trust::of_owner(home, groups),
+            (None, None) => Trust::of_owner(self.enrolled()?.file(user, None)?.path(), groups),
+        };
+        look(&Request::new(&self.config.keys, user, home.as_deref(), self.now, trust))
+    }
+
+    fn find(&self, user: &User) -> Result<Vec<Cert>, Error> {
+        if let Some(owner) = self.owner(user, self.asks_homes())? {
+            return owner.find(self, user);
+        }
+        let found = self.with_request(user, |request| keystore::find(&self.config.keys.sources, request))?;
+        Ok(found.unwrap_or_default())
+    }
+
+    fn prove_absent(&self, user: &User) -> Result<(), Error> {
+        self.with_request(user, |request| absence::prove(&self.config.keys, request)).map(drop)
+    }
+
+    /// The user's address: as configured, or the user's name where it is one.
+    fn address(&self, user: &User) -> Option<String> {
+        match &self.config.keys.address {
+            Some(template) => template.expand(user, self.home.as_deref()).ok(),
+            None => user.domain().map(|_| user.name().to_owned()),
+        }
+    }
+
+    fn all_rows(&self) -> Result<Vec<Row>, Error> {
+        let enrolled = self.enrolled()?;
+        let mut rows = Vec::new();
+        for entry in enrolled.entries()? {
+            let Some(user) = entry.user.as_ref().filter(|_| entry.is_read) else {
+                rows.push(odd(&entry));
+                continue;
+            };
+            let file = enrolled.file(user, self.home.as_deref())?;
+            match file.load() {
+                Ok(certs) => {
+                    rows.extend(certs.iter().map(|cert| self.row(user, cert, &assess(cert, self.now), &file)))
+                }
+                Err(error) => rows.push(broken(user.name(), &error)),
+            }
+        }
+        Ok(rows)
+    }
+
+    /// What is wrong with the certificates of `user`, or will be `within` that time.
+    fn faults(&self, user: &User, recovery: &[Cert], within: Duration) -> Vec<Row> {
+        let file = self.enrolled().and_then(|enrolled| enrolled.file(user, self.home.as_deref()));
+        let (file, certs) = match file.and_then(|file| file.load().map(|certs| (file, certs))) {
+            Ok(loaded) => loaded,
+            Err(error) => return vec![broken(user.name(), &error)],
+        };
+        let mut rows: Vec<_> = certs
+            .iter()
+            .map(|cert| (cert, assess(cert, self.now)))
+            .filter(|(_, it)| {
+                it.fitness != Fitness::Fit || it.expires.is_some_and(|at| at <= self.now + within)
+            })
+            .map(|(cert, assessment)| self.row(user, cert, &assessment, &file))
+            .collect();
+        if rows.is_empty()
+            && let Err(error) = enrol::test_seal(user.name(), &certs, recovery, self.now)
+        {
+            rows.push(broken(user.name(), &error));
+        }
+        rows
+    }
+
+    fn row(&self, user: &User, cert: &Cert, assessment: &Assessment, file: &KeyFile) -> Row {
+        let state = match assessment.fitness {
+            Fitness::Fit => "fit",
+            Fitness::Lapsed(Lapse::Expired) => "expired",
+            Fitness::Lapsed(Lapse::Retired) => "retired",
+            Fitness::Unfit(_) => "unfit",
+        };
+        let algorithm = |key: &crate::cert::EncryptionKey| match key.mpis().bits() {
+            Some(bits) if bits > 0 => format!("{} {bits}", key.pk_algo()),
+            _ => key.pk_algo().to_string(),
+        };
+        Row {
+            user: user.name().to_owned(),
+            fingerprint: cert.fingerprint().to_hex(),
+            state,
+            reason: (state != "fit").then(|| assessment.fitness.to_string()),
+            expires: assessment.expires.map(|at| day(Some(at))),
+            algorithms: assessment.keys.iter().map(algorithm).collect(),
+            user_ids: cert
+                .userids()
+                .map(|user_id| String::from_utf8_lossy(user_id.userid().value()).into_owned())
+                .collect(),
+            confirmed: file.is_confirmed(std::slice::from_ref(cert)).unwrap_or(false),
+        }
+    }
+}
+
+/// The new certificates of `user` with those in `file`, as far as they are to stay.
+fn with_old(user: &User, new: &[Candidate], file: &KeyFile, existing: Existing) -> Result<Vec<Cert>, Error> {
+    let mut certs: Vec<Cert> = Vec::new();
+    keystore::merge(&mut certs, new.iter().map(|candidate| candidate.cert.clone()));
+    // What cannot be read can only be replaced.
+    let old = if existing == Existing::Replace { file.load().unwrap_or_default() } else { file.load()? };
+    for cert in old {
+        if certs.iter().any(|other| other.fingerprint() == cert.fingerprint()) {
+            keystore::merge(&mut certs, [cert]);
+        } else if existing == Existing::Keep {
+            certs.push(cert);
+        } else if existing == Existing::Refuse {
+            return Err(Error::Usage {
+                what: format!("{} has another certificate already: {}", user.name(), cert.fingerprint()),
+                hint: "keep it with --also, or put the new one in its place with --replace".into(),
+            });
+        }
+    }
+    Ok(certs)
+}
+
+/// The user as Dovecot has it.
+fn look_up(user: &User) -> Option<Account> {
+    let mut userdb = Userdb::of_dovecot(None).ok()?;
+    match userdb.look_up(&[user.name().to_owned()]).ok()?.pop()? {
+        Answer::Found(account) => Some(account),
+        Answer::NotFound | Answer::Failed => None,
+    }
+}
+
+/// The message with `code` in it, in clear.
+fn test_message(address: &str, code: &str) -> Result<Vec<u8>, Error> {
+    let text = format!(
+        "This message was sealed on your mail server, as all your mail is from now on.\r\n\
+         \r\n\
+         If you can read this, your mail program opens it with your key.\r\n\
+         Please tell your admin this code, which proves it:\r\n\
+         \r\n\
+         \x20   {code}\r\n\
+         \r\n\
+         If a friend reads this who is not you, tell your admin that instead.\r\n"
+    );
+    MessageBuilder::new()
+        .from(("mailseal", address))
+        .to(address)
+        .subject("mailseal: can you read this?")
+        .text_body(text)
+        .write_to_vec()
+        .map_err(Error::Write)
+}
+
+/// The row of what lies in the folder under a name that no delivery reads.
+fn odd(entry: &Entry) -> Row {
+    let error = Error::KeyStore {
+        path: entry.path.clone(),
+        what: "no delivery reads a file of this name".into(),
+        hint: String::new(),
+    };
+    broken(entry.user.as_ref().map_or("-", User::name), &error)
+}
+
+/// The row of a user whose certificates cannot be read or used.
+fn broken(user: &str, error: &Error) -> Row {
+    Row {
+        user: user.to_owned(),
+        fingerprint: "-".into(),
+        state: "unfit",
+        reason: Some(error.to_string()),
+        expires: None,
+        algorithms: Vec::new(),
+        user_ids: Vec::new(),
+        confirmed: false,
+    }
+}
+
+fn write_rows(rows: &[Row], json: bool, out: &mut impl Write) -> Result<(), Error> {
+    if json {
+        serde_json::to_writer_pretty(&mut *out, rows).map_err(|error| Error::Output(error.into()))?;
+        return writeln!(out).map_err(Error::Output);
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut table = Table::new(&["user", "state", "expires", "encrypts with", "confirmed", "fingerprint"]);
+    for row in rows {
+        table.push(vec![
+            row.user.clone(),
+            row.reason.clone().unwrap_or_else(|| row.state.into()),
+            row.expires.clone().unwrap_or_else(|| "never".into()),
+            row.algorithms.join(", "),
+            if row.confirmed { "yes" } else { "no" }.into(),
+            row.fingerprint.clone(),
+        ]);
+    }
+    table.write(out).map_err(Error::Output)
+}
+
+/// Writes a line that is safe for a terminal.
+fn say(out: &mut impl Write, text: std::fmt::Arguments<'_>) -> Result<(), Error> {
+    writeln!(out, "{}", crate::console::escape::display(text.to_string().as_bytes())).map_err(Error::Output)
+}
+
+/// A new random code.
+fn code() -> Result<String, Error> {
+    let mut random = [0; CODE_LENGTH];
+    sequoia_openpgp::crypto::random(&mut random).map_err(Error::OpenPgp)?;
+    Ok(random.iter().map(|octet| char::from(CODE_ALPHABET[usize::from(octet % 32)])).collect())
+}
+
+/// SHA-256 of a code: who reads the server's files must not be able to confirm.
+fn hash(code: &str) -> Result<String, Error> {
+    let mut context = HashAlgorithm::SHA256.context().map_err(Error::OpenPgp)?.for_digest();
+    context.update(code.as_bytes());
+    Ok(data_encoding::HEXLOWER.encode(&context.into_digest().map_err(Error::OpenPgp)?))
+}
+
+/// The contents of the files that an admin names; `-` is standard input.
+///
+/// # Errors
+/// [`Error::Enrol`] when one cannot be read or is larger than [`crate::limits::KEYRING`].
+pub fn read_inputs(paths: &[PathBuf]) -> Result<Vec<Input>, Error> {
+    let input = |path: &PathBuf| Ok(Input { name: path.into(), contents: Bytes(read_input(path)?) });
+    paths.iter().map(input).collect()
+}
+
+fn read_input(path: &Path) -> Result<Vec<u8>, Error> {
+    use std::io::Read as _;
+    let failed = |what: String| Error::Enrol {
+        path: path.into(),
+        what,
+        hint: "name a file with the certificate, or - for standard input".into(),
+    };
+    let mut bytes = Vec::new();
+    let limit = crate::limits::KEYRING + 1;
+    let result = if path == Path::new("-") {
+        std::io::stdin().take(limit).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes))
+    };
+    result.map_err(|error| failed(error.to_string()))?;
+    if bytes.len() as u64 == limit {
+        return Err(failed(format!("it is larger than {} bytes", crate::limits::KEYRING)));
+    }
+    Ok(bytes)
+}

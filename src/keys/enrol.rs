@@ -1,0 +1,169 @@
+//! Takes a certificate into service: chooses it, checks it, keeps of it what a delivery needs, and tries it.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use sequoia_openpgp::packet::{Key, Signature, key};
+use sequoia_openpgp::policy::StandardPolicy;
+use sequoia_openpgp::serialize::SerializeInto as _;
+use sequoia_openpgp::{Cert, Packet};
+
+use crate::cert::{Assessment, Fitness, assess};
+use crate::error::Error;
+use crate::keystore;
+use crate::opening::Opening;
+use crate::openpgp::compress::Compression;
+use crate::recipients::{Recipients, WhenExpired};
+use crate::seal::seal;
+
+/// A certificate that expires within this time is warned about when it is enrolled.
+pub const EXPIRES_SOON: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+
+/// A certificate that may be put into service.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The certificate, without what a delivery does not need.
+    pub cert: Cert,
+    /// What it is worth.
+    pub assessment: Assessment,
+    /// What the admin should know.
+    pub warnings: Vec<String>,
+}
+
+/// Chooses and checks the certificates in `bytes`, read from `path`, for the user with `address` (where that is known).
+///
+/// One certificate is taken as it is; of several, as in a whole keyring, only those with the address.
+///
+/// # Errors
+/// [`Error::Enrol`] when [`keystore::parse`] refuses them, when none of several has the address, or one that has is
+/// unfit.
+pub fn candidates(
+    bytes: &[u8],
+    path: &Path,
+    address: Option<&str>,
+    now: SystemTime,
+) -> Result<Vec<Candidate>, Error> {
+    let failed = |what: String, hint: &str| Error::Enrol { path: path.into(), what, hint: hint.into() };
+    let certs = keystore::parse(bytes, path).map_err(|error| match error {
+        Error::KeyStore { what, hint, .. } => failed(what, &hint),
+        other => other,
+    })?;
+    let several = certs.len() > 1;
+    let mut chosen = Vec::new();
+    for cert in certs {
+        let mine = address.is_some_and(|address| has_address(&cert, address));
+        if several && !mine {
+            continue;
+        }
+        let candidate = check(&cert, address, now).map_err(|what| {
+            failed(format!("{}: {what}", cert.fingerprint()), "ask the owner for a valid certificate")
+        })?;
+        chosen.push(candidate);
+        if let (Some(address), false, Some(last)) = (address, mine, chosen.last_mut()) {
+            last.warnings.push(format!("no User ID has the address {address}"));
+        }
+    }
+    if chosen.is_empty() {
+        let what =
+            format!("it holds several certificates, and none is for {}", address.unwrap_or("the user"));
+        return Err(failed(what, "export the user's own: gpg --export FINGERPRINT"));
+    }
+    Ok(chosen)
+}
+
+/// Checks one certificate and strips it; the error says why it is unfit.
+fn check(cert: &Cert, address: Option<&str>, now: SystemTime) -> Result<Candidate, String> {
+    let fitness = assess(cert, now).fitness;
+    if fitness != Fitness::Fit {
+        return Err(fitness.to_string());
+    }
+    let cert = strip(cert, address, now);
+    let assessment = assess(&cert, now);
+    if assessment.fitness != Fitness::Fit {
+        return Err(format!("without what a delivery does not need: {}", assessment.fitness));
+    }
+    let mut warnings = Vec::new();
+    if assessment.expires.is_some_and(|at| at < now + EXPIRES_SOON) {
+        warnings.push(format!("expires on {}", crate::console::date::day(assessment.expires)));
+    }
+    Ok(Candidate { cert, assessment, warnings })
+}
+
+/// Seals a message to all of `certs` and `recovery`, as a delivery will.
+///
+/// # Errors
+/// Those of sealing; the warnings that a delivery would log, otherwise.
+pub fn test_seal(
+    user: &str,
+    certs: &[Cert],
+    recovery: &[Cert],
+    now: SystemTime,
+) -> Result<Vec<&'static str>, Error> {
+    let session = Recipients::choose(user, certs, recovery, WhenExpired::Encrypt, now)?.session(user)?;
+    let mut message = &b"Subject: test\r\n\r\ntest\r\n"[..];
+    let opening = Opening::read(&mut message)?;
+    seal(&opening, &mut message, std::io::sink(), &session, Compression::Auto, None)?;
+    Ok(session.warnings.iter().map(|warning| warning.name()).collect())
+}
+
+/// Whether a User ID that the owner has signed has this address, without regard to case.
+#[must_use]
+pub fn has_address(cert: &Cert, address: &str) -> bool {
+    cert.userids().any(|user_id| {
+        user_id.userid().email().ok().flatten().is_some_and(|other| other.eq_ignore_ascii_case(address))
+            && user_id.self_signatures().next().is_some()
+    })
+}
+
+/// Keeps the primary key, one User ID, the encryption keys, and what their owner signed about them; leaves other
+/// people's certifications, photographs, further User IDs and keys for other uses. What is read at each delivery
+/// becomes small: of a certificate with 500 certifications one percent stays.
+fn strip(cert: &Cert, address: Option<&str>, now: SystemTime) -> Cert {
+    let policy = StandardPolicy::new();
+    let primary = cert
+        .with_policy(&policy, now)
+        .and_then(|valid| valid.primary_userid().map(|user_id| user_id.userid().clone()));
+    let named = cert.userids().map(|it| it.userid().clone()).find(|user_id| {
+        let own = user_id.email().ok().flatten();
+        address.zip(own).is_some_and(|(address, own)| own.eq_ignore_ascii_case(address))
+    });
+    // The primary User ID may hold the preferences; the one with the address is what keyrings are searched for.
+    let kept: Vec<_> = primary.ok().into_iter().chain(named).collect();
+
+    let mut packets: Vec<Packet> = vec![cert.primary_key().key().clone().into()];
+    let own = |revocations: Vec<&Signature>, signatures: Vec<&Signature>| {
+        revocations.into_iter().chain(signatures).cloned().map(Packet::from).collect::<Vec<_>>()
+    };
+    let primary = cert.primary_key();
+    packets.extend(own(primary.self_revocations().collect(), primary.self_signatures().collect()));
+    for user_id in cert.userids().filter(|user_id| kept.contains(user_id.userid())) {
+        packets.push(user_id.userid().clone().into());
+        packets.extend(own(user_id.self_revocations().collect(), user_id.self_signatures().collect()));
+    }
+    for subkey in cert.keys().subkeys() {
+        let encrypts = subkey.self_signatures().any(|signature| {
+            signature
+                .key_flags()
+                .is_some_and(|flags| flags.for_storage_encryption() || flags.for_transport_encryption())
+        });
+        if encrypts {
+            let public: Key<key::PublicParts, key::SubordinateRole> = subkey.key().clone();
+            packets.push(public.into());
+            packets.extend(own(subkey.self_revocations().collect(), subkey.self_signatures().collect()));
+        }
+    }
+    // What was a certificate without some of its packets is one still; if not, the whole one serves as well.
+    Cert::from_packets(packets.into_iter()).unwrap_or_else(|_| cert.clone())
+}
+
+/// The certificates as a key file: binary, one after the other.
+///
+/// # Errors
+/// [`Error::OpenPgp`].
+pub fn serialize(certs: &[Cert]) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    for cert in certs {
+        bytes.extend(cert.to_vec().map_err(Error::OpenPgp)?);
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,7 @@
+//! Whose mail is sealed, and to which certificates: from the enrolment to a delivery.
+
+pub mod addressee;
+pub mod admin;
+pub mod enrol;
+#[cfg(feature = "network")]
+pub mod fetch;

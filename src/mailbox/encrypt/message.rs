@@ -1,0 +1,157 @@
+//! One stored message: judged by all of it, and sealed as a delivery seals it.
+//!
+//! Only a message that begins like one that is encrypted in another way than mailseal's is held in memory, to prove that it
+//! is one; a very long one is sealed instead.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+
+use crate::classify::Encrypted;
+use crate::error::Error;
+use crate::lines::{Endings, LineEnding};
+use crate::mailbox::stored::{Pass, Stored, hold, judge_pass};
+use crate::opening::Opening;
+use crate::openpgp::compress::Compression;
+use crate::protect::{self, Policy};
+use crate::recipients::Recipients;
+use crate::seal::seal;
+
+use crate::maildir::packed::Packing;
+
+/// Bytes that are read at once.
+const PIECE: usize = 64 * 1024;
+
+/// How messages are sealed.
+#[derive(Debug)]
+pub struct Sealer<'a> {
+    /// The delivery user.
+    pub user: &'a str,
+    /// To whom.
+    pub recipients: &'a Recipients,
+    /// Which header fields are hidden inside.
+    pub protect_headers: Policy,
+    /// How they are compressed before they are encrypted.
+    pub compression: Compression,
+    /// Whether packed messages are unpacked.
+    pub unpack: bool,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Its sealed form was written.
+    Sealed(Readable),
+    /// It is encrypted to somebody, and stays as it is.
+    Encrypted(Encrypted),
+    /// There is not one byte in it.
+    Empty,
+    /// It is packed, and stays as it is.
+    Packed(Packing),
+}
+
+/// What stays readable of the header of a sealed message, against the rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Readable {
+    /// The fields that should have been hidden.
+    pub fields: bool,
+}
+
+impl Sealer<'_> {
+    /// Writes the sealed form of the message in `file`, if it is to be sealed.
+    ///
+    /// # Errors
+    /// [`Error::Read`], [`Error::Write`], and those of [`seal`] and [`Recipients::session`].
+    pub fn seal<W: Write + Send + Sync>(&self, file: &File, out: W) -> Result<Verdict, Error> {
+        let stored = Stored::open(file)?;
+        if let Some(packing) =
+            stored.packing().filter(|packing| !self.unpack || *packing == Packing::MailCrypt)
+        {
+            return Ok(Verdict::Packed(packing));
+        }
+        let mut judged = match stored.judge() {
+            Err(Error::Empty) => return Ok(Verdict::Empty),
+            other => other?,
+        };
+        // A packed message that is encrypted inside lies as safe as it can.
+        if let Some(encrypted) = judged.encrypted {
+            return Ok(Verdict::Encrypted(encrypted));
+        }
+        if !judged.opening.is_whole() {
+            let rest = stored.rest(&mut judged).map_err(Error::Read)?;
+            let line_ending = line_ending(&judged.opening, rest)?;
+            judged.opening = judged.opening.with_line_ending(line_ending);
+        }
+        let mut rest = stored.rest(&mut judged).map_err(Error::Read)?;
+        self.write(&judged.opening, &mut rest, out).map(Verdict::Sealed)
+    }
+
+    /// The same for a message that can be read only once, with CRLF for every line ending. `None` for a long one that
+    /// begins like an encrypted one, of which this does not tell: it is to be read again, by [`Sealer::seal_held`].
+    ///
+    /// # Errors
+    /// As [`Sealer::seal`].
+    pub fn seal_stream<W: Write + Send + Sync>(
+        &self,
+        mut message: impl Read,
+        out: W,
+    ) -> Result<Option<Verdict>, Error> {
+        let opening = match Opening::read(&mut message) {
+            Err(Error::Empty) => return Ok(Some(Verdict::Empty)),
+            other => other?,
+        };
+        Ok(match judge_pass(&opening, &mut message)? {
+            Pass::Clear => Some(Verdict::Sealed(self.write(&opening, &mut message, out)?)),
+            Pass::Encrypted(encrypted) => Some(Verdict::Encrypted(encrypted)),
+            Pass::Untold => None,
+        })
+    }
+
+    /// The same for a long message that begins like an encrypted one, as much of which is held as that takes.
+    ///
+    /// # Errors
+    /// As [`Sealer::seal`].
+    pub fn seal_held<W: Write + Send + Sync>(
+        &self,
+        mut message: impl Read,
+        out: W,
+    ) -> Result<Verdict, Error> {
+        let opening = Opening::read(&mut message)?;
+        let (body, encrypted) = hold(&opening, &mut message)?;
+        match encrypted {
+            Some(encrypted) => Ok(Verdict::Encrypted(encrypted)),
+            None => {
+                let mut rest = body[opening.body().len()..].chain(message);
+                self.write(&opening, &mut rest, out).map(Verdict::Sealed)
+            }
+        }
+    }
+
+    fn write<W: Write + Send + Sync>(
+        &self,
+        opening: &Opening,
+        rest: &mut impl Read,
+        out: W,
+    ) -> Result<Readable, Error> {
+        let session = self.recipients.session(self.user)?;
+        let plan = protect::plan(self.protect_headers, opening);
+        let fields = plan.warning.is_some();
+        seal(opening, rest, out, &session, self.compression, plan.protection)?;
+        Ok(Readable { fields })
+    }
+}
+
+/// The line ending of all of the message that begins with `opening` and goes on in `rest`.
+fn line_ending(opening: &Opening, mut rest: impl Read) -> Result<LineEnding, Error> {
+    let mut endings = Endings::default();
+    let mut open = endings.look_at(opening.bytes());
+    let mut piece = vec![0; PIECE];
+    while open {
+        match rest.read(&mut piece) {
+            Ok(0) => break,
+            Ok(count) => open = endings.look_at(&piece[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Error::Read(error)),
+        }
+    }
+    Ok(endings.found())
+}

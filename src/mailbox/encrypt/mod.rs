@@ -1,0 +1,645 @@
+//! Mailboxes that exist, sealed in bulk: what `encrypt-maildir` does.
+//!
+//! ```text
+//! encrypt   which mailboxes, the question, the summary, the exit status         [edge]
+//!  ├─ child     a process with the rights of one owner                          [edge]
+//!  │   ├─ maildir   its work on Maildirs: folders, batches, commits             [edge]
+//!  │   ├─ dovecot   its work on a mailbox through Dovecot                       [edge]
+//!  │   └─ message   one message: judged by all of it, sealed
+//!  └─ event     what the two tell each other
+//! ```
+//!
+//! Root touches no mail: for each owner of a Maildir there is one process with that owner's rights only.
+
+pub mod child;
+pub mod dovecot;
+pub mod event;
+pub mod maildir;
+pub mod message;
+
+use std::collections::HashSet;
+use std::io::{self, IsTerminal as _, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::unistd::geteuid;
+use serde::Serialize;
+
+use crate::console::escape;
+use crate::console::progress::{Progress, Show};
+use crate::delivery::filter;
+use crate::dovecot::doveadm::Doveadm;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::keys::enrol;
+use crate::keystore::trust::Trust;
+use crate::keystore::user::User;
+use crate::log::sink::Sink;
+use crate::mailbox::encrypt::event::{Event, Job, Mailbox, Settings, Target};
+use crate::mailbox::tally::{FolderLine, Tally, rate, size};
+use crate::mailbox::target;
+use crate::maildir::layout::Maildir;
+use crate::maildir::patience::Patience;
+use crate::openpgp::compress::Compression;
+use crate::protect::Policy;
+use crate::system::owner::identity::Identity;
+use crate::system::owner::process::Watch;
+use crate::system::owner::slots::{Slot, side_by_side};
+use crate::system::sandbox::Sandbox;
+use crate::{cli, keystore};
+
+/// How many sessions a user gets at most: each message that Dovecot cannot read takes two.
+const SESSIONS: usize = 100;
+
+/// What the command line says.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The Maildirs, or patterns of their paths.
+    pub maildirs: Vec<PathBuf>,
+    /// The delivery users.
+    pub users: Vec<String>,
+    /// The users whose mailboxes are reached through Dovecot, or patterns of their names.
+    pub dovecot: Vec<String>,
+    /// At most so many messages a second, of all users through Dovecot together.
+    pub rate: Option<f64>,
+    /// The users' homes, with variables; if another than the system knows.
+    pub home: Option<PathBuf>,
+    /// Files with the certificates to seal to; when there are any, none are looked up.
+    pub key_files: Vec<PathBuf>,
+    /// The configuration file, if another than the default.
+    pub config: Option<PathBuf>,
+    /// Dovecot's configuration file, if another than its default.
+    pub dovecot_config: Option<PathBuf>,
+    /// Which header fields are hidden inside, if not as configured.
+    pub protect_headers: Option<Policy>,
+    /// How messages are compressed, if not as configured.
+    pub compression: Option<Compression>,
+    /// Refuse mailboxes that are in use.
+    pub offline: bool,
+    /// Rewrite names in `dovecot-uidlist`.
+    pub keep_uids: bool,
+    /// Dovecot's control folder, with variables.
+    pub control: Option<PathBuf>,
+    /// Unpack packed messages.
+    pub unpack: bool,
+    /// Change nothing.
+    pub dry_run: bool,
+    /// Whether what touches mail must be confined to the Maildirs.
+    pub sandbox: Sandbox,
+    /// Messages at once.
+    pub jobs: usize,
+    /// How long an owner may make no progress.
+    pub patience: Duration,
+    /// Whether progress is shown.
+    pub progress: Show,
+    /// The summary for scripts.
+    pub json: bool,
+    /// Seal to certificates that nobody confirmed.
+    pub unconfirmed: bool,
+    /// Only messages that changed within this time.
+    pub newer_than: Option<Duration>,
+    /// Only messages that did not change within this time.
+    pub older_than: Option<Duration>,
+}
+
+/// The summary. The names are those of the JSON output.
+#[derive(Debug, Serialize)]
+struct Summary<'a> {
+    dry_run: bool,
+    interrupted: bool,
+    seconds: f64,
+    messages_per_second: f64,
+    megabytes_per_second: f64,
+    #[serde(flatten)]
+    total: &'a Tally,
+    /// Names elsewhere that still hold the clear text of sealed messages.
+    names_elsewhere: u64,
+    /// What Dovecot may still hold of clear text, and why.
+    left_behind: &'a [String],
+    folders: &'a [FolderRow],
+}
+
+/// What became of a folder.
+#[derive(Clone, Debug, Serialize)]
+struct FolderRow {
+    maildir: String,
+    user: String,
+    folder: String,
+    #[serde(flatten)]
+    tally: Tally,
+}
+
+/// What a run has come to.
+struct Front<'a> {
+    targets: &'a [Target],
+    progress: Progress,
+    sink: Sink,
+    dry_run: bool,
+    /// Whether the mailboxes are reached through Dovecot.
+    live: bool,
+    folders: Vec<FolderRow>,
+    total: Tally,
+    elsewhere: u64,
+    changed: Vec<usize>,
+    status: Exit,
+    last_hint: String,
+}
+
+/// Seals what is in the mailboxes, and writes the summary to `out`. It ends early when `stop` is set.
+///
+/// # Errors
+/// [`Error::Usage`], [`Error::Config`], [`Error::KeyStore`] and [`Error::InUse`] before anything is touched, and
+/// [`Error::Output`] for the summary. What fails later is in the exit status and on standard error.
+pub fn run(options: &Options, stop: &Arc<AtomicBool>, out: &mut impl Write) -> Result<Exit, Error> {
+    let start = Instant::now();
+    let config = filter::load_config(cli::BULK, options.config.as_deref(), &options.key_files)?;
+    let doveadm = Doveadm::find(options.dovecot_config.as_deref());
+    let settings = settings(options)?;
+    let live = !options.dovecot.is_empty();
+    let targets = if live {
+        mailboxes(&options.dovecot, doveadm.as_ref())?
+    } else {
+        maildirs(options, doveadm.as_ref())?
+    };
+    if !options.dry_run && !may_begin(options.keep_uids) {
+        return Ok(Exit::Negative);
+    }
+    let mut front = Front {
+        targets: &targets,
+        progress: Progress::new(options.progress),
+        sink: Sink::open(&config.log.to, cli::BULK),
+        dry_run: options.dry_run,
+        live,
+        folders: Vec::new(),
+        total: Tally::default(),
+        elsewhere: 0,
+        changed: Vec::new(),
+        status: Exit::Ok,
+        last_hint: String::new(),
+    };
+    let shared = Mutex::new(&mut front);
+    let note = |event| shared.lock().unwrap_or_else(PoisonError::into_inner).note(event);
+    let jobs = Jobs {
+        settings: &settings,
+        rate: options.rate,
+        jobs: options.jobs,
+        patience: options.patience,
+        stop,
+        note: &note,
+    };
+    match &doveadm {
+        Some(doveadm) if live => jobs.seal_mailboxes(&targets, doveadm),
+        _ => jobs.seal_maildirs(&targets),
+    }
+    front.progress.finish();
+    let interrupted = stop.load(Ordering::Relaxed);
+    // Who interrupts a run does not wait for Dovecot.
+    let doveadm = doveadm.filter(|_| !interrupted);
+    let left = if options.dry_run { Vec::new() } else { forget(&front, doveadm.as_ref(), options.keep_uids) };
+    front.summarize(options.json, start.elapsed(), interrupted, &left, out)?;
+    Ok(front.exit(interrupted))
+}
+
+/// How the mailboxes of several owners are sealed, side by side.
+struct Jobs<'a> {
+    settings: &'a Settings,
+    rate: Option<f64>,
+    jobs: usize,
+    patience: Duration,
+    stop: &'a Arc<AtomicBool>,
+    note: &'a (dyn Fn(Event) + Sync),
+}
+
+/// The Maildirs of one owner.
+struct Owned {
+    /// Whose rights the work on them has; `None` are those of who runs this.
+    identity: Option<Identity>,
+    /// The numbers of the targets.
+    numbers: Vec<usize>,
+}
+
+impl Jobs<'_> {
+    /// Has Maildirs sealed, by one process for each owner.
+    fn seal_maildirs(&self, targets: &[Target]) {
+        let owners = by_owner(targets, &|number, error| (self.note)(Event::failed(number, error)));
+        // The last owners have most of the processors for themselves.
+        let turns = self.jobs.min(owners.len()).max(1);
+        let jobs = (2 * self.jobs).div_ceil(turns).min(self.jobs);
+        side_by_side(self.jobs, &owners, self.stop, |owned, slot| {
+            let job = Job {
+                targets: owned.numbers.iter().map(|number| targets[*number].clone()).collect(),
+                settings: Settings { jobs, ..self.settings.clone() },
+            };
+            let own = |event: Event| event.renumbered(|number| owned.numbers.get(number).copied());
+            let result = match &owned.identity {
+                Some(identity) => {
+                    let report = |event| own(event).map(self.note);
+                    child::run(&job, identity, &self.watch(slot), &report)
+                }
+                None => {
+                    let open: maildir::Open<'_> = &|path, control| {
+                        let patience = Patience::of(None, Arc::clone(self.stop));
+                        Maildir::open(path, control).map(|maildir| maildir.with_patience(patience))
+                    };
+                    // The numbers of its own job are right.
+                    maildir::run(&job, open, self.stop, &|event| own(event).into_iter().for_each(self.note));
+                    Ok(())
+                }
+            };
+            if let Err(error) = result {
+                let number = owned.numbers.first().copied().unwrap_or_default();
+                (self.note)(Event::failed(number, &error));
+            }
+        });
+    }
+
+    /// Has mailboxes sealed through Dovecot, by one process for each.
+    fn seal_mailboxes(&self, targets: &[Target], doveadm: &Doveadm) {
+        let jobs = self.jobs.min(targets.len());
+        let numbered: Vec<(usize, &Target)> = targets.iter().enumerate().collect();
+        side_by_side(self.jobs, &numbered, self.stop, |(number, target), slot| {
+            let report = |event: Event| {
+                let own = |target: usize| (target == 0).then_some(*number);
+                event.renumbered(own).map(self.note)
+            };
+            if let Err(error) = self.one(target, jobs, doveadm, slot, &report) {
+                (self.note)(Event::failed(*number, &error));
+            }
+        });
+    }
+
+    fn watch<'a>(&'a self, slot: &'a Slot<'a>) -> Watch<'a> {
+        Watch { patience: self.patience, stop: self.stop, slot: Some(slot) }
+    }
+
+    fn one(
+        &self,
+        target: &Target,
+        jobs: usize,
+        doveadm: &Doveadm,
+        slot: &Slot<'_>,
+        report: &child::Report<'_>,
+    ) -> Result<(), Error> {
+        let account = doveadm.account(&target.user)?;
+        let identity = match account.owner {
+            (user, _) if user == geteuid() && !user.is_root() => Identity::own(),
+            (user, group) => Identity::of(user, group)?,
+        };
+        if !geteuid().is_root() && account.owner.0 != geteuid() {
+            let what =
+                format!("the mailbox is user {}'s, and this runs as user {}", account.owner.0, geteuid());
+            return Err(Error::Privileges { what });
+        }
+        // How many jobs there are is known to be few.
+        #[allow(clippy::cast_precision_loss)]
+        let rate = self.rate.map(|rate| rate / jobs.max(1) as f64);
+        let home = account.home.map(Into::into);
+        let target = Target { home, ..target.clone() };
+        let mut mailbox = Mailbox { target, settings: self.settings.clone(), rate, suspects: Vec::new() };
+        // A message that Dovecot cannot read ends the session: it is left alone, and the others are gone on with.
+        let outer = report;
+        for _ in 0..SESSIONS {
+            let broken = Mutex::new(None);
+            let failure = Mutex::new(None);
+            let report = |event: Event| {
+                let keep = |place: &Mutex<Option<Event>>, event| {
+                    *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(event);
+                };
+                match event {
+                    Event::Broken(_) => keep(&broken, event),
+                    Event::Failed { target: 0, .. } => keep(&failure, event),
+                    event => outer(event)?,
+                }
+                Ok(())
+            };
+            let imap = &mut doveadm.imap(&mailbox.target.user);
+            child::run_live(&mailbox, &identity, imap, &self.watch(slot), &report)?;
+            let failure = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
+            match broken.into_inner().unwrap_or_else(PoisonError::into_inner) {
+                Some(Event::Broken(suspect)) if !self.stop.load(Ordering::Relaxed) => {
+                    mailbox.suspects.push(suspect);
+                }
+                _ => {
+                    return match failure.map(outer) {
+                        Some(Err(error)) => Err(Error::Output(error)),
+                        _ => Ok(()),
+                    };
+                }
+            }
+        }
+        let what = format!("the session has ended {SESSIONS} times over messages that cannot be read");
+        Err(Error::Dovecot { what })
+    }
+}
+
+/// The users that the names and patterns stand for.
+fn mailboxes(names: &[String], doveadm: Option<&Doveadm>) -> Result<Vec<Target>, Error> {
+    let Some(doveadm) = doveadm else {
+        return Err(Error::Dovecot {
+            what: "doveadm is not there, or its configuration cannot be read".into(),
+        });
+    };
+    let mut users = Vec::new();
+    for name in names {
+        if name.contains(['*', '?']) {
+            users.extend(doveadm.users(name)?);
+        } else {
+            users.push(name.clone());
+        }
+    }
+    let mut seen = HashSet::new();
+    users.retain(|user| seen.insert(user.clone()));
+    let target = |user: String| Target { path: user.clone().into(), user, home: None, control: None };
+    Ok(users.into_iter().map(target).collect())
+}
+
+/// The Maildirs that the command line names, with what Dovecot and the system know of them.
+fn maildirs(options: &Options, doveadm: Option<&Doveadm>) -> Result<Vec<Target>, Error> {
+    let mut targets = target::expand(&options.maildirs, &options.users, options.control.as_deref())?;
+    for target in &mut targets {
+        complete(target, options, doveadm)?;
+    }
+    if options.offline && doveadm.is_none() {
+        warn("doveadm is not there: whether somebody is logged in could not be checked");
+    }
+    Ok(targets)
+}
+
+/// What the processes that touch mail are told.
+fn settings(options: &Options) -> Result<Settings, Error> {
+    let certs = keystore::read_all_named(&options.key_files, &Trust::of_process(&[]))?;
+    let certs: Result<_, Error> =
+        certs.iter().map(|cert| enrol::serialize(std::slice::from_ref(cert))).collect();
+    // Another process may have another working folder in a later version; its paths are whole.
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into());
+    Ok(Settings {
+        config: options.config.as_deref().map(|path| absolute(path).into()),
+        certs: certs?,
+        protect_headers: options.protect_headers,
+        compression: options.compression,
+        unconfirmed: options.unconfirmed,
+        keep_uids: options.keep_uids,
+        unpack: options.unpack,
+        dry_run: options.dry_run,
+        sandbox: options.sandbox,
+        jobs: options.jobs,
+        newer_than: options.newer_than.map(|age| age.as_secs()),
+        older_than: options.older_than.map(|age| age.as_secs()),
+    })
+}
+
+/// Adds what Dovecot and the system know of a target, and refuses a mailbox in use.
+fn complete(target: &mut Target, options: &Options, doveadm: Option<&Doveadm>) -> Result<(), Error> {
+    let path = std::path::absolute(&target.path).unwrap_or_else(|_| PathBuf::from(&target.path));
+    target.path = path.clone().into();
+    let login = || nix::unistd::User::from_name(&target.user).ok().flatten().map(|user| user.dir);
+    target.home = match &options.home {
+        Some(home) => Some(target::fill(home, &User::parse(&target.user)?)?),
+        None => doveadm.and_then(|it| it.home(&target.user)).or_else(login).map(Into::into),
+    };
+    let Some(doveadm) = doveadm else { return Ok(()) };
+    if (options.offline || options.keep_uids) && !options.dry_run {
+        doveadm.refuse_in_use(&target.user)?;
+    }
+    if target.control.is_none() {
+        target.control = doveadm.mailbox(&target.user, &path).flatten();
+    }
+    Ok(())
+}
+
+/// Says what the run does to clients, and asks where somebody is there to answer.
+fn may_begin(keep_uids: bool) -> bool {
+    let text = if keep_uids {
+        "Every sealed message keeps its UID and gets other content, which IMAP forbids: programs that have the \
+         mailbox open, or remember it, show the old one until they forget it. Users must be logged out."
+    } else {
+        "Every sealed message gets a new UID: mail programs download it again, and users of POP3 see it twice."
+    };
+    warn(text);
+    warn("The server cannot undo it: who loses the key loses the mail.");
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return true;
+    }
+    // Nothing can be done where even this cannot be written.
+    let _ = write!(io::stderr(), "{}: go on? [y/N] ", cli::BULK);
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+fn warn(text: &str) {
+    cli::say(&format!("{}: {text}\n", cli::BULK));
+}
+
+/// The targets by their Maildirs' owners, in the order of the targets.
+fn by_owner(targets: &[Target], failed: &dyn Fn(usize, &Error)) -> Vec<Owned> {
+    let mut owners: Vec<Owned> = Vec::new();
+    for (number, target) in targets.iter().enumerate() {
+        match Identity::to_change(Path::new(&target.path)) {
+            Ok(identity) => match owners.iter_mut().find(|other| other.identity == identity) {
+                Some(owned) => owned.numbers.push(number),
+                None => owners.push(Owned { identity, numbers: vec![number] }),
+            },
+            Err(error) => failed(number, &error),
+        }
+    }
+    owners
+}
+
+/// Has Dovecot forget the clear text of what was sealed, and says what may still hold it.
+fn forget(front: &Front<'_>, doveadm: Option<&Doveadm>, keep_uids: bool) -> Vec<String> {
+    let mut left = Vec::new();
+    for target in front.changed.iter().map(|number| &front.targets[*number]) {
+        if let Some(doveadm) = doveadm.filter(|_| front.live) {
+            left.extend(doveadm.forget(&target.user, false));
+            left.extend(doveadm.purge(&target.user));
+            continue;
+        }
+        let path = Path::new(&target.path);
+        match doveadm.filter(|doveadm| doveadm.mailbox(&target.user, path).is_some()) {
+            Some(doveadm) => left.extend(doveadm.forget(&target.user, keep_uids)),
+            None => left.push(format!(
+                "{}: Dovecot's caches (dovecot.index.cache) and full-text indexes may hold clear text, and its quota \
+                 is out of date; where Dovecot knows the user: doveadm mailbox cache {} -u USER, doveadm fts rescan \
+                 -u USER, doveadm quota recalc -u USER",
+                path.display(),
+                if keep_uids { "remove" } else { "purge" },
+            )),
+        }
+    }
+    left
+}
+
+impl Front<'_> {
+    fn note(&mut self, event: Event) {
+        match event {
+            Event::Survey { messages, bytes } => self.progress.expect(messages, bytes),
+            Event::Step { messages, bytes } => self.progress.advance(messages, bytes),
+            Event::Waiting { folder } => {
+                let text = format!(
+                    "{}: {}: waiting for another run\n",
+                    cli::BULK,
+                    escape::display(folder.as_bytes())
+                );
+                self.progress.say(&text);
+            }
+            Event::Problem(complaint) => self.complain(None, &complaint),
+            // Whoever starts sessions takes the one; the watchdog has seen the other.
+            Event::Broken(_) | Event::Alive => {}
+            Event::Folder { target, folder, tally } => {
+                let Target { path, user, .. } = &self.targets[target];
+                let maildir = path.to_string_lossy().into_owned();
+                if !self.dry_run {
+                    let whole = if self.live {
+                        folder.clone()
+                    } else {
+                        Path::new(&maildir).join(&folder).to_string_lossy().into_owned()
+                    };
+                    let whole = whole.trim_end_matches('/');
+                    self.sink.write(&FolderLine { user, folder: whole, tally: &tally });
+                }
+                self.total += &tally;
+                self.folders.push(FolderRow { maildir, user: user.clone(), folder, tally });
+            }
+            Event::Maildir { target, elsewhere, changed } => {
+                self.elsewhere += elsewhere;
+                if changed && !self.dry_run {
+                    self.changed.push(target);
+                }
+            }
+            Event::Failed { target, complaint, status } => {
+                let user = self.targets[target].user.clone();
+                self.complain(Some(&*user).filter(|user| !user.is_empty()), &complaint);
+                if self.status == Exit::Ok {
+                    self.status = Exit::of_failure(status);
+                }
+            }
+        }
+    }
+
+    /// Says what is wrong, and what to do unless that was just said.
+    fn complain(&mut self, user: Option<&str>, complaint: &event::Complaint) {
+        let text = cli::complaint(cli::BULK, user, &complaint.what, &complaint.hint);
+        let first = text.split_inclusive('\n').next().unwrap_or_default();
+        self.progress.say(if complaint.hint == self.last_hint { first } else { &text });
+        self.last_hint.clone_from(&complaint.hint);
+    }
+
+    fn exit(&self, interrupted: bool) -> Exit {
+        if self.status != Exit::Ok {
+            self.status
+        } else if interrupted {
+            Exit::Temporary
+        } else if self.total.readable() > 0 || self.elsewhere > 0 {
+            Exit::Negative
+        } else {
+            Exit::Ok
+        }
+    }
+
+    fn summarize(
+        &self,
+        json: bool,
+        time: Duration,
+        interrupted: bool,
+        left: &[String],
+        out: &mut impl Write,
+    ) -> Result<(), Error> {
+        let (messages, bytes) = (rate(self.total.messages, time), rate(self.total.bytes_before, time) / 1e6);
+        if json {
+            let summary = Summary {
+                dry_run: self.dry_run,
+                interrupted,
+                seconds: time.as_secs_f64(),
+                messages_per_second: messages,
+                megabytes_per_second: bytes,
+                total: &self.total,
+                names_elsewhere: self.elsewhere,
+                left_behind: left,
+                folders: &self.folders,
+            };
+            serde_json::to_writer_pretty(&mut *out, &summary).map_err(|error| Error::Output(error.into()))?;
+            return writeln!(out).map_err(Error::Output);
+        }
+        self.write_text(time, (messages, bytes), interrupted, left, out).map_err(Error::Output)
+    }
+
+    fn write_text(
+        &self,
+        time: Duration,
+        (messages, megabytes): (f64, f64),
+        interrupted: bool,
+        left: &[String],
+        out: &mut impl Write,
+    ) -> io::Result<()> {
+        let total = &self.total;
+        if self.dry_run {
+            let mut table = crate::console::table::Table::new(&[
+                "folder",
+                "messages",
+                "to seal",
+                "unchanged",
+                "before",
+                "after",
+            ]);
+            for row in &self.folders {
+                let path = Path::new(&row.maildir).join(&row.folder);
+                table.push(vec![
+                    path.to_string_lossy().trim_end_matches('/').into(),
+                    row.tally.messages.to_string(),
+                    row.tally.sealed.to_string(),
+                    row.tally.kept().to_string(),
+                    size(row.tally.bytes_before),
+                    size(row.tally.bytes_after),
+                ]);
+            }
+            table.write(out)?;
+            writeln!(out, "\nNothing was changed.")?;
+        }
+        writeln!(
+            out,
+            "{:<10} {} of {} messages",
+            if self.dry_run { "to seal" } else { "sealed" },
+            total.sealed,
+            total.messages
+        )?;
+        let reasons = total.reasons();
+        let reasons = if reasons.is_empty() { reasons } else { format!(" ({reasons})") };
+        writeln!(out, "unchanged  {}{reasons}", total.kept())?;
+        writeln!(out, "failed     {}", total.failed)?;
+        writeln!(out, "size       {} before, {} after", size(total.bytes_before), size(total.bytes_after))?;
+        writeln!(
+            out,
+            "time       {:.1} s, {messages:.0} messages/s, {megabytes:.1} MB/s",
+            time.as_secs_f64()
+        )?;
+        if total.recovered > 0 {
+            writeln!(out, "recovered  {} files that an interrupted run had left", total.recovered)?;
+        }
+        if total.header_fields > 0 {
+            writeln!(
+                out,
+                "\n{} sealed messages are signed, or of a type that is not understood; their header fields stay readable.",
+                total.header_fields
+            )?;
+        }
+        if self.elsewhere > 0 {
+            writeln!(
+                out,
+                "\n{} names elsewhere still hold the clear text of sealed messages: hard links, as backups make them.",
+                self.elsewhere
+            )?;
+        }
+        if !left.is_empty() {
+            writeln!(out, "\nWhat may still hold clear text:")?;
+            for text in left {
+                writeln!(out, "- {}", escape::display(text.as_bytes()))?;
+            }
+        }
+        if interrupted {
+            writeln!(out, "\nInterrupted. Nothing is lost; the same command goes on where this one ended.")?;
+        }
+        Ok(())
+    }
+}

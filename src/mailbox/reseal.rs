@@ -1,0 +1,83 @@
+//! Edge: `mailseal reseal`: messages that are sealed to an old key are sealed to a new one, each in its place.
+//!
+//! What is decrypted goes straight into the new seal: it is never on a disk. The new message takes the old one's place
+//! only when the old one was proven to its end. Nothing else is sealed or opened: clear mail is `encrypt-maildir`'s.
+
+use std::io::Write as _;
+
+use crate::error::Error;
+use crate::mailbox::decrypt::Stored;
+use crate::mailbox::sweep::{Event, Sweep, Tell, Verdict};
+use crate::maildir::commit::Uids;
+use crate::maildir::draft::{Change, Draft, Original};
+use crate::opening::Opening;
+use crate::openpgp::compress::Compression;
+use crate::protect::{self, Policy};
+use crate::recipients::Recipients;
+use crate::seal::seal;
+use crate::system::owner::child::Pulse;
+use crate::unseal::original::Endings;
+use crate::unseal::{Foreign, Inspected, Opener, Unsealed, failed, inspect, unseal};
+
+/// To what messages are sealed anew.
+#[derive(Debug)]
+pub struct Seal {
+    /// The new keys.
+    pub recipients: Recipients,
+    /// Which header fields are hidden inside.
+    pub protect_headers: Policy,
+    /// How messages are compressed.
+    pub compression: Compression,
+}
+
+/// Who is named where the new certificate is of no use.
+pub const USER: &str = "the new key";
+
+/// Seals the messages of Maildirs anew.
+///
+/// # Errors
+/// Those of the folders; single messages that fail are told.
+pub fn run(sweep: &Sweep, uids: Uids, opener: Opener<'_>, new: &Seal, tell: &Tell<'_>) -> Result<(), Error> {
+    let transform = |original: &Original, draft: &mut Draft<'_>| reseal(original, draft, opener, new, tell);
+    sweep.rewrite(uids, &transform, tell)
+}
+
+fn reseal(
+    original: &Original,
+    draft: &mut Draft<'_>,
+    opener: Opener<'_>,
+    new: &Seal,
+    tell: &Tell<'_>,
+) -> Result<Change<Verdict>, Error> {
+    let Some((opening, rest)) = Stored::open(original.file())? else {
+        return Ok(Change::Keep(Verdict::Clear));
+    };
+    let session = new.recipients.session(USER)?;
+    match inspect(&opening, std::io::empty()) {
+        // Of a run before, or delivered since the key was changed.
+        Ok(Inspected::Sealed(envelope))
+            if envelope.recipients().iter().all(|id| session.key_ids.contains(id)) =>
+        {
+            return Ok(Change::Keep(Verdict::Encrypted));
+        }
+        _ => {}
+    }
+    let most = opener.expansion.most(rest.size()?);
+    let mut plain = match unseal(&opening, rest, opener.keys, Endings::Stored, most)? {
+        Unsealed::Original(plain) => plain,
+        Unsealed::Foreign(Foreign::Clear) => return Ok(Change::Keep(Verdict::Clear)),
+        Unsealed::Foreign(Foreign::Encrypted) => return Ok(Change::Keep(Verdict::Encrypted)),
+    };
+    let read_failed = |error| match error {
+        Error::Read(error) => failed(error),
+        error => error,
+    };
+    let beginning = Opening::read(&mut plain).map_err(read_failed)?;
+    // It reads to the end: what is not proven there is an error, and the draft is thrown away.
+    let protection = protect::plan(new.protect_headers, &beginning).protection;
+    let alive = || tell(Event::Alive);
+    let out = Pulse::new(&mut *draft, &alive);
+    seal(&beginning, &mut plain, out, &session, new.compression, protection).map_err(read_failed)?;
+    draft.flush().map_err(Error::Write)?;
+    Ok(Change::Replace(Verdict::Done { exact: plain.exact }))
+}

@@ -1,0 +1,100 @@
+//! Edge: `mailseal report`: how long sealing takes and for whom, what failed, and who waits, from the mail log.
+//!
+//! ```text
+//! source   files as they come: plain or gzip, oldest first, line by line     [edge]
+//!  └─ entry    one line: a delivery or a folder; its time by clock
+//!      └─ summary  counts, histograms, the slowest, who waits; in constant memory
+//!          └─ figures  what is shown: text, JSON, prometheus, html; cells, the rows of the tables
+//! ```
+
+mod cells;
+mod figures;
+mod html;
+mod prometheus;
+mod source;
+mod summary;
+mod text;
+
+use std::io::{IsTerminal as _, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use self::summary::Summary;
+use crate::cli;
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::log::entry::Entry;
+use crate::maildir::durable;
+
+/// What the command line says.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Logs, in any order; `-` is standard input, and so is none at all.
+    pub files: Vec<PathBuf>,
+    /// In which form.
+    pub form: Form,
+}
+
+/// The form of a report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A page for people.
+    Text,
+    /// One JSON object.
+    Json,
+    /// For the textfile collector of Prometheus's node_exporter.
+    Prometheus,
+    /// A web page in this file; `-` is standard output.
+    Html(PathBuf),
+}
+
+/// Mode of a web page: it names users.
+const MODE: u32 = 0o640;
+
+/// Reads the logs and reports to `out`. [`Exit::Negative`] where a user's mail has been deferred for more than an hour
+/// and was not delivered since.
+///
+/// # Errors
+/// [`Error::Log`] when a log cannot be read, [`Error::Output`] when the report cannot be written, [`Error::Usage`] when
+/// what is named for the page is no regular file.
+pub fn run(options: &Options, out: &mut impl Write) -> Result<Exit, Error> {
+    let now = SystemTime::now();
+    let mut summary = Summary::default();
+    for mut log in source::open(&options.files, now)? {
+        while let Some(line) = log.next_line()? {
+            summary.count_line();
+            if let Some(entry) = Entry::parse(line, now) {
+                summary.add(&entry);
+            }
+        }
+    }
+    let figures = summary.figures();
+    if figures.messages == 0 && figures.bulk.is_none() {
+        cli::note(cli::ADMIN, "there is no line of mailseal in the log");
+    }
+    match &options.form {
+        Form::Text => {
+            let style =
+                if std::io::stdout().is_terminal() { text::Style::Terminal } else { text::Style::Plain };
+            text::write(&figures, style, out)
+        }
+        Form::Json => {
+            serde_json::to_writer_pretty(&mut *out, &figures).map_err(Into::into).and_then(|()| writeln!(out))
+        }
+        Form::Prometheus => prometheus::write(&figures, out),
+        Form::Html(path) if path == Path::new("-") => out.write_all(html::page(&figures).as_bytes()),
+        Form::Html(path) => durable::write(&page_file(path)?, html::page(&figures).as_bytes(), MODE),
+    }
+    .map_err(Error::Output)?;
+    Ok(if figures.waiting.is_empty() { Exit::Ok } else { Exit::Negative })
+}
+
+/// The file that a page goes to: a link stays where it is, and what is no file is not replaced by one.
+fn page_file(path: &Path) -> Result<PathBuf, Error> {
+    let path = path.canonicalize().unwrap_or_else(|_| path.into());
+    if path.symlink_metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        let what = format!("{}: is no regular file", path.display());
+        return Err(Error::Usage { what, hint: "name another file, or - for standard output".into() });
+    }
+    Ok(path)
+}

@@ -1,0 +1,6 @@
+//! What a process is to the system: its rights, what it gives up, and who it works for.
+
+pub mod counted;
+pub mod owner;
+pub mod process;
+pub mod sandbox;
