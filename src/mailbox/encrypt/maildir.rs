@@ -22,6 +22,7 @@ use crate::keys::addressee::{self, Addressee, Whose};
 use crate::keystore::enrolled::Enrolled;
 use crate::keystore::trust::Trust;
 use crate::keystore::user::User;
+use crate::mailbox::encrypt::batches::{Most, batches};
 use crate::mailbox::encrypt::event::{Complaint, Event, Job, Settings, Target};
 use crate::mailbox::encrypt::message::{Sealer, Verdict};
 use crate::mailbox::tally::Tally;
@@ -36,11 +37,8 @@ use crate::recipients::{Recipients, Warning};
 use crate::system::counted::Counted;
 use crate::system::owner::child::Pulse;
 
-/// Most messages in a batch.
-const BATCH: usize = 32;
-
-/// Most bytes of a batch, but for its first message: they lie in `tmp/` twice over until it is committed.
-const BATCH_BYTES: u64 = 64 * 1024 * 1024;
+/// The largest batch: its bytes lie in `tmp/` twice over until it is committed.
+const BATCH: Most = Most { messages: 32, bytes: 64 * 1024 * 1024 };
 
 /// How often a mailbox is gone through for messages that were moved while it was sealed.
 const PASSES: usize = 3;
@@ -287,7 +285,10 @@ impl Work<'_> {
                 locked(&shared.tally).keep("not-a-file", 0);
             }
             let items = self.items(&folder, ages)?;
-            let batches = batches(&items, self.settings.jobs);
+            // Small enough that every job has some.
+            let messages = items.len().div_ceil(self.settings.jobs.max(1)).clamp(1, BATCH.messages);
+            let most = Most { messages, ..BATCH };
+            let batches = batches(&items, most, |item| item.bytes, |_| false);
             let work = |batch: &&[Item]| self.batch(&folder, batch, sealer, &shared);
             match pool {
                 Some(pool) => pool.install(|| batches.par_iter().with_max_len(1).for_each(work)),
@@ -490,24 +491,6 @@ fn ends_all(error: &Error) -> bool {
     matches!(source.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem)
 }
 
-/// Cuts the messages into batches, small enough that every job has some.
-fn batches(items: &[Item], jobs: usize) -> Vec<&[Item]> {
-    let most = items.len().div_ceil(jobs.max(1)).clamp(1, BATCH);
-    let mut batches = Vec::new();
-    let (mut start, mut bytes) = (0, 0);
-    for (at, item) in items.iter().enumerate() {
-        if at > start && (at - start == most || bytes + item.bytes > BATCH_BYTES) {
-            batches.push(&items[start..at]);
-            (start, bytes) = (at, 0);
-        }
-        bytes += item.bytes;
-    }
-    if start < items.len() {
-        batches.push(&items[start..]);
-    }
-    batches
-}
-
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -515,36 +498,4 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn seconds(time: SystemTime) -> i64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::ffi::OsStr;
-
-    use super::*;
-    use crate::maildir::folder::Place;
-    use crate::maildir::name::Name;
-
-    #[test]
-    fn batches_hold_all_and_not_too_much() {
-        let items: Vec<Item> = (0..100u64)
-            .map(|number| Item {
-                message: Message {
-                    place: Place::Cur,
-                    name: Name::parse(OsStr::new(&number.to_string())).unwrap(),
-                },
-                bytes: if number % 10 == 0 { BATCH_BYTES } else { 1 },
-            })
-            .collect();
-        for jobs in [1, 2, 7, 200] {
-            let batches = batches(&items, jobs);
-            assert_eq!(batches.iter().map(|batch| batch.len()).sum::<usize>(), 100);
-            assert!(batches.iter().all(|batch| !batch.is_empty() && batch.len() <= BATCH));
-            for batch in &batches {
-                let rest: u64 = batch.iter().skip(1).map(|item| item.bytes).sum();
-                assert!(rest <= BATCH_BYTES);
-            }
-        }
-        assert!(batches(&[], 2).is_empty());
-    }
 }

@@ -6,11 +6,13 @@
 //!  │   ├─ maildir   its work on Maildirs: folders, batches, commits             [edge]
 //!  │   ├─ dovecot   its work on a mailbox through Dovecot                       [edge]
 //!  │   └─ message   one message: judged by all of it, sealed
+//!  ├─ batches   how the messages of a folder are cut
 //!  └─ event     what the two tell each other
 //! ```
 //!
 //! Root touches no mail: for each owner of a Maildir there is one process with that owner's rights only.
 
+mod batches;
 pub mod child;
 pub mod dovecot;
 pub mod event;

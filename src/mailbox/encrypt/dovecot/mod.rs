@@ -27,6 +27,7 @@ use self::draft::Draft;
 use crate::dovecot::imap::{self, Message, New, Selected, Session, name, set};
 use crate::error::Error;
 use crate::keys::addressee::Addressee;
+use crate::mailbox::encrypt::batches::{Most, batches};
 use crate::mailbox::encrypt::dovecot::journal::{Entry, Journal, Replaced};
 use crate::mailbox::encrypt::dovecot::replace::{Outcome, Pair, replace, take_back};
 use crate::mailbox::encrypt::event::{Complaint, Event, Mailbox, Settings, Suspect, Target};
@@ -35,11 +36,8 @@ use crate::mailbox::encrypt::message::{Readable, Sealer, Verdict};
 use crate::mailbox::tally::Tally;
 use crate::system::owner::child::Pulse;
 
-/// Most messages in a batch: so long a client that changes one of them is not followed.
-const BATCH: usize = 16;
-
-/// Most bytes of a batch, but for its first message.
-const BATCH_BYTES: u64 = 4 * 1024 * 1024;
+/// The largest batch: while it lasts, a client that changes one of its messages is not followed.
+const BATCH: Most = Most { messages: 16, bytes: 4 * 1024 * 1024 };
 
 /// How often the folders are gone through for messages that came, or were moved, while others were sealed.
 const PASSES: usize = 3;
@@ -289,7 +287,7 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
             self.failed(folder, uid, bytes, &Error::Dovecot { what })?;
             self.step(1, bytes);
         }
-        for batch in batches(&items, &alone) {
+        for batch in batches(&items, BATCH, |item| item.1, |item| alone.contains(&item.0)) {
             if self.stopped() {
                 break;
             }
@@ -667,43 +665,6 @@ impl Write for Out {
         match self {
             Self::Draft(draft) => draft.flush(),
             Self::Size(_) => Ok(()),
-        }
-    }
-}
-
-/// Cuts the messages into batches, some of them alone.
-fn batches<'a>(items: &'a [(u32, u64)], alone: &HashSet<u32>) -> Vec<&'a [(u32, u64)]> {
-    let mut batches = Vec::new();
-    let (mut start, mut bytes) = (0, 0);
-    for (at, (uid, size)) in items.iter().enumerate() {
-        let apart = alone.contains(uid) || at > start && alone.contains(&items[at - 1].0);
-        if at > start && (apart || at - start == BATCH || bytes + size > BATCH_BYTES) {
-            batches.push(&items[start..at]);
-            (start, bytes) = (at, 0);
-        }
-        bytes += size;
-    }
-    if start < items.len() {
-        batches.push(&items[start..]);
-    }
-    batches
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn batches_hold_all_and_not_too_much() {
-        let items: Vec<(u32, u64)> =
-            (0..100).map(|uid| (uid, if uid % 10 == 0 { BATCH_BYTES } else { 1 })).collect();
-        let alone = HashSet::from([5, 6, 99]);
-        let batches = batches(&items, &alone);
-        assert_eq!(batches.concat(), items);
-        for batch in batches {
-            assert!(!batch.is_empty() && batch.len() <= BATCH);
-            assert!(batch.iter().skip(1).map(|(_, bytes)| bytes).sum::<u64>() <= BATCH_BYTES);
-            assert!(batch.len() == 1 || !batch.iter().any(|(uid, _)| alone.contains(uid)));
         }
     }
 }
