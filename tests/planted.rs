@@ -470,6 +470,7 @@ fn entity() -> impl Strategy<Value = String> {
     let outer: Vec<String> = outer_fields().iter().map(|line| line.trim_end().to_owned()).collect();
     let own = select(vec![
         "Received: evil",
+        "ARC-Seal: evil",
         "Authentication-Results: evil",
         "X-Spam-Status: No",
         "Return-Path: evil",

@@ -5,8 +5,8 @@ use super::header::{self, Kind};
 
 /// What the server wrote, and what of the sender's it showed. `[ours]` stands for the two fields of the seal.
 pub const OUTER: &str = "Return-Path: <bob@example.net>\nReceived: from good by server\n\
-                         Authentication-Results: server; dkim=fail\nX-Spam-Status: Yes\nFrom: Bob <bob@example.net>\n\
-                         To: alice@example.org\nSubject: [...]\n[ours]X-Behind: 1\n";
+                         Authentication-Results: server; dkim=fail\nARC-Seal: i=1; good\nX-Spam-Status: Yes\n\
+                         From: Bob <bob@example.net>\nTo: alice@example.org\nSubject: [...]\n[ours]X-Behind: 1\n";
 
 /// The two fields of the seal.
 pub const OURS: &str = "MIME-Version: 1.0\nContent-Type: multipart/encrypted; protocol=\"application/pgp-encrypted\";\n\
@@ -36,8 +36,9 @@ pub fn in_order(some: &[String], all: &[String]) -> bool {
 /// The names of fields that the server alone writes.
 fn is_servers(field: &str) -> bool {
     let name = field.split(':').next().unwrap_or_default().to_ascii_lowercase();
+    let arc = ["arc-seal", "arc-message-signature", "arc-authentication-results"];
     ["received", "return-path", "delivered-to", "authentication-results"].contains(&&*name)
-        || name.starts_with("arc-")
+        || arc.contains(&&*name)
         || name.starts_with("x-spam")
 }
 
