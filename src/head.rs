@@ -327,10 +327,13 @@ impl<'a> Tail<'a> {
     /// a well-formed field that merely has a line of blanks in it. Each ends behind its first lines of blanks at the latest:
     /// to some readers, what follows them is the body.
     pub fn repeated(&self) -> impl Iterator<Item = Item<'a>> + use<'a> {
-        let is_repeated =
-            |(n, item): &(usize, Item<'a>)| item.kind == Kind::Field && (*n == 0 || is_listed(item.name()));
         let repeated = self.items().enumerate().filter(is_repeated);
         repeated.map(|(_, item)| Item { raw: item.with_blank_lines(), ..item })
+    }
+
+    /// What the outside does not show of it, in order.
+    pub fn unrepeated(&self) -> impl Iterator<Item = Item<'a>> + use<'a> {
+        self.items().enumerate().filter(|it| !is_repeated(it)).map(|(_, item)| item)
     }
 
     /// Whether the outside shows nothing less of it than all: so it is in the header of a sealed message.
@@ -352,6 +355,11 @@ impl<'a> Tail<'a> {
             is_called_so.then(|| whole_value(&text[found.len() + 1..]))
         })
     }
+}
+
+/// Whether the outside shows this item of a tail, and which it is.
+fn is_repeated((number, item): &(usize, Item<'_>)) -> bool {
+    item.kind == Kind::Field && (*number == 0 || is_listed(item.name()))
 }
 
 /// The value that `text` begins with, up to a line that does not continue it.

@@ -3,7 +3,6 @@
 
 use mail_parser::parsers::MessageStream;
 use mail_parser::{Address, DateTime, HeaderValue};
-use memchr::memmem;
 
 use crate::limits;
 
@@ -20,11 +19,15 @@ pub fn addresses(value: &[u8], ending: &str) -> Option<String> {
     let HeaderValue::Address(Address::List(list)) = MessageStream::new(&line_ended).parse_address() else {
         return None;
     };
+    let plain = skeleton(value)?;
+    let mut entries = plain.split(',');
     let mut out = String::new();
     let mut line = 0;
     for mailbox in &list {
         let address = mailbox.address.as_deref().filter(|address| is_plain(address))?;
-        memmem::find(value, address.as_bytes())?;
+        if entries.next().is_none_or(|entry| !is_mailbox(entry, address)) {
+            return None;
+        }
         if !out.is_empty() {
             out.push(',');
             if line + address.len() > LINE {
@@ -36,7 +39,46 @@ pub fn addresses(value: &[u8], ending: &str) -> Option<String> {
         out.push_str(address);
         line += address.len() + 2;
     }
-    (!out.is_empty()).then_some(out)
+    (entries.next().is_none() && !out.is_empty()).then_some(out)
+}
+
+/// A list of addresses in which a quote stands for each quoted string, and a blank for each comment; `None` where one of them is
+/// not ended, and where a backslash stands elsewhere.
+fn skeleton(value: &[u8]) -> Option<String> {
+    let value = std::str::from_utf8(value).ok()?;
+    let (mut out, mut depth, mut quoted) = (String::new(), 0_usize, false);
+    let mut rest = value.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            '\\' if quoted || depth > 0 => drop(rest.next()?),
+            '\\' => return None,
+            '"' if depth == 0 => {
+                quoted = !quoted;
+                if quoted {
+                    out.push('"');
+                }
+            }
+            _ if quoted => {}
+            '(' => {
+                depth += 1;
+                out.push(' ');
+            }
+            ')' => depth = depth.checked_sub(1)?,
+            _ if depth > 0 => {}
+            c => out.push(c),
+        }
+    }
+    (depth == 0 && !quoted).then_some(out)
+}
+
+/// Whether every reader finds `address` in an entry of a [`skeleton`], and nothing else that could be one.
+fn is_mailbox(entry: &str, address: &str) -> bool {
+    match entry.trim().split_once('<') {
+        Some((name, rest)) => {
+            !name.contains(['@', '>', ':', ';']) && rest.strip_suffix('>').map(str::trim) == Some(address)
+        }
+        None => entry.trim() == address,
+    }
 }
 
 /// An address that can stand alone, without quotes or brackets.
@@ -74,6 +116,17 @@ mod tests {
             (" friends: a@b.c, d@e.f;\n", None),
             (" Alice\n", None),
             (" \"a b\"@example.org\n", None),
+            (" \"boss@b.c\" <bob@example.net>\n", Some("bob@example.net")),
+            (" boss@b.c <bob@example.net>\n", None),
+            (" \"boss@b.c\" bob@example.net\n", None),
+            (" boss@b.c (x) <bob@example.net>\n", None),
+            (" (boss@b.c) <bob@example.net>\n", Some("bob@example.net")),
+            (" <boss@b.c> <bob@example.net>\n", None),
+            (" bob@example.net <boss@b.c\n", None),
+            (" Bob <bob@example.net> boss@b.c\n", None),
+            (" Bob \\\"<boss@b.c> <bob@example.net>\n", None),
+            (" \"Bob <bob@example.net>\n", None),
+            (" =?utf-8?Q?a,b?= <bob@example.net>\n", None),
             (" Alice <alice@example.org>, Bob\n", None),
             ("\n", None),
         ] {

@@ -1,5 +1,7 @@
 //! Fields that only a server writes: whoever sealed a message cannot bring their own while one stands outside.
 
+use memchr::memchr;
+
 use crate::head::{Item, Kind, Tail, begins_with, is_listed};
 
 /// A name, or the beginning of names that stand for one another.
@@ -13,12 +15,18 @@ const NAMES: [&str; 4] = ["Received", "Return-Path", "Delivered-To", "Authentica
 const BEGINNINGS: [&str; 2] = ["ARC-", "X-Spam"];
 
 impl Family {
-    /// The family of a field.
-    #[must_use]
-    pub fn of(item: &Item<'_>) -> Option<Self> {
-        let name = item.name();
+    fn of(name: &[u8]) -> Option<Self> {
         let named = NAMES.iter().find(|it| name.eq_ignore_ascii_case(it.as_bytes()));
         named.or_else(|| BEGINNINGS.iter().find(|it| begins_with(name, it))).copied().map(Self)
+    }
+
+    /// The families of whatever any reader might take for fields in `item`: some allow blanks before the colon, and some end a
+    /// line at a CR that stands alone.
+    fn seen_in<'a>(item: &Item<'a>) -> impl Iterator<Item = Self> + use<'a> {
+        item.raw.split(|byte| matches!(byte, b'\n' | b'\r')).filter_map(|line| {
+            let (name, _) = line.split_at(memchr(b':', line)?);
+            Self::of(name.trim_ascii_end())
+        })
     }
 }
 
@@ -28,12 +36,12 @@ pub fn is_barred<'a>(
     outside: impl Iterator<Item = Item<'a>>,
 ) -> bool {
     let mut stand: Vec<Family> = Vec::new();
-    for family in outside.filter_map(|item| Family::of(&item)) {
+    for family in outside.flat_map(|item| Family::seen_in(&item)) {
         if !stand.contains(&family) {
             stand.push(family);
         }
     }
-    inside.filter_map(|item| Family::of(&item)).any(|family| stand.contains(&family))
+    inside.flat_map(|item| Family::seen_in(&item)).any(|family| stand.contains(&family))
 }
 
 /// The tail without the fields that the outside shows anyway, or that only a server writes: what comes back of it where the
@@ -42,8 +50,8 @@ pub fn is_barred<'a>(
 pub fn without_shown(tail: &Tail<'_>) -> Vec<u8> {
     let holds_text = |item: &Item<'_>| item.before_blank_lines().len() < item.raw.len();
     let shown = |item: &Item<'_>| {
-        item.kind == Kind::Field
-            && (Family::of(item).is_some() || is_listed(item.name()) && !holds_text(item))
+        Family::seen_in(item).next().is_some()
+            || item.kind == Kind::Field && is_listed(item.name()) && !holds_text(item)
     };
     tail.items().filter(|item| !shown(item)).flat_map(|item| item.raw).copied().collect()
 }
