@@ -260,7 +260,8 @@ pub struct Tail<'a> {
     first: bool,
 }
 
-/// Fields that Sieve rules, mailing lists and guards against loops need: shown outside although they stand in a tail.
+/// Fields that Sieve rules, mailing lists and guards against loops need, and those that only servers write: shown outside
+/// although they stand in a tail.
 const LISTED: [&str; 17] = [
     "From",
     "Sender",
@@ -282,7 +283,7 @@ const LISTED: [&str; 17] = [
 ];
 
 /// Beginnings of names that are listed as well.
-const LISTED_BEGINNINGS: [&str; 4] = ["Resent-", "List-", "X-Spam", "X-Rspamd"];
+const LISTED_BEGINNINGS: [&str; 5] = ["Resent-", "List-", "ARC-", "X-Spam", "X-Rspamd"];
 
 impl<'a> Tail<'a> {
     /// All of it, as it stands in the message.
@@ -327,13 +328,10 @@ impl<'a> Tail<'a> {
     /// a well-formed field that merely has a line of blanks in it. Each ends behind its first lines of blanks at the latest:
     /// to some readers, what follows them is the body.
     pub fn repeated(&self) -> impl Iterator<Item = Item<'a>> + use<'a> {
+        let is_repeated =
+            |(n, item): &(usize, Item<'a>)| item.kind == Kind::Field && (*n == 0 || is_listed(item.name()));
         let repeated = self.items().enumerate().filter(is_repeated);
         repeated.map(|(_, item)| Item { raw: item.with_blank_lines(), ..item })
-    }
-
-    /// What the outside does not show of it, in order.
-    pub fn unrepeated(&self) -> impl Iterator<Item = Item<'a>> + use<'a> {
-        self.items().enumerate().filter(|it| !is_repeated(it)).map(|(_, item)| item)
     }
 
     /// Whether the outside shows nothing less of it than all: so it is in the header of a sealed message.
@@ -355,11 +353,6 @@ impl<'a> Tail<'a> {
             is_called_so.then(|| whole_value(&text[found.len() + 1..]))
         })
     }
-}
-
-/// Whether the outside shows this item of a tail, and which it is.
-fn is_repeated((number, item): &(usize, Item<'_>)) -> bool {
-    item.kind == Kind::Field && (*number == 0 || is_listed(item.name()))
 }
 
 /// The value that `text` begins with, up to a line that does not continue it.

@@ -115,11 +115,7 @@ fn what_the_server_wrote_is_not_replaced_from_inside() {
         (OUTER, "eol=lf;at=", arc),
         (OUTER, "eol=lf;at=v;mv=MIME-Version: 1.0%0D%0AFrom: evil%0D%0A%0D%0Aevil body", evil.to_owned()),
         (OUTER, "eol=lf;at=v;mv=MIME-Version: 1.0%0DFrom: evil", evil.to_owned()),
-        // What some readers take for a field: blanks before the colon, a CR that ends a line, a name of ARC's.
-        (OUTER, "eol=lf;at=;tail=0", "Authentication-Results : server; dkim=pass\n\nbody\n".into()),
-        (OUTER, "eol=lf;hp=;pol=none", "Authentication-Results\t: server; dkim=pass\n\nbody\n".into()),
-        (OUTER, "eol=lf;hp=;pol=baseline", "X\n Y\nReceived : evil\n\nbody\n".into()),
-        (OUTER, "eol=lf;at=;tail=0", "X: y\rAuthentication-Results: server; dkim=pass\n\nbody\n".into()),
+        // Fields of a server's behind a line that is no field.
         (OUTER, "eol=lf;at=;tail=0", "junk\nARC-Authentication-Results: i=1; dkim=pass\n\nbody\n".into()),
         (OUTER, "eol=lf;at=;tail=0", "junk\narc-else: i=1; dkim=pass\n\nbody\n".into()),
         // Another address beside the one that the policy shows.

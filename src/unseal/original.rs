@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::server::{is_barred, without_shown};
+use super::server::without_shown;
 use super::version1;
 use crate::head::{Head, Item, Kind, Tail};
 use crate::lines::{LineEnding, first_ending};
@@ -115,11 +115,9 @@ impl<'a> Outer<'a> {
         Self { before, behind, line_end: first_ending(ours.map_or(&b""[..], |item| item.raw)) }
     }
 
-    /// Takes away what repeats the `tail`, `at` items behind our fields; false where something else stands there, and where the
-    /// rest of the tail has what any reader might take for a server's field beside one that stands outside.
+    /// Takes away what repeats the `tail`, `at` items behind our fields; false where something else stands there.
     ///
-    /// Then each of the server's fields in the tail, being listed, stood outside until now; but for those of ARC, which may
-    /// have stood behind others of ARC in the message itself.
+    /// Then each of the server's fields in the tail, being listed, stood outside until now.
     fn take_repetitions(&mut self, tail: &Tail<'_>, at: Option<usize>) -> bool {
         let Some(at) = at else { return true };
         let expected: Vec<Cow<'_, [u8]>> = tail.repeated().map(|item| item.ended(self.line_end)).collect();
@@ -127,15 +125,10 @@ impl<'a> Outer<'a> {
         let found = self.behind.get(place.clone()).is_some_and(|found| {
             found.iter().zip(&expected).all(|(item, expected)| is_same(item.raw, expected))
         });
-        if !found {
-            return false;
+        if found {
+            self.behind.drain(place);
         }
-        let others = self.behind[..place.start].iter().chain(&self.behind[place.end..]);
-        if is_barred(tail.unrepeated(), self.before.iter().chain(others).copied()) {
-            return false;
-        }
-        self.behind.drain(place);
-        true
+        found
     }
 }
 

@@ -65,7 +65,7 @@ fn merge(outer: &Outer<'_>, inside: &[Shown<'_>], place: usize, tail: Tail<'_>) 
     let before = Part::of(&outer.before, before)?;
     let behind = Part::of(&outer.behind, behind)?;
     let hidden = inside.iter().filter(|shown| shown.outside.is_none()).map(|shown| shown.item);
-    if is_barred(hidden.chain(tail.unrepeated()), before.later().chain(behind.later())) {
+    if is_barred(hidden, before.later().chain(behind.later())) {
         return None;
     }
     let mut header = Lines::new(outer.line_end);

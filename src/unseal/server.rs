@@ -15,7 +15,7 @@ const NAMES: [&str; 4] = ["Received", "Return-Path", "Delivered-To", "Authentica
 const BEGINNINGS: [&str; 2] = ["ARC-", "X-Spam"];
 
 impl Family {
-    fn of(name: &[u8]) -> Option<Self> {
+    fn named(name: &[u8]) -> Option<Self> {
         let named = NAMES.iter().find(|it| name.eq_ignore_ascii_case(it.as_bytes()));
         named.or_else(|| BEGINNINGS.iter().find(|it| begins_with(name, it))).copied().map(Self)
     }
@@ -25,8 +25,13 @@ impl Family {
     fn seen_in<'a>(item: &Item<'a>) -> impl Iterator<Item = Self> + use<'a> {
         item.raw.split(|byte| matches!(byte, b'\n' | b'\r')).filter_map(|line| {
             let (name, _) = line.split_at(memchr(b':', line)?);
-            Self::of(name.trim_ascii_end())
+            Self::named(name.trim_ascii_end())
         })
+    }
+
+    /// The family of a field.
+    fn of(item: &Item<'_>) -> Option<Self> {
+        Self::named(item.name())
     }
 }
 
@@ -36,12 +41,12 @@ pub fn is_barred<'a>(
     outside: impl Iterator<Item = Item<'a>>,
 ) -> bool {
     let mut stand: Vec<Family> = Vec::new();
-    for family in outside.flat_map(|item| Family::seen_in(&item)) {
+    for family in outside.filter_map(|item| Family::of(&item)) {
         if !stand.contains(&family) {
             stand.push(family);
         }
     }
-    inside.flat_map(|item| Family::seen_in(&item)).any(|family| stand.contains(&family))
+    inside.filter_map(|item| Family::of(&item)).any(|family| stand.contains(&family))
 }
 
 /// The tail without the fields that the outside shows anyway, or that only a server writes: what comes back of it where the

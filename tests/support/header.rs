@@ -51,7 +51,7 @@ impl<'a> Item<'a> {
     }
 
     fn is_listed(&self) -> bool {
-        let prefixes = ["resent-", "list-", "x-spam", "x-rspamd"];
+        let prefixes = ["resent-", "list-", "arc-", "x-spam", "x-rspamd"];
         matches!(&self.kind, Kind::Field(name)
             if LISTED.split_whitespace().any(|it| it == name) || prefixes.iter().any(|it| name.starts_with(it)))
     }
