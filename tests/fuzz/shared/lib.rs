@@ -2,17 +2,17 @@
 //! lie, and are replaced here.
 #![allow(dead_code, unreachable_pub)]
 
-#[path = "../../support/header.rs"]
+#[path = "../../../crates/testing/src/header.rs"]
 pub mod header;
-#[path = "../../support/openers.rs"]
+#[path = "../../../crates/testing/src/openers.rs"]
 pub mod openers;
-#[path = "../../support/oracle.rs"]
+#[path = "../../../crates/testing/src/oracle.rs"]
 pub mod oracle;
-#[path = "../../support/protected.rs"]
+#[path = "../../../crates/testing/src/protected.rs"]
 pub mod protected;
-#[path = "../../support/restore.rs"]
+#[path = "../../../crates/testing/src/restore.rs"]
 pub mod restore;
-#[path = "../../support/variants.rs"]
+#[path = "../../../crates/testing/src/variants.rs"]
 pub mod variants;
 
 pub mod decrypt;

@@ -2,7 +2,7 @@
 //! room for text after it.
 #![no_main]
 
-#[path = "../../support"]
+#[path = "../../../crates/testing/src"]
 mod shared {
     #![allow(dead_code, unreachable_pub)]
     pub mod header;

@@ -4,7 +4,7 @@
 //! An input is a byte that chooses, the record up to a NUL, and the entity.
 #![no_main]
 
-#[path = "../../support"]
+#[path = "../../../crates/testing/src"]
 mod shared {
     #![allow(dead_code, unreachable_pub)]
     pub mod header;
