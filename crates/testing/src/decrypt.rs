@@ -7,6 +7,10 @@ use super::{
     fixtures,
 };
 
+/// Decrypts a message with the secret key of a fixture, as `mailseal decrypt` does: [`decrypt`], or the product's library where
+/// a process for each message would be too slow.
+pub type Decrypt = fn(cert: &str, sealed: &[u8]) -> Run;
+
 /// Decrypts with the secret key of a fixture.
 pub fn decrypt(cert: &str, sealed: &[u8]) -> Run {
     let mut command = Command::new(crate::program("mailseal"));

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{
-    decrypt::decrypt,
+    decrypt::{Decrypt, decrypt},
     filter::Run,
     fixtures,
     header::{Item, Kind, content, lines, split},
@@ -28,6 +28,17 @@ pub struct Sealed<'a> {
 ///
 /// rPGP opens all; the second reader is GnuPG, or Sequoia for v6 certificates, which GnuPG 2.2 does not know.
 pub fn check_run(message: &[u8], run: &Run, cert: &str, gnupg: Option<&GnuPg>) -> Result<String, String> {
+    check_run_with(decrypt, message, run, cert, gnupg)
+}
+
+/// The same with another way to decrypt.
+pub fn check_run_with(
+    decrypt: Decrypt,
+    message: &[u8],
+    run: &Run,
+    cert: &str,
+    gnupg: Option<&GnuPg>,
+) -> Result<String, String> {
     if run.status != Some(0) || !run.stderr.is_empty() {
         return Err(format!("exit {:?}, stderr {:?}", run.status, run.stderr));
     }

@@ -1,7 +1,7 @@
 //! What the sealed form of a message with a protected header must be, by the contract and RFC 9788.
 
 use super::{
-    decrypt::decrypt,
+    decrypt::{Decrypt, decrypt},
     filter::Run,
     header::{Item, Kind, Split, content, lines, split},
     openers::{self, GnuPg, Opened},
@@ -48,6 +48,18 @@ fn goes_inside(item: &Item<'_>) -> bool {
 
 /// Checks in every respect a message that was sealed with its header protected, to the fixture certificate `cert`.
 pub fn check(
+    message: &[u8],
+    run: &Run,
+    policy: Policy,
+    cert: &str,
+    gnupg: Option<&GnuPg>,
+) -> Result<Inside, String> {
+    check_with(decrypt, message, run, policy, cert, gnupg)
+}
+
+/// The same with another way to decrypt.
+pub fn check_with(
+    decrypt: Decrypt,
     message: &[u8],
     run: &Run,
     policy: Policy,
@@ -140,7 +152,7 @@ pub fn check(
         Some(original) => compare("restored", &original, &[message.to_vec()])?,
         None => return Err("the record is said not to fit".to_owned()),
     }
-    decrypts_to(message, cert, &run.stdout)?;
+    gives_back(message, &decrypt(cert, &run.stdout))?;
     if cert.contains("v6") {
         compare("Sequoia", &openers::sequoia(cert, sealed.armor)?, std::slice::from_ref(&opened.data))?;
     } else if let Some(gnupg) = gnupg {
@@ -157,6 +169,11 @@ fn header_of(cut: &Split<'_>) -> Vec<u8> {
 /// Checks only that the way back gives the message, and that no display name is left where an address was shortened: for
 /// addresses and dates of any form.
 pub fn check_restored(message: &[u8], run: &Run, cert: &str) -> Result<(), String> {
+    check_restored_with(decrypt, message, run, cert)
+}
+
+/// The same with another way to decrypt.
+pub fn check_restored_with(decrypt: Decrypt, message: &[u8], run: &Run, cert: &str) -> Result<(), String> {
     let items = split(&run.stdout).items;
     for item in items.iter().filter(|item| ["from", "to", "cc"].iter().any(|name| item.is(name))) {
         let same = split(message).items.iter().any(|other| strip_eol(other.bytes) == strip_eol(item.bytes));
@@ -168,15 +185,14 @@ pub fn check_restored(message: &[u8], run: &Run, cert: &str) -> Result<(), Strin
     match restore(&run.stdout, &opened).map_err(|why| format!("restoring: {why}"))? {
         Some(original) => {
             compare("restored", &original, &[message.to_vec()])?;
-            decrypts_to(message, cert, &run.stdout)
+            gives_back(message, &decrypt(cert, &run.stdout))
         }
         None => Err("the record is said not to fit".to_owned()),
     }
 }
 
-/// Whether `mailseal decrypt` gives back the message.
-fn decrypts_to(message: &[u8], cert: &str, sealed: &[u8]) -> Result<(), String> {
-    let back = decrypt(cert, sealed);
+/// Whether what was decrypted is the message.
+fn gives_back(message: &[u8], back: &Run) -> Result<(), String> {
     if back.status != Some(0) || !back.stderr.is_empty() {
         return Err(format!("mailseal decrypt: exit {:?}, {}", back.status, back.stderr));
     }

@@ -8,8 +8,8 @@ use mailseal::limits;
 use mailseal::unseal::{Expansion, Opener};
 use mailseal::unseal::keys::{KeyFiles, Passphrases};
 
-use super::filter::Run;
-use super::fixtures;
+use testing::filter::Run;
+use testing::fixtures;
 
 static KEYS: LazyLock<KeyFiles> = LazyLock::new(|| {
     let files = ["curve25519", "v6"].map(fixtures::secret);

@@ -2,8 +2,7 @@
 //! restores the message.
 #![no_main]
 
-#[path = "../shared/lib.rs"]
-mod shared;
+mod decrypt;
 
 use std::io::{self, Read};
 use std::sync::LazyLock;
@@ -17,10 +16,12 @@ use mailseal::openpgp::compress::Compression;
 use mailseal::protect::{self, Policy};
 use mailseal::recipients::{Recipients, WhenExpired};
 use mailseal::seal::seal;
-use shared::filter::Run;
-use shared::fixtures;
-use shared::oracle::check_run;
-use shared::protected::{Policy as Shown, check, check_restored};
+use testing::filter::Run;
+use testing::fixtures;
+use testing::oracle::check_run_with;
+use testing::protected::{Policy as Shown, check_restored_with, check_with};
+
+use crate::decrypt::decrypt;
 
 static RECIPIENTS: LazyLock<[(&str, Recipients); 2]> = LazyLock::new(|| {
     ["curve25519", "v6"].map(|name| {
@@ -53,9 +54,9 @@ fuzz_target!(|message: &[u8]| {
     seal(&opening, &mut reader, &mut stdout, &session, compression, protection).expect("a vector takes all");
     let run = Run { status: Some(0), stdout, stderr: String::new() };
     let result = match shown {
-        None => check_run(message, &run, name, None).map(drop),
-        Some(Shown::Shy) => check_restored(message, &run, name),
-        Some(shown) => check(message, &run, shown, name, None).map(drop),
+        None => check_run_with(decrypt, message, &run, name, None).map(drop),
+        Some(Shown::Shy) => check_restored_with(decrypt, message, &run, name),
+        Some(shown) => check_with(decrypt, message, &run, shown, name, None).map(drop),
     };
     if let Err(why) = result {
         panic!("{name}, {compression:?}, {policy:?}: {why}");
