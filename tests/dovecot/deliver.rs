@@ -36,7 +36,7 @@ fn plain_server(flavour: Flavour) -> Option<Server> {
 
 /// Runs the program as the mail user in the world of the server's Dovecot.
 fn deliver(server: &Server, arguments: &[&str], lda: &[&str], mail: &[u8]) -> Run {
-    fs::copy(testing::program("mailseal"), server.path("libexec/mailseal")).unwrap();
+    testing::install("mailseal", server.path("libexec/mailseal"));
     let program = server.path("libexec/mailseal");
     let mut command = server.flavour.mail_user_command(program.to_str().unwrap());
     command
@@ -96,7 +96,7 @@ fn the_sweep_seals_what_a_failing_script_left_in_clear_over_lmtp(flavour: Flavou
     let unit = include_str!("../../sieve/mailseal-sweep.service");
     let command = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap().replace("%%", "%");
     let program = server.path("libexec/encrypt-maildir");
-    fs::copy(testing::program("encrypt-maildir"), &program).unwrap();
+    testing::install("encrypt-maildir", &program);
     let command = command.replace("/srv/mail", server.path("home").to_str().unwrap());
     let mut words = command.split(' ');
     assert_eq!(words.next(), Some("/usr/local/bin/encrypt-maildir"));
@@ -172,7 +172,7 @@ fn opensmtpd_and_exim_can_call_it() {
     let Some(server) = plain_server(Flavour::V2_3) else { return };
     let [mailseal, configuration, dovecot] = ["libexec/mailseal", "mailseal.toml", "dovecot.conf"]
         .map(|name| server.path(name).to_str().unwrap().to_owned());
-    fs::copy(testing::program("mailseal"), &mailseal).unwrap();
+    testing::install("mailseal", &mailseal);
     let command = format!(
         "{mailseal} --config {configuration} deliver --user {ALICE} -- {DOVECOT_LDA} -c {dovecot} -d {ALICE} -f a@example.net"
     );

@@ -32,7 +32,7 @@ fn healthy(flavour: Flavour) -> Option<Server> {
 fn doctor(server: &Server, arguments: &[&str]) -> (i32, String) {
     let program = server.path("libexec/mailseal");
     if !program.exists() {
-        fs::copy(testing::program("mailseal"), &program).unwrap();
+        testing::install("mailseal", &program);
     }
     let mut command = server.flavour.command(program.to_str().unwrap());
     command.arg("doctor").arg("--dovecot-config").arg(server.path("dovecot.conf")).args(arguments);

@@ -40,7 +40,7 @@ fn server(flavour: Flavour) -> Option<Server> {
 fn keys(server: &Server, command: &str) -> Output {
     let program = server.path("libexec/mailseal");
     if !program.exists() {
-        fs::copy(testing::program("mailseal"), &program).unwrap();
+        testing::install("mailseal", &program);
     }
     let mut mailseal = server.flavour.command(program.to_str().unwrap());
     mailseal.arg("--config").arg(server.path("mailseal.toml")).args(["keys", command, "--dovecot-config"]);

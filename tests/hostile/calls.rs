@@ -46,7 +46,7 @@ fn delivery(dir: &Path) -> Option<Traced> {
         format!("[keys]\nsources = [\"file:{}/%{{user}}.pgp\"]\n", dir.display()).as_bytes(),
     );
     let program = dir.join("mailseal-filter");
-    fs::copy(testing::program("mailseal-filter"), &program).unwrap();
+    testing::install("mailseal-filter", &program);
     let mut command = Command::new(program);
     command.arg("--config").arg(config).args(["--user", "alice", "--home", "/", "--log", "stderr"]);
     let mut traced = Traced::new(&command, MAIL);

@@ -19,26 +19,7 @@ use nix::{
     },
     unistd::{execv, getppid, pipe},
 };
-use testing::skip;
-
-/// Tells the test program that it is the one inside.
-const INSIDE: &str = "MAILSEAL_TEST_INSIDE";
-
-/// Runs the test called `name` once more in a process of its own, which its sandbox does not outlive.
-fn run_inside(name: &str) {
-    let mut inside = Command::new(std::env::current_exe().unwrap());
-    let output = inside.args(["--exact", name, "--nocapture"]).env(INSIDE, "1").output().unwrap();
-    let text =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
-    if let Some((_, reason)) = text.split_once("SKIPPED: ") {
-        skip::say(reason.lines().next().unwrap());
-    }
-}
-
-fn is_inside() -> bool {
-    std::env::var_os(INSIDE).is_some()
-}
+use testing::{alone, skip};
 
 /// Every action that the sandbox is there to forbid; each is harmless.
 fn forbidden(scratch: &Path) -> Vec<(&'static str, io::Result<()>)> {
@@ -68,8 +49,8 @@ fn scratch() -> tempfile::TempDir {
 
 #[test]
 fn outside_all_of_it_is_possible() {
-    if !is_inside() {
-        return run_inside("sandbox::outside_all_of_it_is_possible");
+    if !alone::is_alone() {
+        return alone::run("sandbox::outside_all_of_it_is_possible");
     }
     let scratch = scratch();
     for (what, result) in forbidden(scratch.path()) {
@@ -79,8 +60,8 @@ fn outside_all_of_it_is_possible() {
 
 #[test]
 fn inside_nothing_of_it_is_possible() {
-    if !is_inside() {
-        return run_inside("sandbox::inside_nothing_of_it_is_possible");
+    if !alone::is_alone() {
+        return alone::run("sandbox::inside_nothing_of_it_is_possible");
     }
     // A thread that was there before is inside as well.
     let (go, wait) = std::sync::mpsc::channel();
@@ -118,14 +99,13 @@ fn inside_nothing_of_it_is_possible() {
 /// A fault ends the process at once: one that cannot end would hold up its delivery.
 #[test]
 fn inside_a_process_can_still_crash() {
-    if is_inside() {
+    if alone::is_alone() {
         if enter() {
             std::process::abort();
         }
         return;
     }
-    let mut inside = Command::new(std::env::current_exe().unwrap());
-    inside.args(["--exact", "sandbox::inside_a_process_can_still_crash", "--nocapture"]).env(INSIDE, "1");
+    let mut inside = alone::command("sandbox::inside_a_process_can_still_crash");
     let mut inside = inside.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
     let begin = Instant::now();
     let status = loop {

@@ -18,6 +18,7 @@ use sequoia_openpgp::{
 };
 use testing::{
     admin::Admin,
+    alone,
     delivery::MAIL,
     filter::{filter, run},
     gnupg::Home,
@@ -116,9 +117,12 @@ fn cpu_seconds(usage: &Usage) -> f64 {
         .sum()
 }
 
-/// One test, so that what this process's children use is known of each.
+/// In a process of its own, so that what its children use is known of each.
 #[test]
 fn every_certificate_gets_its_verdict_in_time_and_memory() {
+    if !alone::is_alone() {
+        return alone::run("certs_shared::every_certificate_gets_its_verdict_in_time_and_memory");
+    }
     let Some(folder) = folder() else { return };
     let mut failed = Vec::new();
     for (file, verdict) in verdicts() {

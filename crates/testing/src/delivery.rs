@@ -51,9 +51,9 @@ impl Host {
             host.own(folder, UID, GID);
         }
         let filter = host.path("mailseal-filter");
-        fs::hard_link(crate::program("mailseal-filter"), &filter)
-            .or_else(|_| fs::copy(crate::program("mailseal-filter"), &filter).map(drop))
-            .unwrap();
+        if fs::hard_link(crate::program("mailseal-filter"), &filter).is_err() {
+            crate::install("mailseal-filter", &filter);
+        }
         Some(host)
     }
 

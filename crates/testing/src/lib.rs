@@ -4,8 +4,10 @@
 //! Nothing here uses the product's library: the oracle must not repeat the product's mistakes.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 pub mod admin;
+pub mod alone;
 pub mod decrypt;
 pub mod delivery;
 pub mod dovecot;
@@ -30,6 +32,16 @@ pub fn program(name: &str) -> PathBuf {
     let path = test.parent().and_then(Path::parent).unwrap().join(name);
     assert!(path.exists(), "there is no {}: `cargo build --bins` makes it", path.display());
     path
+}
+
+/// Puts one of the package's programs at another place.
+///
+/// Another process writes it. A program cannot be started while it is open for writing anywhere, and what is open in this
+/// process is for a moment open in the children that other tests start.
+pub fn install(name: &str, place: impl AsRef<Path>) {
+    let place = place.as_ref();
+    let copied = Command::new("cp").arg(program(name)).arg(place).status().unwrap();
+    assert!(copied.success(), "{} cannot be written", place.display());
 }
 
 /// The folder of the repository.

@@ -345,7 +345,7 @@ fn a_full_or_read_only_disk_keeps_the_old_certificate() {
 fn who_may_not_write_there_changes_nothing() {
     let Some(host) = Host::new() else { return };
     let program = host.path("mailseal");
-    fs::copy(testing::program("mailseal"), &program).unwrap();
+    testing::install("mailseal", &program);
     let config = host
         .write("mailseal.toml", host.text("[keys]\nsources = [\"file:DIR/keys/%{user}.pgp\"]\n").as_bytes());
     let new = made::public(&alice());

@@ -36,7 +36,7 @@ impl<'a> Postfix<'a> {
         let postfix = nix::unistd::User::from_name("postfix").unwrap().unwrap();
         chown(site.path("postfix/data"), Some(postfix.uid.as_raw()), None).unwrap();
         // What the mail user runs: both programs with the site's paths.
-        fs::copy(crate::program("mailseal"), site.path("libexec/mailseal")).unwrap();
+        crate::install("mailseal", site.path("libexec/mailseal"));
         fs::set_permissions(site.path("libexec/mailseal"), fs::Permissions::from_mode(0o755)).unwrap();
         site.write("postfix/main.cf", main_cf(site, recipients_at_once).as_bytes(), 0o644);
         site.write("postfix/master.cf", master_cf(site, smtp).as_bytes(), 0o644);

@@ -97,7 +97,7 @@ impl Site {
         site.write("sieve/mailseal.sieve", site.shipped(script).as_bytes(), 0o644);
         site.write("sieve/mailseal-imap.sieve", site.shipped("mailseal-imap.sieve").as_bytes(), 0o644);
         site.configure("", "");
-        fs::copy(crate::program("mailseal-filter"), site.path("libexec/mailseal-filter")).unwrap();
+        crate::install("mailseal-filter", site.path("libexec/mailseal-filter"));
         site.mode("libexec/mailseal-filter", 0o755);
         site.install(Program::Filter);
         site
