@@ -1,5 +1,5 @@
 //! Whatever becomes of homes, stores, names, rights and mounts: a user who ever had a certificate never gets clear mail, and a
-//! user who never had one does, where nothing has happened. `PROPTEST_CASES=10000 cargo test --test absence_trees` for more.
+//! user who never had one does, where nothing has happened. `PROPTEST_CASES=10000 cargo test --test programs absence_trees::` for more.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};

@@ -402,7 +402,7 @@ fn an_audit_tells_what_lies_there() {
     assert_eq!((run.status, &json["maildirs"][0]["folders"][0]["empty"]), (Some(0), &1.into()), "{json:#}");
 }
 
-/// `cargo test --release --test going_back -- --ignored --nocapture audit_of`
+/// `cargo test --release --test programs going_back::audit_of -- --ignored --nocapture`
 #[test]
 #[ignore = "makes 10,000 files to measure"]
 fn audit_of_a_large_maildir() {

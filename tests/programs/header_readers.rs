@@ -1,7 +1,7 @@
 //! Headers with a line that is not a field: what readers show of the message that was sealed, they show of what is inside.
 //!
 //! Readers disagree about such a header, so each is asked: Python's email and mail-parser here, Dovecot where it is installed.
-//! `cargo test --test header_readers -- --nocapture` prints the mails, and which of their fields stay outside.
+//! `cargo test --test programs header_readers:: -- --nocapture` prints the mails, and which of their fields stay outside.
 
 use std::{fs, os::unix::process::CommandExt as _, path::Path, process::Command};
 

@@ -1,6 +1,6 @@
 //! The byte oracle: what every mail must become, in every line ending, for every kind of certificate.
 //!
-//! `cargo test --test oracle -- --ignored` runs the whole corpus of real mail through all of them.
+//! `cargo test --test programs oracle:: -- --ignored` runs the whole corpus of real mail through all of them.
 
 use std::{collections::HashSet, sync::Mutex};
 

@@ -1,6 +1,6 @@
 //! Header protection: what is hidden, what the inside gets, what is left alone, and the way back.
 //!
-//! `cargo test --test protect -- --ignored` runs the whole corpus of real mail through every policy.
+//! `cargo test --test programs protect:: -- --ignored` runs the whole corpus of real mail through every policy.
 
 use std::{fs, process::Command};
 

@@ -3,8 +3,8 @@
 //! The figures, and the same with a release build:
 //!
 //! ```text
-//! cargo test --test bombs -- --nocapture --test-threads 1
-//! MAILSEAL_FILTER=target/release/mailseal-filter cargo test --test bombs -- --include-ignored
+//! cargo test --test hostile bombs:: -- --nocapture --test-threads 1
+//! MAILSEAL_FILTER=target/release/mailseal-filter cargo test --test hostile bombs:: -- --include-ignored
 //! ```
 
 mod mail;
@@ -112,7 +112,7 @@ fn large_bodies() {
     defuse("empty lines", 16 * MIB, Fate::Sealed, mail::empty_lines);
 }
 
-/// Takes a minute: `cargo test --test bombs -- --ignored`.
+/// Takes a minute: `cargo test --test hostile bombs:: -- --ignored`.
 #[test]
 #[ignore = "takes a minute"]
 fn bodies_of_a_gigabyte() {
