@@ -1,10 +1,6 @@
 //! What the key side costs a delivery: to find the user's certificate, judge it, and encrypt a session key to it.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-#[allow(dead_code, unreachable_pub)]
-#[path = "../tests/support/made.rs"]
-mod made;
-
 use std::{
     fs,
     io::Write,
@@ -31,6 +27,7 @@ use mailseal::{
 };
 use sequoia_openpgp::{Cert, types::HashAlgorithm};
 use tempfile::TempDir;
+use testing::made;
 
 /// Certificates in a ring, and where among them the user's stands.
 const RING: usize = 2000;

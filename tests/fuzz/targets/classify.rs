@@ -2,16 +2,10 @@
 //! room for text after it.
 #![no_main]
 
-#[path = "../../support"]
-mod shared {
-    #![allow(dead_code, unreachable_pub)]
-    pub mod header;
-}
-
 use libfuzzer_sys::fuzz_target;
 use mailseal::classify::{Encrypted, Stop, classify, judge};
 use mailseal::head::Head;
-use shared::header::{Split, lines, split};
+use testing::header::{Split, lines, split};
 
 fuzz_target!(|message: &[u8]| {
     let Some((fields_end, body_start)) = Head::find_end(message, 0) else { return };

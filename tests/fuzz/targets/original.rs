@@ -4,13 +4,6 @@
 //! An input is a byte that chooses, the record up to a NUL, and the entity.
 #![no_main]
 
-#[path = "../../support"]
-mod shared {
-    #![allow(dead_code, unreachable_pub)]
-    pub mod header;
-    pub mod planted;
-}
-
 use std::io::Read;
 use std::sync::LazyLock;
 
@@ -20,7 +13,7 @@ use mailseal::lines::LineEnding;
 use mailseal::restore::{HeaderRecord, Record};
 use mailseal::unseal::original::Endings;
 use mailseal::unseal::original_of;
-use shared::planted::{OUTER, OURS, check};
+use testing::planted::{OUTER, OURS, check};
 
 /// The outer header, with LF and with CRLF.
 static STORED: LazyLock<[String; 2]> = LazyLock::new(|| {

@@ -1,0 +1,183 @@
+//! A real Postfix of the test's own: its queue and its log in the site's folder, SMTP on the site's loopback address, and
+//! `mailseal deliver` before dovecot-lda as README shows it.
+
+use super::flavour::DOVECOT_LDA;
+use super::lmtp::Lmtp;
+use super::server::{SENDER, Server, wait_until};
+use super::site::{DELIVERY_GROUP, Site, free_port};
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+
+/// The user that Postfix is run as, and the local user that mail for `mail@localhost` goes to.
+pub const LOCAL_USER: &str = "mail";
+
+/// A running Postfix; dropped, it is stopped. The site's folder has to outlive it.
+pub struct Postfix<'a> {
+    site: &'a Site,
+    smtp: SocketAddr,
+    master: Child,
+}
+
+impl<'a> Postfix<'a> {
+    /// Starts one that delivers to virtual users of example.org with the documented pipe, and to local users with the
+    /// documented `mailbox_command`. `recipients_at_once` is the transport's recipient limit.
+    pub fn start(server: &'a Server, recipients_at_once: u32) -> Self {
+        let site: &Site = server;
+        let smtp = SocketAddr::from((site.address, free_port(site.address)));
+        for folder in ["postfix", "postfix/spool", "postfix/data"] {
+            fs::create_dir(site.path(folder)).unwrap();
+        }
+        let postfix = nix::unistd::User::from_name("postfix").unwrap().unwrap();
+        chown(site.path("postfix/data"), Some(postfix.uid.as_raw()), None).unwrap();
+        // What the mail user runs: both programs with the site's paths.
+        crate::install("mailseal", site.path("libexec/mailseal"));
+        fs::set_permissions(site.path("libexec/mailseal"), fs::Permissions::from_mode(0o755)).unwrap();
+        site.write("postfix/main.cf", main_cf(site, recipients_at_once).as_bytes(), 0o644);
+        site.write("postfix/master.cf", master_cf(site, smtp).as_bytes(), 0o644);
+        site.write("postfix/maillog", b"", 0o644);
+        let directory = site.path("postfix");
+        let check = Command::new("postfix").arg("-c").arg(&directory).arg("check").output().unwrap();
+        let said = String::from_utf8_lossy(&check.stderr);
+        let log = fs::read_to_string(site.path("postfix/maillog")).unwrap();
+        assert!(check.status.success(), "postfix check: {said}{log}");
+        let mut master = Command::new("setpriv");
+        master.args(["--pdeathsig", "TERM", "/usr/lib/postfix/sbin/master", "-d", "-c"]).arg(&directory);
+        let master = master.stdin(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn().unwrap();
+        let mut running = Self { site, smtp, master };
+        wait_until("Postfix to listen", || {
+            if let Some(status) = running.master.try_wait().unwrap() {
+                panic!("Postfix did not start: {status}\n{}", running.log());
+            }
+            TcpStream::connect(smtp).is_ok()
+        });
+        running
+    }
+
+    /// Hands a mail over by SMTP; an error is a refusal.
+    pub fn send(&self, recipients: &[&str], mail: &[u8]) -> io::Result<()> {
+        Lmtp::connect_smtp(self.smtp)?.send(SENDER, recipients, mail)
+    }
+
+    /// The number of messages in the queue.
+    pub fn queued(&self) -> usize {
+        let output = Command::new("postqueue").arg("-c").arg(self.site.path("postfix")).arg("-j").output();
+        output.unwrap().stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count()
+    }
+
+    /// Waits until each message has been tried, and those that could not be delivered wait in the deferred queue.
+    pub fn wait_for_deferred(&self, messages: usize) {
+        let deferred = self.site.path("postfix/spool/deferred");
+        wait_until("the mail to be deferred", || count_files(&deferred) == messages);
+    }
+
+    /// Tries all again.
+    pub fn flush(&self) {
+        assert!(self.control("postqueue", "-f").success());
+    }
+
+    /// Waits until nothing is queued.
+    pub fn wait_for_empty_queue(&self) {
+        wait_until("the queue to be empty", || self.queued() == 0);
+    }
+
+    /// Postfix's log.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.site.path("postfix/maillog")).unwrap()
+    }
+
+    fn control(&self, program: &str, argument: &str) -> std::process::ExitStatus {
+        Command::new(program).arg("-c").arg(self.site.path("postfix")).arg(argument).status().unwrap()
+    }
+}
+
+impl Drop for Postfix<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- Postfix's log ---\n{}---", self.log());
+        }
+        let group = Pid::from_raw(self.master.id().cast_signed());
+        let _ = kill(group, Signal::SIGTERM);
+        let _ = self.master.wait();
+        let _ = killpg(group, Signal::SIGKILL);
+    }
+}
+
+/// The documented command, with the site's paths.
+pub fn deliver(site: &Site) -> String {
+    let (mailseal, config) = (site.path("libexec/mailseal"), site.path("mailseal.toml"));
+    format!("{} --config {} deliver --log stderr", mailseal.display(), config.display())
+}
+
+fn main_cf(site: &Site, recipients_at_once: u32) -> String {
+    let dir = site.dir().display();
+    let deliver = deliver(site);
+    format!(
+        "\
+compatibility_level = 3.6
+queue_directory = {dir}/postfix/spool
+data_directory = {dir}/postfix/data
+command_directory = /usr/sbin
+daemon_directory = /usr/lib/postfix/sbin
+mail_owner = postfix
+setgid_group = postdrop
+maillog_file = {dir}/postfix/maillog
+maillog_file_prefixes = {dir}
+myhostname = mail.example.org
+inet_interfaces = loopback-only
+inet_protocols = ipv4
+mynetworks = 127.0.0.0/8
+mydestination = localhost
+alias_maps =
+local_recipient_maps =
+recipient_delimiter = +
+smtpd_peername_lookup = no
+virtual_mailbox_domains = example.org
+virtual_transport = mailseal
+mailseal_destination_recipient_limit = {recipients_at_once}
+mailbox_command = {deliver} -- {DOVECOT_LDA} -c {dir}/dovecot.conf -f \"$SENDER\" -a \"$RECIPIENT\" -d \"$USER\"
+"
+    )
+}
+
+fn master_cf(site: &Site, smtp: SocketAddr) -> String {
+    let dir = site.dir().display();
+    let deliver = deliver(site);
+    let services = [
+        "pickup unix n - n 60 1 pickup",
+        "cleanup unix n - n - 0 cleanup",
+        "qmgr unix n - n 300 1 qmgr",
+        "rewrite unix - - n - - trivial-rewrite",
+        "bounce unix - - n - 0 bounce",
+        "defer unix - - n - 0 bounce",
+        "trace unix - - n - 0 bounce",
+        "showq unix n - n - - showq",
+        "error unix - - n - - error",
+        "retry unix - - n - - error",
+        "discard unix - - n - - discard",
+        "local unix - n n - - local",
+        "anvil unix - - n - 1 anvil",
+        "postlog unix-dgram n - n - 1 postlogd",
+    ]
+    .join("\n");
+    format!(
+        "\
+{smtp} inet n - n - - smtpd
+{services}
+mailseal unix - n n - - pipe
+  flags=DRhu user={LOCAL_USER}:{group} argv={deliver} --user ${{user}}@${{domain}} --
+  {DOVECOT_LDA} -c {dir}/dovecot.conf -f ${{sender}} -a ${{original_recipient}} -d ${{user}}@${{domain}}
+",
+        group = nix::unistd::Group::from_gid(DELIVERY_GROUP.into()).unwrap().unwrap().name,
+    )
+}
+
+fn count_files(folder: &std::path::Path) -> usize {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| if entry.path().is_dir() { count_files(&entry.path()) } else { 1 }).sum()
+}
