@@ -51,6 +51,7 @@ pub mod classify;
 pub mod cli;
 pub mod config;
 pub mod console;
+pub mod core_error;
 pub mod delivery;
 pub mod doctor;
 pub mod dovecot;

@@ -2,14 +2,14 @@
 //!
 //! All that is decided about a message is decided on this; the rest is only streamed.
 
-use std::io::Read;
+use std::io::{self, Read, Write};
 
-use crate::error::Error;
+use crate::core_error::Error;
 use crate::head::Head;
 use crate::limits;
 use crate::lines::LineEnding;
 
-/// How much is read before the end of the header is looked for again.
+/// Bytes that are read at once; behind each the end of the header is looked for again.
 const PIECE: usize = 64 * 1024;
 
 /// The header block and at most [`limits::LOOK_AHEAD`] bytes of the body.
@@ -130,10 +130,29 @@ fn read_piece(reader: &mut impl Read, bytes: &mut Vec<u8>, most: usize) -> Resul
     Ok(count < most)
 }
 
+/// Copies `from` to `to` to its end, and tells the errors of the one, which `read_error` explains, from those of the
+/// other. `to` is not flushed.
+///
+/// # Errors
+/// What `read_error` gives; [`Error::Write`] when `to` fails.
+pub fn copy(
+    from: &mut impl Read,
+    to: &mut (impl Write + ?Sized),
+    read_error: fn(io::Error) -> Error,
+) -> Result<(), Error> {
+    let mut piece = vec![0; PIECE];
+    loop {
+        match from.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(count) => to.write_all(&piece[..count]).map_err(Error::Write)?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(read_error(error)),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
 
     /// Gives one byte a call, and an interruption before each.

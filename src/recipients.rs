@@ -10,7 +10,7 @@ use sequoia_openpgp::types::{CompressionAlgorithm, SymmetricAlgorithm};
 use sequoia_openpgp::{Cert, Packet};
 
 use crate::cert::{Assessment, EncryptionKey, Fitness, assess};
-use crate::error::Error;
+use crate::core_error::Error;
 
 /// The cipher of every message.
 pub const CIPHER: SymmetricAlgorithm = SymmetricAlgorithm::AES256;

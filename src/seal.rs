@@ -3,19 +3,16 @@
 //! The beginning has been read; the rest is streamed, in constant memory. What the header becomes is
 //! [`crate::envelope`]'s business, the ciphertext [`crate::openpgp`]'s.
 
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 
+use crate::core_error::Error;
 use crate::envelope::{BOUNDARY_OCTETS, Envelope};
-use crate::error::Error;
 use crate::lines::ToCrlf;
-use crate::opening::Opening;
+use crate::opening::{Opening, copy};
 use crate::openpgp::compress::Compression;
 use crate::openpgp::encrypt;
 use crate::protect::Protection;
 use crate::recipients::Session;
-
-/// Bytes that are read at once.
-const PIECE: usize = 64 * 1024;
 
 /// Bytes that the threads which work on a long message hand on at once. Each time one is woken, which takes as long as
 /// encrypting some kilobytes: with pieces of 32 KiB a message of 28 MB takes a tenth longer.
@@ -68,22 +65,4 @@ fn write_entity(
         data.write_all(piece).map_err(Error::Write)?;
     }
     if opening.is_whole() { Ok(()) } else { copy(rest, data, Error::Read) }
-}
-
-/// Copies `from` to `to` to its end, and tells the errors of the one, which `read_error` explains, from those of the
-/// other.
-pub(crate) fn copy(
-    from: &mut impl Read,
-    to: &mut (impl Write + ?Sized),
-    read_error: fn(io::Error) -> Error,
-) -> Result<(), Error> {
-    let mut piece = vec![0; PIECE];
-    loop {
-        match from.read(&mut piece) {
-            Ok(0) => return Ok(()),
-            Ok(count) => to.write_all(&piece[..count]).map_err(Error::Write)?,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(read_error(error)),
-        }
-    }
 }

@@ -14,11 +14,12 @@ use std::{
 };
 
 use mailseal::{
-    error::Error,
+    core_error::Error,
+    keys::secret::files::{KeyFiles, Passphrases},
     opening::Opening,
     unseal::{
         Unsealed,
-        keys::{Key, KeyFiles, Keys, Passphrases},
+        keys::{Key, Keys},
         original::Endings,
         unseal,
     },

@@ -15,17 +15,13 @@ use std::{
 };
 
 use mailseal::{
-    error::Error,
+    core_error::Error,
+    keys::secret::files::{KeyFiles, Passphrases},
     keystore::{read_named, trust::Trust},
     opening::Opening,
     openpgp::{compress::Compression, encrypt},
     recipients::{Recipients, WhenExpired},
-    unseal::{
-        Unsealed,
-        keys::{KeyFiles, Passphrases},
-        original::Endings,
-        unseal,
-    },
+    unseal::{Unsealed, original::Endings, unseal},
 };
 use proptest::{collection::vec, prelude::*, sample::select};
 use support::{

@@ -211,7 +211,11 @@ impl Write for Sink {
 }
 
 /// Seals within this process; the output, if all of it was written.
-fn seal_with(mut source: Source<'_>, sink: &mut Sink, policy: Policy) -> Result<(), mailseal::error::Error> {
+fn seal_with(
+    mut source: Source<'_>,
+    sink: &mut Sink,
+    policy: Policy,
+) -> Result<(), mailseal::core_error::Error> {
     static RECIPIENTS: LazyLock<Recipients> = LazyLock::new(|| {
         let certs = read_named(&key(CERT), &Trust::of_process(&[])).unwrap();
         Recipients::choose("alice", &certs, &[], WhenExpired::Encrypt, SystemTime::now()).unwrap()

@@ -103,5 +103,5 @@ pub fn recipients(
     now: SystemTime,
 ) -> Result<Recipients, Error> {
     let recovery = keystore::read_recovery(&keys.recovery, trust)?;
-    Recipients::choose(user, certs, &recovery, keys.expired, now)
+    Ok(Recipients::choose(user, certs, &recovery, keys.expired, now)?)
 }

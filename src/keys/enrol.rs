@@ -9,6 +9,7 @@ use sequoia_openpgp::serialize::SerializeInto as _;
 use sequoia_openpgp::{Cert, Packet};
 
 use crate::cert::{Assessment, Fitness, assess};
+use crate::core_error::Error as CoreError;
 use crate::error::Error;
 use crate::keystore;
 use crate::opening::Opening;
@@ -159,11 +160,11 @@ fn strip(cert: &Cert, address: Option<&str>, now: SystemTime) -> Cert {
 /// The certificates as a key file: binary, one after the other.
 ///
 /// # Errors
-/// [`Error::OpenPgp`].
+/// [`CoreError::OpenPgp`].
 pub fn serialize(certs: &[Cert]) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     for cert in certs {
-        bytes.extend(cert.to_vec().map_err(Error::OpenPgp)?);
+        bytes.extend(cert.to_vec().map_err(CoreError::OpenPgp)?);
     }
     Ok(bytes)
 }

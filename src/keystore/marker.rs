@@ -9,6 +9,7 @@ use super::names::MARKER;
 use super::safe_file;
 use super::source::Place;
 use super::trust::Trust;
+use crate::core_error::Error as CoreError;
 use crate::error::Error;
 use crate::limits;
 use crate::maildir::durable;
@@ -48,10 +49,10 @@ impl Id {
     /// A new one.
     ///
     /// # Errors
-    /// [`Error::OpenPgp`] where there is no randomness.
+    /// [`CoreError::OpenPgp`] where there is no randomness.
     pub fn new() -> Result<Self, Error> {
         let mut random = [0; OCTETS];
-        sequoia_openpgp::crypto::random(&mut random).map_err(Error::OpenPgp)?;
+        sequoia_openpgp::crypto::random(&mut random).map_err(CoreError::OpenPgp)?;
         Ok(Self(data_encoding::HEXLOWER.encode(&random)))
     }
 

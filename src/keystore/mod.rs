@@ -35,6 +35,7 @@ use self::safe_file::Listing;
 use self::source::{Kind, Place, Root, Source, Template, Values};
 use self::trust::Trust;
 use crate::config::Keys;
+use crate::core_error::Error as CoreError;
 use crate::error::Error;
 use crate::keystore::user::User;
 use crate::limits;
@@ -169,9 +170,9 @@ pub fn read_all_named(paths: &[PathBuf], trust: &Trust) -> Result<Vec<Cert>, Err
 /// The recovery certificates.
 ///
 /// # Errors
-/// [`Error::Recovery`]: without them nothing may be sealed, and that is the configuration's fault.
+/// [`CoreError::Recovery`]: without them nothing may be sealed, and that is the configuration's fault.
 pub fn read_recovery(paths: &[PathBuf], trust: &Trust) -> Result<Vec<Cert>, Error> {
-    read_all_named(paths, trust).map_err(|error| Error::Recovery(error.to_string()))
+    read_all_named(paths, trust).map_err(|error| CoreError::Recovery(error.to_string()).into())
 }
 
 fn find_in_folder(place: &Place) -> Result<Option<Vec<Cert>>, Error> {

@@ -5,8 +5,9 @@
 
 use std::io::Write as _;
 
+use crate::core_error::Error as CoreError;
 use crate::error::Error;
-use crate::mailbox::decrypt::Stored;
+use crate::mailbox::decrypt::{Opener, Stored};
 use crate::mailbox::sweep::{Event, Sweep, Tell, Verdict};
 use crate::maildir::commit::Uids;
 use crate::maildir::draft::{Change, Draft, Original};
@@ -17,7 +18,7 @@ use crate::recipients::Recipients;
 use crate::seal::seal;
 use crate::system::owner::child::Pulse;
 use crate::unseal::original::Endings;
-use crate::unseal::{Foreign, Inspected, Opener, Unsealed, failed, inspect, unseal};
+use crate::unseal::{Foreign, Inspected, Unsealed, inspect, read_error, unseal};
 
 /// To what messages are sealed anew.
 #[derive(Debug)]
@@ -69,7 +70,7 @@ fn reseal(
         Unsealed::Foreign(Foreign::Encrypted) => return Ok(Change::Keep(Verdict::Encrypted)),
     };
     let read_failed = |error| match error {
-        Error::Read(error) => failed(error),
+        CoreError::Read(error) => read_error(error),
         error => error,
     };
     let beginning = Opening::read(&mut plain).map_err(read_failed)?;
@@ -78,6 +79,6 @@ fn reseal(
     let alive = || tell(Event::Alive);
     let out = Pulse::new(&mut *draft, &alive);
     seal(&beginning, &mut plain, out, &session, new.compression, protection).map_err(read_failed)?;
-    draft.flush().map_err(Error::Write)?;
+    draft.flush().map_err(CoreError::Write)?;
     Ok(Change::Replace(Verdict::Done { exact: plain.exact }))
 }

@@ -15,7 +15,7 @@ use std::io::{self, Read, Seek as _, SeekFrom};
 
 use crate::classify::noise::Noise;
 use crate::classify::{Encrypted, Stop, judge};
-use crate::error::Error;
+use crate::core_error::Error;
 use crate::limits;
 use crate::maildir::packed::{MAGIC_BYTES, Packing};
 use crate::opening::Opening;

@@ -13,6 +13,7 @@ use rayon::prelude::*;
 
 use serde::{Deserialize, Serialize};
 
+use crate::core_error::Error as CoreError;
 use crate::error::Error;
 use crate::maildir::commit::{Committed, Uids};
 use crate::maildir::draft::{Change, Draft, Drafted, Original, Ready};
@@ -157,7 +158,9 @@ pub fn complain(path: &Path, error: &Error, tell: &Tell<'_>) {
 #[must_use]
 pub fn of_file(path: &Path, error: Error) -> Error {
     match error {
-        Error::Read(source) | Error::Write(source) => Error::Mail { path: path.into(), source },
+        Error::Core(CoreError::Read(source) | CoreError::Write(source)) => {
+            Error::Mail { path: path.into(), source }
+        }
         error => error,
     }
 }
@@ -175,7 +178,7 @@ impl Sweep {
     ) -> Result<(), Error> {
         let pool =
             rayon::ThreadPoolBuilder::new().num_threads(self.jobs.map_or(0, NonZeroUsize::get)).build();
-        let pool = pool.map_err(|error| Error::Read(io::Error::other(error)))?;
+        let pool = pool.map_err(|error| CoreError::Read(io::Error::other(error)))?;
         let mut first = Ok(());
         for path in &self.paths {
             let result = self.open(path).and_then(|maildir| {
@@ -218,7 +221,7 @@ impl Sweep {
             let listing = folder.list()?;
             let tally = Mutex::new(Tally::default());
             for odd in &listing.odd {
-                complain(odd, &of_file(odd, Error::Read(io::Error::other("it is no file"))), tell);
+                complain(odd, &of_file(odd, CoreError::Read(io::Error::other("it is no file")).into()), tell);
             }
             listing
                 .messages
@@ -267,7 +270,7 @@ fn rewrite_batch(
                     let what =
                         if outcome == Committed::Moved { "moved to another folder" } else { "changed" };
                     let source = io::Error::other(format!("it was {what} meanwhile"));
-                    tally.fail(&folder.path_of(message), Error::Read(source), tell);
+                    tally.fail(&folder.path_of(message), CoreError::Read(source).into(), tell);
                 }
                 Err(error) => tally.fail(&folder.path_of(message), error, tell),
             }

@@ -138,9 +138,9 @@ fn a_draft_that_is_not_wanted_leaves_nothing() {
     assert!(matches!(kept.unwrap(), Drafted::Kept("reason")));
     let failed = site.folder.draft::<()>(&site.message(), |_, draft| {
         draft.write_all(b"half").unwrap();
-        Err(Error::Empty)
+        Err(Error::Root)
     });
-    assert!(matches!(failed, Err(Error::Empty)));
+    assert!(matches!(failed, Err(Error::Root)));
     let nothing = site.folder.draft(&site.message(), |_, _| Ok(Change::Replace(())));
     assert!(matches!(nothing, Err(Error::Mail { .. })), "an empty message never takes the place of one");
     drop(site.draft());

@@ -29,7 +29,7 @@ use self::armor::Armor;
 use self::compress::{Compression, Compressor};
 use self::relay::stage;
 use self::seipd1::Seipd1;
-use crate::error::Error;
+use crate::core_error::Error;
 use crate::recipients::{CIPHER, Format, Session};
 
 /// Writes an armored message for `session` to `out` and gives `out` back.

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use crate::error::Error;
+use crate::core_error::Error;
 
 /// Pieces that wait at most, besides the two that are written and read.
 const WAITING: usize = 1;

@@ -12,15 +12,15 @@ use crate::head::Item;
 pub const HIDDEN_SUBJECT: &str = "[...]";
 
 /// Which header fields are hidden inside.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Policy {
-    /// None
+    /// None.
     #[default]
     None,
-    /// Subject, Comments, Keywords, and what repeats the Subject or tells of the body
+    /// Subject, Comments, Keywords, and what repeats the Subject or tells of the body.
     Baseline,
-    /// These, the display names in From, To and Cc, and the time zone of Date
+    /// These, the display names in From, To and Cc, and the time zone of Date.
     Shy,
 }
 

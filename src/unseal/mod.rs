@@ -9,9 +9,8 @@
 //! error, knows that it is whole and unchanged: the integrity check of the encrypted packet, the armor and the MIME
 //! structure round it. **Before the end nothing is proven**: whoever reads must not give anything away until then.
 //!
-//! Memory is bounded whatever the message holds. Secret keys are [`keys`]' business, files [`crate::mailbox::decrypt`]'s.
+//! Memory is bounded whatever the message holds. Where the secret keys are, whoever implements [`keys::Keys`] knows.
 
-pub mod agent;
 mod armor;
 mod content;
 pub mod keys;
@@ -39,12 +38,12 @@ use self::original::{Endings, Header};
 use self::packet::{Body, Length, Tag};
 use crate::classify::mime::ContentType;
 use crate::classify::{Encrypted, judge_structure, packets};
+use crate::core_error::Error;
 use crate::envelope::BOUNDARY_PREFIX;
-use crate::error::Error;
 use crate::head::Head;
 use crate::limits;
 use crate::lines::{FromCrlf, LineEnding};
-use crate::opening::Opening;
+use crate::opening::{Opening, copy};
 use crate::protect::Undone;
 use crate::restore::{HeaderRecord, Protected, Record};
 
@@ -75,6 +74,16 @@ pub struct Original<'a> {
     /// Otherwise its header could not be restored exactly: the record did not hold all of it, or did not agree with what
     /// stands outside, which stays then.
     pub exact: bool,
+}
+
+impl Original<'_> {
+    /// Writes all of it to `out`. It is proven when this has returned without an error, and not before. `out` is not flushed.
+    ///
+    /// # Errors
+    /// Those of [`read_error`]; [`Error::Write`] when `out` fails.
+    pub fn write_to(&mut self, out: &mut (impl Write + ?Sized)) -> Result<(), Error> {
+        copy(self, out, read_error)
+    }
 }
 
 impl Read for Original<'_> {
@@ -143,10 +152,10 @@ impl<R: Read> Envelope<R> {
     pub fn prove(self, ciphertext: &mut impl Write) -> Result<(), Error> {
         let mut body = self.sealed.body;
         let mut version = [0];
-        body.read_exact(&mut version).map_err(failed)?;
+        body.read_exact(&mut version).map_err(read_error)?;
         let beside = if version == [1] { 0 } else { packets::AEAD_HEADER as u64 - 1 };
-        io::copy(&mut body.by_ref().take(beside), &mut io::sink()).map_err(failed)?;
-        io::copy(&mut body, ciphertext).map(|_| ()).map_err(failed)
+        io::copy(&mut body.by_ref().take(beside), &mut io::sink()).map_err(read_error)?;
+        io::copy(&mut body, ciphertext).map(|_| ()).map_err(read_error)
     }
 }
 
@@ -161,10 +170,10 @@ pub fn inspect<R: Read>(opening: &Opening, rest: R) -> Result<Inspected<R>, Erro
     };
     let ours = boundary.starts_with(BOUNDARY_PREFIX);
     let stored = Cursor::new(opening.body().to_vec()).chain(rest);
-    let Some(armor) = Armor::begin(stored, &boundary).map_err(failed)? else {
+    let Some(armor) = Armor::begin(stored, &boundary).map_err(read_error)? else {
         return unknown(ours, "there is no armor in it").map(Inspected::Foreign);
     };
-    match Sealed::read(armor).map_err(failed)? {
+    match Sealed::read(armor).map_err(read_error)? {
         Some(sealed) => Ok(Inspected::Sealed(Envelope { sealed, ours }.into())),
         None => unknown(ours, "its packets are not those that mailseal writes").map(Inspected::Foreign),
     }
@@ -193,15 +202,6 @@ impl Expansion {
     }
 }
 
-/// What sealed messages are opened with.
-#[derive(Clone, Copy)]
-pub struct Opener<'a> {
-    /// The secret keys.
-    pub keys: &'a dyn Keys,
-    /// How long a message may become.
-    pub expansion: Expansion,
-}
-
 /// Opens the message that begins with `opening` and goes on in `rest`, with the secret keys of `keys`. Its content may have
 /// `most` bytes.
 ///
@@ -228,7 +228,7 @@ pub fn unseal<'a, R: Read + Send + Sync + 'a>(
     let Some(plain) = sealed.decrypt(&key)? else {
         return unknown(ours, "it is encrypted in a way that mailseal does not use").map(Unsealed::Foreign);
     };
-    let (record, data) = match content::open(plain, most).map_err(failed)? {
+    let (record, data) = match content::open(plain, most).map_err(read_error)? {
         Content::Literal { name, data } => match Record::parse(&name) {
             Some(record) => (record, data),
             None => return foreign(data.into_inner()),
@@ -296,7 +296,7 @@ fn restore<'a>(
 /// The beginning of what is inside.
 fn begin(entity: &mut Stream<'_>) -> Result<Opening, Error> {
     Opening::read_entity(entity).map_err(|error| match error {
-        Error::Read(error) => failed(error),
+        Error::Read(error) => read_error(error),
         error => damaged(&error.to_string()),
     })
 }
@@ -359,12 +359,12 @@ impl<R: Read> Sealed<R> {
         R: Send + Sync + 'a,
     {
         let mut version = [0];
-        self.body.read_exact(&mut version).map_err(failed)?;
+        self.body.read_exact(&mut version).map_err(read_error)?;
         Ok(match (version, key.cipher) {
             ([1], Some(SymmetricAlgorithm::AES256)) => {
-                Some(Box::new(seipd1::Seipd1::new(self.body, &key.key).map_err(failed)?))
+                Some(Box::new(seipd1::Seipd1::new(self.body, &key.key).map_err(read_error)?))
             }
-            ([2], None) => Some(Box::new(seipd2::open(self.body, &key.key).map_err(failed)?)),
+            ([2], None) => Some(Box::new(seipd2::open(self.body, &key.key).map_err(read_error)?)),
             _ => None,
         })
     }
@@ -372,7 +372,7 @@ impl<R: Read> Sealed<R> {
 
 /// A message that its sender encrypted: whole, or it is damaged.
 fn foreign<'a>(mut rest: impl Read) -> Result<Unsealed<'a>, Error> {
-    io::copy(&mut rest, &mut io::sink()).map_err(failed)?;
+    io::copy(&mut rest, &mut io::sink()).map_err(read_error)?;
     Ok(Unsealed::Foreign(Foreign::Encrypted))
 }
 
@@ -389,8 +389,10 @@ fn claims_encryption(head: Head<'_>) -> bool {
     })
 }
 
-/// What a layer's error means: only the operating system's are not the message's.
-pub(crate) fn failed(error: io::Error) -> Error {
+/// What an error of reading an [`Original`] means: [`Error::Expands`], [`Error::Read`] where it is the operating system's,
+/// else [`Error::Damaged`].
+#[must_use]
+pub fn read_error(error: io::Error) -> Error {
     if let Some(Expands(most)) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
         return Error::Expands { most: *most };
     }

@@ -10,10 +10,10 @@ use mailseal::error::Error;
 use mailseal::exit::Exit;
 use mailseal::keys::enrol;
 use mailseal::keystore::trust::Trust;
+use mailseal::mailbox::decrypt::Opener;
 use mailseal::mailbox::decrypt::owners::{self, Work};
 use mailseal::mailbox::reseal;
 use mailseal::recipients::{Recipients, WhenExpired};
-use mailseal::unseal::Opener;
 use mailseal::{cli, keystore};
 use sequoia_openpgp::Cert;
 

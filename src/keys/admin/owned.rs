@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::console::escape;
+use crate::core_error::Error as CoreError;
 use crate::dovecot::userdb::Account;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -193,7 +194,8 @@ impl Owner {
         user: &User,
         action: Option<&'t Action>,
     ) -> Result<Task<&'t Action>, Error> {
-        let config = keys.config_path.as_deref().map(std::path::absolute).transpose().map_err(Error::Read)?;
+        let config =
+            keys.config_path.as_deref().map(std::path::absolute).transpose().map_err(CoreError::Read)?;
         let home = self.home.clone().into();
         Ok(Task { config: config.map(Into::into), user: user.name().into(), home, action })
     }
@@ -250,7 +252,7 @@ impl Parent {
     /// Has root note the user in the register.
     ///
     /// # Errors
-    /// [`Error::Read`] where root does not: nothing may be stored then.
+    /// [`CoreError::Read`] where root does not: nothing may be stored then.
     pub fn note(&self) -> Result<(), Error> {
         self.ask(Event::Note)
     }
@@ -258,7 +260,7 @@ impl Parent {
     /// Has root forget the user, unless something is found still.
     ///
     /// # Errors
-    /// [`Error::Read`] where root cannot say.
+    /// [`CoreError::Read`] where root cannot say.
     pub fn forget(&self) -> Result<(), Error> {
         self.ask(Event::Forget)
     }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 
 use crate::classify::{self, Encrypted, Stop};
+use crate::core_error::Error as CoreError;
 use crate::error::Error;
 use crate::head::Head;
 use crate::mailbox::stored::Stored;
@@ -59,7 +60,7 @@ fn look_into(file: &File) -> Result<Verdict, Error> {
         return Ok(Verdict::Unreadable(Packing::MailCrypt.name().into()));
     }
     let judged = match stored.judge() {
-        Err(Error::Empty) => return Ok(Verdict::Empty),
+        Err(CoreError::Empty) => return Ok(Verdict::Empty),
         other => other?,
     };
     let Some(how) = judged.encrypted else { return Ok(Verdict::Clear) };
@@ -79,7 +80,7 @@ fn look_into(file: &File) -> Result<Verdict, Error> {
 /// more of it could not prove.
 fn is_clear(file: &File) -> Result<bool, Error> {
     let mut beginning = Vec::with_capacity(BEGINNING as usize);
-    file.take(BEGINNING).read_to_end(&mut beginning).map_err(Error::Read)?;
+    file.take(BEGINNING).read_to_end(&mut beginning).map_err(CoreError::Read)?;
     if Packing::of(&beginning[..beginning.len().min(MAGIC_BYTES)]).is_some() {
         return Ok(false);
     }

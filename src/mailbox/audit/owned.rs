@@ -13,6 +13,7 @@ use sequoia_openpgp::parse::Parse as _;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+use crate::core_error::Error as CoreError;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::mailbox::audit::keys::{KeyBook, State};
@@ -83,10 +84,10 @@ impl Task {
     /// Makes the audit. `owned` says that this is an owner's process, and when it is to stop.
     ///
     /// # Errors
-    /// Those of opening the Maildir, and [`Error::OpenPgp`].
+    /// Those of opening the Maildir, and [`CoreError::OpenPgp`].
     pub fn run(&self, config: &Config, owned: Option<Arc<AtomicBool>>, tell: &Tell<'_>) -> Result<(), Error> {
         let certs: Result<Vec<Cert>, _> = self.certs.iter().map(Cert::from_bytes).collect();
-        let certs = certs.map_err(Error::OpenPgp)?;
+        let certs = certs.map_err(CoreError::OpenPgp)?;
         let home = self.target.home.as_deref().map(Path::new);
         let book = KeyBook::of(&certs, &self.target.user, home, config, SystemTime::now());
         let book = book.unwrap_or_else(|error| {

@@ -18,8 +18,11 @@ use sequoia_openpgp::parse::Parse as _;
 use serde::{Deserialize, Serialize};
 
 use crate::cli;
+use crate::core_error::Error as CoreError;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::keys::secret::files::KeyFiles;
+use crate::mailbox::decrypt::Opener;
 use crate::mailbox::decrypt::maildir::{self, Summary};
 use crate::mailbox::reseal;
 use crate::mailbox::sweep::{Event, Sweep, Tell, complain};
@@ -33,8 +36,7 @@ use crate::system::owner::identity::Identity;
 use crate::system::owner::process::{PATIENCE, Start, Watch, run as run_as_owner};
 use crate::system::owner::slots::side_by_side;
 use crate::system::process;
-use crate::unseal::keys::KeyFiles;
-use crate::unseal::{Expansion, Opener};
+use crate::unseal::Expansion;
 
 /// The kind of the task.
 pub const KIND: &str = "open";
@@ -124,7 +126,7 @@ pub fn run(sweep: &Sweep, opener: Opener<'_>, work: &Work, out: &mut impl Write)
                 let start = Start { program: cli::ADMIN, kind: KIND, identity };
                 let watch = Watch { patience: PATIENCE, stop: &stop, slot: Some(slot) };
                 let folder = folder.as_ref().map(|folder| folder.try_clone().map(Into::into)).transpose();
-                folder.map_err(Error::Write).and_then(|folder| {
+                folder.map_err(|error| CoreError::Write(error).into()).and_then(|folder| {
                     run_as_owner(&start, &task, folder, &watch, &mut |event| {
                         tell(event);
                         Ok(())
@@ -162,11 +164,11 @@ fn work_on(
         (Work::Into { target }, Some(folder)) => {
             maildir::into(sweep, folder, Path::new(target), opener, tell)
         }
-        (Work::Into { .. }, None) => Err(Error::Write(std::io::ErrorKind::NotFound.into())),
+        (Work::Into { .. }, None) => Err(CoreError::Write(std::io::ErrorKind::NotFound.into()).into()),
         (Work::Reseal { keep_uids, certs, recovery, protect_headers, compression }, _) => {
             let parsed = |certs: &[Vec<u8>]| {
                 let certs: Result<Vec<Cert>, _> = certs.iter().map(Cert::from_bytes).collect();
-                certs.map_err(Error::OpenPgp)
+                certs.map_err(CoreError::OpenPgp)
             };
             let (certs, recovery, now) = (parsed(certs)?, parsed(recovery)?, SystemTime::now());
             let recipients = Recipients::choose(reseal::USER, &certs, &recovery, WhenExpired::Defer, now)?;

@@ -15,15 +15,16 @@ use nix::unistd::{Gid, Uid, geteuid};
 use serde::{Deserialize, Serialize};
 
 use crate::cli;
+use crate::core_error::Error as CoreError;
 use crate::error::Error;
-use crate::mailbox::decrypt::{Outcome, decrypt};
+use crate::keys::secret::files::KeyFiles;
+use crate::mailbox::decrypt::{Opener, Outcome, decrypt};
 use crate::maildir::dir::Dir;
 use crate::system::owner::child::{Order, Reports};
 use crate::system::owner::identity::Identity;
 use crate::system::owner::process::{Process, Report, Start, Watch, feed};
 use crate::system::process;
-use crate::unseal::keys::KeyFiles;
-use crate::unseal::{Expansion, Opener};
+use crate::unseal::Expansion;
 
 /// The kind of the task.
 pub const KIND: &str = "open-file";
@@ -93,7 +94,7 @@ fn as_owner(identity: &Identity, task: &Task, out: &mut (impl Write + Send)) -> 
         (listened, copier.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into())))
     });
     listened?;
-    copied.map_err(Error::Write)?;
+    copied.map_err(CoreError::Write)?;
     outcome.ok_or_else(|| failed(io::ErrorKind::UnexpectedEof.into()))
 }
 

@@ -16,6 +16,7 @@ use sequoia_openpgp::Cert;
 use sequoia_openpgp::parse::Parse as _;
 
 use crate::config::{Config, Mode};
+use crate::core_error::Error as CoreError;
 use crate::delivery::unchanged::{Off, Unchanged};
 use crate::error::Error;
 use crate::keys::addressee::{self, Addressee, Whose};
@@ -212,7 +213,7 @@ impl Work<'_> {
             1 => None,
             jobs => Some(rayon::ThreadPoolBuilder::new().num_threads(jobs).build()),
         };
-        let pool = pool.transpose().map_err(|error| Error::Read(std::io::Error::other(error)))?;
+        let pool = pool.transpose().map_err(|error| CoreError::Read(std::io::Error::other(error)))?;
         let links = Mutex::new(HashMap::new());
         let mut changed = false;
         let mut outcome = Ok(());
@@ -316,7 +317,7 @@ impl Work<'_> {
                 }
                 let out = Pulse::new(&mut *draft, &alive);
                 let verdict = sealer.seal(original.file(), out)?;
-                draft.flush().map_err(Error::Write)?;
+                draft.flush().map_err(CoreError::Write)?;
                 Ok(match verdict {
                     Verdict::Sealed(_) => Change::Replace((verdict, 0)),
                     kept => Change::Keep((kept, 0)),
@@ -433,7 +434,7 @@ pub(super) fn addressee(settings: &Settings, target: &Target, config: &Config) -
     let (user, now) = (&*target.user, SystemTime::now());
     if !settings.certs.is_empty() {
         let certs: Result<Vec<Cert>, _> =
-            settings.certs.iter().map(|bytes| Cert::from_bytes(bytes).map_err(Error::OpenPgp)).collect();
+            settings.certs.iter().map(|bytes| Cert::from_bytes(bytes).map_err(CoreError::OpenPgp)).collect();
         let certs = certs?;
         let trust = Trust::of_process(config.keys.trusted_groups.ids());
         let recipients = addressee::recipients(&config.keys, user, &certs, &trust, now)?;
@@ -484,8 +485,8 @@ pub(super) fn sealer<'a>(
 /// Whether no further message can be written either.
 fn ends_all(error: &Error) -> bool {
     use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    let (Error::Mail { source, .. } | Error::Write(source)) = error else {
-        return matches!(error, Error::NoUsableKey { .. } | Error::Recovery(_));
+    let (Error::Mail { source, .. } | Error::Core(CoreError::Write(source))) = error else {
+        return matches!(error, Error::Core(CoreError::NoUsableKey { .. } | CoreError::Recovery(_)));
     };
     matches!(source.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem)
 }

@@ -12,8 +12,10 @@ use sequoia_openpgp::Packet;
 use sequoia_openpgp::packet::PKESK;
 use sequoia_openpgp::serialize::Serialize as _;
 
-use super::keys::{Key, Keys};
+use super::SecretKeys;
+use crate::core_error::Error as CoreError;
 use crate::error::Error;
+use crate::unseal::keys::{Key, Keys};
 
 /// An encrypted packet (version 1) of 40 octets that mean nothing: gpg reads no session key without one behind it.
 const NOTHING: [u8; 43] = {
@@ -29,10 +31,10 @@ const NOTHING: [u8; 43] = {
 pub struct Agent;
 
 impl Keys for Agent {
-    fn session_key(&self, packets: &[PKESK]) -> Result<Option<Key>, Error> {
+    fn session_key(&self, packets: &[PKESK]) -> Result<Option<Key>, CoreError> {
         let mut input = Vec::new();
         for packet in packets.iter().filter(|packet| matches!(packet, PKESK::V3(_))) {
-            Packet::PKESK(packet.clone()).serialize(&mut input).map_err(Error::OpenPgp)?;
+            Packet::PKESK(packet.clone()).serialize(&mut input).map_err(CoreError::OpenPgp)?;
         }
         if input.is_empty() {
             return Ok(None);
@@ -56,9 +58,18 @@ impl Keys for Agent {
             failed.is_some_and(|code| !code.starts_with(NO_SECRET_KEY))
         });
         if cancelled {
-            return Err(Error::Agent { what: "the agent did not open the secret key".into() });
+            return Err(Error::Agent { what: "the agent did not open the secret key".into() }.into());
         }
         Ok(None)
+    }
+}
+
+impl SecretKeys for Agent {
+    fn export(&self) -> Result<Vec<Vec<u8>>, Error> {
+        Err(Error::Usage {
+            what: "these secret keys open only mail of who runs this".into(),
+            hint: "run it as the mail's owner, or name the key with --secret-key".into(),
+        })
     }
 }
 

@@ -1,0 +1,16 @@
+//! Edge: The secret keys that stored messages are opened with.
+
+pub mod agent;
+pub mod files;
+
+use crate::error::Error;
+use crate::unseal::keys::Keys;
+
+/// Secret keys that a process can hand on to one that it starts.
+pub trait SecretKeys: Keys {
+    /// The keys, unlocked and serialized, for a process that can ask nobody.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where they cannot be handed on; [`Error::SecretKey`] where none can be unlocked.
+    fn export(&self) -> Result<Vec<Vec<u8>>, Error>;
+}
