@@ -6,9 +6,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::core_error::Error as CoreError;
 use crate::exit::Exit;
 use crate::keystore::standing::Standing;
+use mailseal_core::error::Error as CoreError;
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]

@@ -46,32 +46,19 @@
 //! - A stored message is replaced by [`maildir`] or [`mailbox::encrypt::dovecot`] only: at every instant it is there whole, at the end once.
 //! - Text from a message, a key or a path passes [`console::escape`] before a terminal or a log.
 
-pub mod cert;
-pub mod classify;
 pub mod cli;
 pub mod config;
 pub mod console;
-pub mod core_error;
 pub mod delivery;
 pub mod doctor;
 pub mod dovecot;
-pub mod envelope;
 pub mod error;
 pub mod exit;
-pub mod head;
 pub mod keys;
 pub mod keystore;
 pub mod limits;
-pub mod lines;
 pub mod log;
 pub mod mailbox;
 pub mod maildir;
-pub mod opening;
-pub mod openpgp;
-pub mod protect;
-pub mod recipients;
 pub mod report;
-pub mod restore;
-pub mod seal;
 pub mod system;
-pub mod unseal;

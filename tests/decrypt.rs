@@ -13,10 +13,10 @@ use std::{
     process::Command,
 };
 
-use mailseal::{
-    core_error::Error,
-    keys::secret::files::{KeyFiles, Passphrases},
-    opening::Opening,
+use mailseal::keys::secret::files::{KeyFiles, Passphrases};
+use mailseal_core::{
+    error::Error,
+    message::opening::Opening,
     unseal::{
         Unsealed,
         keys::{Key, Keys},

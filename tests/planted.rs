@@ -15,10 +15,12 @@ use std::{
 };
 
 use mailseal::{
-    core_error::Error,
     keys::secret::files::{KeyFiles, Passphrases},
     keystore::{read_named, trust::Trust},
-    opening::Opening,
+};
+use mailseal_core::{
+    error::Error,
+    message::opening::Opening,
     openpgp::{compress::Compression, encrypt},
     recipients::{Recipients, WhenExpired},
     unseal::{Unsealed, original::Endings, unseal},
@@ -514,11 +516,11 @@ proptest! {
     /// Any bytes are read as a record or refused.
     #[test]
     fn any_name_is_a_record_or_none(name in vec(any::<u8>(), 0..255), record in record(), at in any::<prop::sample::Index>(), byte: u8) {
-        let _ = mailseal::restore::Record::parse(&name);
+        let _ = mailseal_core::record::Record::parse(&name);
         let mut changed = record.into_bytes();
         let at = at.index(changed.len());
         changed[at] = byte;
-        if let Some(record) = mailseal::restore::Record::parse(&changed) {
+        if let Some(record) = mailseal_core::record::Record::parse(&changed) {
             prop_assert!(record.encode().len() <= 255);
         }
     }

@@ -14,14 +14,14 @@ use mailseal::cli::sealing::ProtectHeaders;
 use mailseal::cli::{self, parse_jobs};
 use mailseal::console::date;
 use mailseal::console::progress::Show;
-use mailseal::core_error::Error as CoreError;
 use mailseal::error::Error;
 use mailseal::exit::Exit;
 use mailseal::mailbox::encrypt::{self, Options, child};
-use mailseal::openpgp::compress::Compression;
 use mailseal::system::owner::process::PATIENCE;
 use mailseal::system::sandbox::Sandbox;
 use mailseal::system::{owner, process};
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::openpgp::compress::Compression;
 
 /// Encrypts every message of existing mailboxes to its owner's OpenPGP certificate, as deliveries are encrypted.
 ///

@@ -7,9 +7,9 @@ use clap::builder::{NonEmptyStringValueParser, TypedValueParser as _};
 
 use crate::delivery::filter::{Options, WhenUnchanged};
 use crate::log::Target;
-use crate::openpgp::compress::Compression;
-use crate::protect::Policy;
 use crate::system::sandbox::Sandbox;
+use mailseal_core::openpgp::compress::Compression;
+use mailseal_core::protect::Policy;
 
 /// What `--protect-headers` may say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -12,11 +12,11 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
 
 use crate::cli;
-use crate::core_error::Error as CoreError;
 use crate::delivery::filter::{self, Options};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::system::process;
+use mailseal_core::error::Error as CoreError;
 
 /// Seals standard input as `options` say and runs `command` with the result on its standard input; gives the exit status
 /// of the whole: that of the command, or [`Exit::Temporary`].

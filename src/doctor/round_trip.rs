@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::Findings;
 use super::users::Account;
-use crate::classify::classify;
 use crate::dovecot::doveconf;
 use crate::dovecot::installation::Installation;
-use crate::opening::Opening;
+use mailseal_core::classify::classify;
+use mailseal_core::message::opening::Opening;
 
 /// The message.
 const MAIL: &str =

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::keystore::trust::Trust;
 use crate::keystore::user::User;
 use crate::keystore::{self, Request, absence};
-use crate::recipients::Recipients;
+use mailseal_core::recipients::Recipients;
 
 /// Whose mail it is.
 #[derive(Clone, Copy, Debug)]

@@ -8,14 +8,14 @@ use sequoia_openpgp::policy::StandardPolicy;
 use sequoia_openpgp::serialize::SerializeInto as _;
 use sequoia_openpgp::{Cert, Packet};
 
-use crate::cert::{Assessment, Fitness, assess};
-use crate::core_error::Error as CoreError;
 use crate::error::Error;
 use crate::keystore;
-use crate::opening::Opening;
-use crate::openpgp::compress::Compression;
-use crate::recipients::{Recipients, WhenExpired};
-use crate::seal::seal;
+use mailseal_core::cert::{Assessment, Fitness, assess};
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::message::opening::Opening;
+use mailseal_core::openpgp::compress::Compression;
+use mailseal_core::recipients::{Recipients, WhenExpired};
+use mailseal_core::seal::seal;
 
 /// A certificate that expires within this time is warned about when it is enrolled.
 pub const EXPIRES_SOON: Duration = Duration::from_secs(90 * 24 * 60 * 60);

@@ -14,10 +14,10 @@ use sequoia_openpgp::parse::Parse as _;
 use sequoia_openpgp::policy::StandardPolicy;
 use sequoia_openpgp::types::{Curve, RevocationStatus};
 
-use crate::cert::{Fitness, assess};
-use crate::classify::packets;
-use crate::core_error::Error as CoreError;
 use crate::error::Error;
+use mailseal_core::cert::{Fitness, assess};
+use mailseal_core::classify::packets;
+use mailseal_core::error::Error as CoreError;
 
 /// A search for the certificates of an address.
 #[derive(Debug)]

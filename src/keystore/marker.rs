@@ -9,10 +9,10 @@ use super::names::MARKER;
 use super::safe_file;
 use super::source::Place;
 use super::trust::Trust;
-use crate::core_error::Error as CoreError;
 use crate::error::Error;
 use crate::limits;
 use crate::maildir::durable;
+use mailseal_core::error::Error as CoreError;
 
 /// What a marker begins with.
 const MAGIC: &str = "mailseal marker 1";

@@ -3,7 +3,7 @@
 //! A source answers "none" where something below its root is not there; all else that keeps a certificate from being found
 //! is an error. That no source has one does not mean that there is none: [`absence`] proves it.
 //!
-//! Whether a certificate may be used is [`crate::cert`]'s business.
+//! Whether a certificate may be used is [`mailseal_core::cert`]'s business.
 
 pub mod absence;
 pub mod census;
@@ -35,10 +35,10 @@ use self::safe_file::Listing;
 use self::source::{Kind, Place, Root, Source, Template, Values};
 use self::trust::Trust;
 use crate::config::Keys;
-use crate::core_error::Error as CoreError;
 use crate::error::Error;
 use crate::keystore::user::User;
 use crate::limits;
+use mailseal_core::error::Error as CoreError;
 
 /// Whose certificates are looked for.
 #[derive(Clone, Debug)]

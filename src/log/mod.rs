@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::console::escape;
 use crate::limits;
-use crate::recipients::{Format, Warning};
+use mailseal_core::recipients::{Format, Warning};
 
 /// Where log lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]

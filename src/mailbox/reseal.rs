@@ -5,20 +5,20 @@
 
 use std::io::Write as _;
 
-use crate::core_error::Error as CoreError;
 use crate::error::Error;
 use crate::mailbox::decrypt::{Opener, Stored};
 use crate::mailbox::sweep::{Event, Sweep, Tell, Verdict};
 use crate::maildir::commit::Uids;
 use crate::maildir::draft::{Change, Draft, Original};
-use crate::opening::Opening;
-use crate::openpgp::compress::Compression;
-use crate::protect::{self, Policy};
-use crate::recipients::Recipients;
-use crate::seal::seal;
 use crate::system::owner::child::Pulse;
-use crate::unseal::original::Endings;
-use crate::unseal::{Foreign, Inspected, Unsealed, inspect, read_error, unseal};
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::message::opening::Opening;
+use mailseal_core::openpgp::compress::Compression;
+use mailseal_core::protect::{self, Policy};
+use mailseal_core::recipients::Recipients;
+use mailseal_core::seal::seal;
+use mailseal_core::unseal::original::Endings;
+use mailseal_core::unseal::{Foreign, Inspected, Unsealed, inspect, read_error, unseal};
 
 /// To what messages are sealed anew.
 #[derive(Debug)]

@@ -13,7 +13,6 @@ use rayon::prelude::*;
 
 use serde::{Deserialize, Serialize};
 
-use crate::core_error::Error as CoreError;
 use crate::error::Error;
 use crate::maildir::commit::{Committed, Uids};
 use crate::maildir::draft::{Change, Draft, Drafted, Original, Ready};
@@ -23,6 +22,7 @@ use crate::maildir::patience::{OF_OWNERS, Patience};
 use crate::maildir::recover::recover;
 use crate::system::owner::cut;
 use crate::system::owner::process::Report;
+use mailseal_core::error::Error as CoreError;
 
 /// Messages that one thread takes at once, and that are committed together.
 const BATCH: usize = 16;

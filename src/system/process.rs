@@ -15,9 +15,9 @@ use nix::unistd::{
     setresgid, setresuid,
 };
 
-use crate::core_error::Error as CoreError;
 use crate::error::Error;
 use crate::exit::Exit;
+use mailseal_core::error::Error as CoreError;
 
 /// The first descriptor that is not a standard one.
 const FIRST_OTHER: i32 = 3;

@@ -6,7 +6,7 @@ use std::process::Command;
 use super::forge::lines;
 use super::support::filter;
 use super::{judged, noise};
-use mailseal::classify::Encrypted;
+use mailseal_core::classify::Encrypted;
 
 fn openssl(folder: &Path, arguments: &[&str], input: &[u8]) -> Vec<u8> {
     let mut command = Command::new("openssl");

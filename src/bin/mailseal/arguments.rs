@@ -9,10 +9,10 @@ use mailseal::error::Error;
 use mailseal::keys::secret::SecretKeys;
 use mailseal::keys::secret::agent::Agent;
 use mailseal::keys::secret::files::{KeyFiles, Passphrases};
-use mailseal::limits;
 use mailseal::mailbox::sweep::Sweep;
 use mailseal::system::process;
-use mailseal::unseal::Expansion;
+use mailseal_core::limits;
+use mailseal_core::unseal::Expansion;
 
 #[derive(Debug, Args)]
 pub struct SecretArguments {

@@ -13,8 +13,8 @@ use mailseal::keystore::trust::Trust;
 use mailseal::mailbox::decrypt::Opener;
 use mailseal::mailbox::decrypt::owners::{self, Work};
 use mailseal::mailbox::reseal;
-use mailseal::recipients::{Recipients, WhenExpired};
 use mailseal::{cli, keystore};
+use mailseal_core::recipients::{Recipients, WhenExpired};
 use sequoia_openpgp::Cert;
 
 use crate::arguments::{RewriteArguments, SecretArguments};

@@ -12,28 +12,28 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::classify::classify;
 use crate::cli;
 use crate::config::{Config, Mode};
-use crate::core_error::Error as CoreError;
 use crate::delivery::deadline::Deadline;
 use crate::delivery::unchanged::{Off, Unchanged};
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::head::Head;
 use crate::keys::addressee::{self, Addressee, Whose};
 use crate::keystore::user::User;
 use crate::limits;
 use crate::log::sink::Sink;
 use crate::log::{LogLine, Outcome, Target};
-use crate::opening::Opening;
-use crate::openpgp::compress::Compression;
-use crate::protect::{self, Policy};
-use crate::recipients::{Recipients, Session, Warning};
-use crate::seal::seal;
 use crate::system::counted::Counted;
 use crate::system::process;
 use crate::system::sandbox::Sandbox;
+use mailseal_core::classify::classify;
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::message::head::Head;
+use mailseal_core::message::opening::Opening;
+use mailseal_core::openpgp::compress::Compression;
+use mailseal_core::protect::{self, Policy};
+use mailseal_core::recipients::{Recipients, Session, Warning};
+use mailseal_core::seal::seal;
 
 use self::tee::Tee;
 

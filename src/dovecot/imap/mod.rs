@@ -21,8 +21,8 @@ use std::ops::RangeInclusive;
 use imap_proto::{AttributeValue, MailboxDatum, NameAttribute, Outcome, Response, ResponseCode, Status};
 
 pub use self::wire::Literal;
-use crate::core_error::Error as CoreError;
 use crate::error::Error;
+use mailseal_core::error::Error as CoreError;
 
 /// Bytes that are sent at once.
 const PIECE: usize = 64 * 1024;

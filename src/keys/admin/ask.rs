@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli;
 use crate::config::Config;
-use crate::core_error::Error as CoreError;
 use crate::dovecot::userdb::Account;
 use crate::error::Error;
 use crate::keystore::census;
@@ -28,6 +27,7 @@ use crate::system::owner::cut;
 use crate::system::owner::identity::Identity;
 use crate::system::owner::process::{Report, Start, Watch, run as run_as_owner};
 use crate::system::process;
+use mailseal_core::error::Error as CoreError;
 
 /// The kind of the task.
 pub const KIND: &str = "ask";

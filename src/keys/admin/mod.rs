@@ -1,7 +1,7 @@
 //! `mailseal keys`: what an admin does with the certificates of users.
 //!
 //! Each command writes what a person or a script reads to `out`. [`crate::keystore`] reads and writes the files,
-//! [`crate::cert`] and [`crate::keys::enrol`] say what a certificate is worth.
+//! [`mailseal_core::cert`] and [`crate::keys::enrol`] say what a certificate is worth.
 //!
 //! ```text
 //! register  the register of known users: init, scan, rename
@@ -26,11 +26,9 @@ use sequoia_openpgp::Cert;
 use sequoia_openpgp::types::HashAlgorithm;
 use serde::{Deserialize, Serialize};
 
-use crate::cert::{Assessment, Fitness, Lapse, assess};
 use crate::config::Config;
 use crate::console::date::day;
 use crate::console::table::Table;
-use crate::core_error::Error as CoreError;
 use crate::dovecot::userdb::{Account, Answer, Userdb};
 use crate::error::Error;
 use crate::exit::Exit;
@@ -40,12 +38,14 @@ use crate::keystore::enrolled::{Enrolled, KeyFile};
 use crate::keystore::trust::Trust;
 use crate::keystore::user::User;
 use crate::keystore::{self, Request, absence};
-use crate::opening::Opening;
-use crate::protect;
-use crate::recipients::Recipients;
-use crate::seal::seal;
 use crate::system::owner::Bytes;
 use crate::system::process;
+use mailseal_core::cert::{Assessment, Fitness, Lapse, assess};
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::message::opening::Opening;
+use mailseal_core::protect;
+use mailseal_core::recipients::Recipients;
+use mailseal_core::seal::seal;
 use owned::{Owner, Parent};
 
 /// Characters of the code in a test message: none that looks like another.
@@ -555,7 +555,7 @@ impl<'a> Keys<'a> {
             Fitness::Lapsed(Lapse::Retired) => "retired",
             Fitness::Unfit(_) => "unfit",
         };
-        let algorithm = |key: &crate::cert::EncryptionKey| match key.mpis().bits() {
+        let algorithm = |key: &mailseal_core::cert::EncryptionKey| match key.mpis().bits() {
             Some(bits) if bits > 0 => format!("{} {bits}", key.pk_algo()),
             _ => key.pk_algo().to_string(),
         };

@@ -20,7 +20,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::console::escape;
-use crate::core_error::Error as CoreError;
 use crate::dovecot::userdb::Account;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -34,6 +33,7 @@ use crate::system::owner::identity::Identity;
 use crate::system::owner::process::{PATIENCE, Process, Report, Start, Watch, feed};
 use crate::system::process;
 use crate::{cli, keystore, limits};
+use mailseal_core::error::Error as CoreError;
 
 /// The kind of the task.
 pub const KIND: &str = "keys";

@@ -13,9 +13,9 @@ use sequoia_openpgp::packet::PKESK;
 use sequoia_openpgp::serialize::Serialize as _;
 
 use super::SecretKeys;
-use crate::core_error::Error as CoreError;
 use crate::error::Error;
-use crate::unseal::keys::{Key, Keys};
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::unseal::keys::{Key, Keys};
 
 /// An encrypted packet (version 1) of 40 octets that mean nothing: gpg reads no session key without one behind it.
 const NOTHING: [u8; 43] = {

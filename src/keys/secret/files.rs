@@ -17,9 +17,9 @@ use sequoia_openpgp::parse::Parse as _;
 use sequoia_openpgp::serialize::Serialize as _;
 
 use super::SecretKeys;
-use crate::core_error::Error as CoreError;
 use crate::error::Error;
-use crate::unseal::keys::{Key, Keys};
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::unseal::keys::{Key, Keys};
 
 /// How often a passphrase is asked for.
 const ATTEMPTS: usize = 3;

@@ -4,7 +4,7 @@ pub mod agent;
 pub mod files;
 
 use crate::error::Error;
-use crate::unseal::keys::Keys;
+use mailseal_core::unseal::keys::Keys;
 
 /// Secret keys that a process can hand on to one that it starts.
 pub trait SecretKeys: Keys {

@@ -9,12 +9,12 @@ use sequoia_openpgp::types::RevocationStatus;
 use sequoia_openpgp::{Cert, KeyID};
 use serde::{Deserialize, Serialize};
 
-use crate::cert::{Fitness, Lapse, Unfit, assess};
 use crate::config::Config;
 use crate::error::Error;
 use crate::keystore::trust::Trust;
 use crate::keystore::user::User;
 use crate::keystore::{self, Request};
+use mailseal_core::cert::{Fitness, Lapse, Unfit, assess};
 
 /// What a key is to the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -3,15 +3,15 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 
-use crate::classify::{self, Encrypted, Stop};
-use crate::core_error::Error as CoreError;
 use crate::error::Error;
-use crate::head::Head;
 use crate::mailbox::stored::Stored;
 use crate::maildir::folder::{Folder, Message};
 use crate::maildir::packed::{MAGIC_BYTES, Packing};
-use crate::protect::exposed::Exposed;
-use crate::unseal::{Inspected, inspect};
+use mailseal_core::classify::{self, Encrypted, Stop};
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::message::head::Head;
+use mailseal_core::protect::exposed::Exposed;
+use mailseal_core::unseal::{Inspected, inspect};
 
 /// What is read of a message first. It is enough for all but long headers and large encrypted messages.
 const BEGINNING: u64 = 32 * 1024;

@@ -29,13 +29,13 @@ use crate::mailbox::audit::owned::{Event, Task};
 use crate::mailbox::encrypt::event::Target;
 use crate::mailbox::sweep::Sweep;
 use crate::mailbox::target;
-use crate::protect::exposed::Exposed;
 use crate::system::owner::identity::Identity;
 use crate::system::owner::process::{PATIENCE, Start, Watch, run as run_as_owner};
 use crate::system::owner::slots::side_by_side;
 use crate::system::process;
 use crate::system::sandbox::Sandbox;
 use crate::{cli, keystore};
+use mailseal_core::protect::exposed::Exposed;
 
 /// What the command line says.
 #[derive(Clone, Debug)]

@@ -13,7 +13,6 @@ use sequoia_openpgp::parse::Parse as _;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::core_error::Error as CoreError;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::mailbox::audit::keys::{KeyBook, State};
@@ -27,6 +26,7 @@ use crate::system::owner::cut;
 use crate::system::owner::process::Report;
 use crate::system::process;
 use crate::system::sandbox::Sandbox;
+use mailseal_core::error::Error as CoreError;
 
 /// The kind of the task.
 pub const KIND: &str = "audit";

@@ -20,7 +20,6 @@ use rayon::prelude::*;
 use super::Stored;
 use crate::cli;
 use crate::console::table::Table;
-use crate::core_error::Error as CoreError;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::mailbox::decrypt::Opener;
@@ -31,10 +30,11 @@ use crate::maildir::draft::{Change, Draft, Original, bare_line_feeds};
 use crate::maildir::durable;
 use crate::maildir::folder::{Folder, Message, Place};
 use crate::maildir::name::Sizes;
-use crate::opening::copy;
 use crate::system::owner::child::Pulse;
-use crate::unseal::original::Endings;
-use crate::unseal::{Foreign, Unsealed, unseal};
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::message::opening::copy;
+use mailseal_core::unseal::original::Endings;
+use mailseal_core::unseal::{Foreign, Unsealed, unseal};
 
 /// Bytes that are written at once.
 const PIECE: usize = 128 * 1024;

@@ -18,7 +18,6 @@ use sequoia_openpgp::parse::Parse as _;
 use serde::{Deserialize, Serialize};
 
 use crate::cli;
-use crate::core_error::Error as CoreError;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::keys::secret::files::KeyFiles;
@@ -28,15 +27,16 @@ use crate::mailbox::reseal;
 use crate::mailbox::sweep::{Event, Sweep, Tell, complain};
 use crate::maildir::commit::Uids;
 use crate::maildir::dir::Dir;
-use crate::openpgp::compress::Compression;
-use crate::protect::Policy;
-use crate::recipients::{Recipients, WhenExpired};
 use crate::system::owner::child::{Order, Reports};
 use crate::system::owner::identity::Identity;
 use crate::system::owner::process::{PATIENCE, Start, Watch, run as run_as_owner};
 use crate::system::owner::slots::side_by_side;
 use crate::system::process;
-use crate::unseal::Expansion;
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::openpgp::compress::Compression;
+use mailseal_core::protect::Policy;
+use mailseal_core::recipients::{Recipients, WhenExpired};
+use mailseal_core::unseal::Expansion;
 
 /// The kind of the task.
 pub const KIND: &str = "open";

@@ -15,7 +15,6 @@ use nix::unistd::{Gid, Uid, geteuid};
 use serde::{Deserialize, Serialize};
 
 use crate::cli;
-use crate::core_error::Error as CoreError;
 use crate::error::Error;
 use crate::keys::secret::files::KeyFiles;
 use crate::mailbox::decrypt::{Opener, Outcome, decrypt};
@@ -24,7 +23,8 @@ use crate::system::owner::child::{Order, Reports};
 use crate::system::owner::identity::Identity;
 use crate::system::owner::process::{Process, Report, Start, Watch, feed};
 use crate::system::process;
-use crate::unseal::Expansion;
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::unseal::Expansion;
 
 /// The kind of the task.
 pub const KIND: &str = "open-file";

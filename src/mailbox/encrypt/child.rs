@@ -118,7 +118,7 @@ fn end(session: &mut std::process::Child, listener: std::thread::JoinHandle<Vec<
 /// What the process itself does; `kind` is that of its task.
 ///
 /// # Errors
-/// [`Error::Privileges`] where it has more rights than its owner's; [`CoreError::Read`](crate::core_error::Error::Read) where there is no task.
+/// [`Error::Privileges`] where it has more rights than its owner's; [`CoreError::Read`](mailseal_core::error::Error::Read) where there is no task.
 pub fn main(kind: &OsStr, stop: &Arc<AtomicBool>) -> Result<(), Error> {
     let order = Order::begin()?;
     process::raise_file_limit();

@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::mailbox::tally::Tally;
-use crate::openpgp::compress::Compression;
-use crate::protect::Policy;
 use crate::system::owner::cut;
 use crate::system::owner::process::Report;
 use crate::system::sandbox::Sandbox;
+use mailseal_core::openpgp::compress::Compression;
+use mailseal_core::protect::Policy;
 
 /// What one process works on: Maildirs of one owner.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -16,7 +16,6 @@ use sequoia_openpgp::Cert;
 use sequoia_openpgp::parse::Parse as _;
 
 use crate::config::{Config, Mode};
-use crate::core_error::Error as CoreError;
 use crate::delivery::unchanged::{Off, Unchanged};
 use crate::error::Error;
 use crate::keys::addressee::{self, Addressee, Whose};
@@ -33,9 +32,10 @@ use crate::maildir::layout::Maildir;
 use crate::maildir::packed::Packing;
 use crate::maildir::recover::recover;
 use crate::maildir::tag::Tag;
-use crate::recipients::{Recipients, Warning};
 use crate::system::counted::Counted;
 use crate::system::owner::child::Pulse;
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::recipients::{Recipients, Warning};
 
 /// Most messages in a batch.
 const BATCH: usize = 32;

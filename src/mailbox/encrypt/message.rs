@@ -6,16 +6,16 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 
-use crate::classify::Encrypted;
-use crate::core_error::Error as CoreError;
 use crate::error::Error;
-use crate::lines::{Endings, LineEnding};
 use crate::mailbox::stored::{Pass, Stored, hold, judge_pass};
-use crate::opening::Opening;
-use crate::openpgp::compress::Compression;
-use crate::protect::{self, Policy};
-use crate::recipients::Recipients;
-use crate::seal::seal;
+use mailseal_core::classify::Encrypted;
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::message::lines::{Endings, LineEnding};
+use mailseal_core::message::opening::Opening;
+use mailseal_core::openpgp::compress::Compression;
+use mailseal_core::protect::{self, Policy};
+use mailseal_core::recipients::Recipients;
+use mailseal_core::seal::seal;
 
 use crate::maildir::packed::Packing;
 

@@ -42,13 +42,13 @@ use crate::mailbox::tally::{FolderLine, Tally, rate, size};
 use crate::mailbox::target;
 use crate::maildir::layout::Maildir;
 use crate::maildir::patience::Patience;
-use crate::openpgp::compress::Compression;
-use crate::protect::Policy;
 use crate::system::owner::identity::Identity;
 use crate::system::owner::process::Watch;
 use crate::system::owner::slots::{Slot, side_by_side};
 use crate::system::sandbox::Sandbox;
 use crate::{cli, keystore};
+use mailseal_core::openpgp::compress::Compression;
+use mailseal_core::protect::Policy;
 
 /// How many sessions a user gets at most: each message that Dovecot cannot read takes two.
 const SESSIONS: usize = 100;

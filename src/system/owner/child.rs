@@ -13,10 +13,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::identity::Identity;
-use crate::core_error::Error as CoreError;
 use crate::error::Error;
 use crate::system::owner::{LINE, Line, OPTION};
 use crate::system::process;
+use mailseal_core::error::Error as CoreError;
 
 /// The kind of the task, where root has started this process as an owner's.
 #[must_use]

@@ -4,9 +4,9 @@ use std::io::{Seek, Write};
 use std::sync::LazyLock;
 
 use mailseal::mailbox::decrypt::{self as product, Opener, Outcome};
-use mailseal::limits;
+use mailseal_core::limits;
 use mailseal::keys::secret::files::{KeyFiles, Passphrases};
-use mailseal::unseal::Expansion;
+use mailseal_core::unseal::Expansion;
 
 use super::filter::Run;
 use super::fixtures;

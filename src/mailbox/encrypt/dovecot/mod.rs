@@ -24,7 +24,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use self::draft::Draft;
-use crate::core_error::Error as CoreError;
 use crate::dovecot::imap::{self, Message, New, Selected, Session, name, set};
 use crate::error::Error;
 use crate::keys::addressee::Addressee;
@@ -35,6 +34,7 @@ use crate::mailbox::encrypt::maildir::{addressee, config, sealer, warn};
 use crate::mailbox::encrypt::message::{Readable, Sealer, Verdict};
 use crate::mailbox::tally::Tally;
 use crate::system::owner::child::Pulse;
+use mailseal_core::error::Error as CoreError;
 
 /// Most messages in a batch: so long a client that changes one of them is not followed.
 const BATCH: usize = 16;
