@@ -7,14 +7,7 @@
 //! # Bird's eye
 //!
 //! ```text
-//! One message, sealed and opened: no file, environment, clock or terminal
-//!   head, lines, opening    what a message is, byte for byte
-//!   classify    encrypted already? proven, never claimed
-//!   cert, recipients        whether a certificate is fit; which a message is sealed to, and its session key
-//!   protect     which header fields the outside shows
-//!   envelope, restore       the outer header and the MIME structure; what undoes it, inside the ciphertext
-//!   openpgp, seal           the ciphertext; opening + rest -> sealed message
-//!   unseal      the way back, proven at its end; unseal/{keys,agent} [edge]
+//! crates/core: one message, sealed and opened: no file, environment, clock or terminal
 //!
 //! Messages that are stored                                                        [edge]
 //!   maildir     replaced in place, never lost
@@ -22,7 +15,7 @@
 //!
 //! Whose mail, to which certificates                                               [edge]
 //!   keystore    where certificates are found; that there is none, proven
-//!   keys        addressee: to whom a user's mail is sealed, or that it is not; enrol; admin: `mailseal keys`
+//!   keys        addressee: to whom a user's mail is sealed, or that it is not; enrol; admin: `mailseal keys`; secret
 //!
 //! The programs                                                                    [edge]
 //!   delivery    filter, deliver: one message, now; the deadline
@@ -40,9 +33,7 @@
 //! - Plaintext goes out only where nobody asked for a certificate's protection: the user has none, or the message is
 //!   proven to be encrypted. Every doubt is an error.
 //! - What is opened is given out, or takes a place, only when all of it was proven.
-//! - Bytes of a message are copied, never rendered again. mail-parser reads what must be understood of MIME.
-//! - Memory is bounded by [`limits`], whatever the size of the message.
-//! - Modules not marked as edges touch no file, environment or clock; they take `impl Read` and `impl Write`.
+//! - Memory is bounded by [`limits`] and [`mailseal_core::limits`], whatever the size of the message.
 //! - A stored message is replaced by [`maildir`] or [`mailbox::encrypt::dovecot`] only: at every instant it is there whole, at the end once.
 //! - Text from a message, a key or a path passes [`console::escape`] before a terminal or a log.
 

@@ -1,7 +1,7 @@
 //! Whether a certificate is fit to seal to at a time, with which keys, and why not.
 //!
 //! This is the one place that decides it. It reads what the certificate says under sequoia's policy; that a key really
-//! encrypts is tried in [`crate::recipients`], and where certificates come from is [`crate::keystore`]'s business.
+//! encrypts is tried in [`crate::recipients`].
 
 use std::fmt;
 use std::time::SystemTime;
@@ -36,7 +36,7 @@ pub struct Assessment {
 pub enum Fitness {
     /// It may.
     Fit,
-    /// It may where the configuration says so (`expired = "encrypt"`).
+    /// It may with [`WhenExpired::Encrypt`](crate::recipients::WhenExpired::Encrypt).
     Lapsed(Lapse),
     /// It must not.
     Unfit(Unfit),

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU64;
 
-/// Longest header block, in bytes. A message whose header is longer cannot be sealed: exit 65.
+/// Longest header block, in bytes. A message whose header is longer cannot be sealed.
 pub const HEADER: usize = 3 * 1024 * 1024;
 
 /// Longest header of an entity, in bytes: with CRLF, `HP-Outer: ` before each line once more, and a Content-Type, none that
@@ -91,6 +91,6 @@ pub const LEGACY_DISPLAY: usize = 2048;
 /// Most bytes that the content of a sealed message may have, whatever its size.
 pub const CONTENT: u64 = 64 * 1024 * 1024;
 
-/// How many times as long as the sealed message it may be beyond that, unless `--max-expansion` says otherwise. Text as
+/// How many times as long as the sealed message it may be beyond that, unless the caller says otherwise. Text as
 /// long as [`CONTENT`] seldom deflates to a twentieth, and armor takes a third of that back; deflate's own bound is 1032.
 pub const EXPANSION: NonZeroU64 = NonZeroU64::MIN.saturating_add(99);

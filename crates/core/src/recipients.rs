@@ -18,7 +18,7 @@ pub const CIPHER: SymmetricAlgorithm = SymmetricAlgorithm::AES256;
 /// Octets of its key.
 const CIPHER_KEY: usize = 32;
 
-/// A certificate that expires within this time is warned about in the log.
+/// A certificate that expires within this time is warned about.
 pub const EXPIRING: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// The encryption container (RFC 9580, section 5.13).
@@ -31,7 +31,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The name in the log line.
+    /// A short name, for a log.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -48,7 +48,7 @@ pub enum WhenExpired {
     /// Seal to the keys that expired last, and warn: at rest, an expired key protects better than none.
     #[default]
     Encrypt,
-    /// Defer the delivery.
+    /// Refuse them.
     Defer,
 }
 
@@ -68,7 +68,7 @@ pub enum Warning {
 }
 
 impl Warning {
-    /// The name in the log line.
+    /// A short name, for a log.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -37,7 +37,7 @@ pub enum Encrypted {
 }
 
 impl Encrypted {
-    /// The name in the log line.
+    /// A short name, for a log.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

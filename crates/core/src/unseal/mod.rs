@@ -188,6 +188,13 @@ fn unknown(ours: bool, what: &str) -> Result<Foreign, Error> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expansion(NonZeroU64);
 
+impl Default for Expansion {
+    /// [`limits::EXPANSION`] times.
+    fn default() -> Self {
+        Self(limits::EXPANSION)
+    }
+}
+
 impl Expansion {
     /// So many times the bytes of the sealed message, beyond [`limits::CONTENT`].
     #[must_use]
