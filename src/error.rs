@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use crate::exit::Exit;
 use crate::keystore::standing::Standing;
+use crate::maildir::error::Error as MaildirError;
 use mailseal_core::error::Error as CoreError;
 
 /// What went wrong.
@@ -17,6 +18,9 @@ pub enum Error {
     /// A message cannot be sealed or opened.
     #[error("{}", at_hand(.0))]
     Core(#[source] CoreError),
+    /// A Maildir, or another file with a message in it, cannot be worked on.
+    #[error(transparent)]
+    Maildir(#[from] MaildirError),
     /// The command line is wrong.
     #[error("{what}")]
     Usage {
@@ -146,16 +150,6 @@ pub enum Error {
         /// What to do.
         hint: String,
     },
-    /// A path is not, or not safely, a Maildir.
-    #[error("{}: {what}", path.display())]
-    NoMaildir {
-        /// The path.
-        path: PathBuf,
-        /// What it is instead.
-        what: String,
-        /// What to do.
-        hint: String,
-    },
     /// GnuPG's agent did not open a key.
     #[error("GnuPG: {what}")]
     Agent {
@@ -168,15 +162,6 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: io::Error,
-    },
-    /// A message, or a folder of messages, could not be worked on; what it held is still there.
-    #[error("{}: {source}", path.display())]
-    Mail {
-        /// The file or folder.
-        path: PathBuf,
-        /// What failed.
-        #[source]
         source: io::Error,
     },
     /// Nobody has shown to be able to read what is sealed to the user's certificates.
@@ -251,7 +236,7 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Owner { exit, .. } => *exit,
-            Self::Usage { .. } | Self::NoMaildir { .. } => Exit::Usage,
+            Self::Usage { .. } | Self::Maildir(MaildirError::NoMaildir { .. }) => Exit::Usage,
             Self::Enrol { .. } | Self::Core(CoreError::NoSecretKey { .. }) => Exit::Negative,
             Self::Core(
                 CoreError::Empty
@@ -278,7 +263,7 @@ impl Error {
             | Self::SecretKey { .. }
             | Self::Agent { .. }
             | Self::Log { .. }
-            | Self::Mail { .. }
+            | Self::Maildir(MaildirError::Mail { .. })
             | Self::Unconfirmed { .. }
             | Self::InUse { .. }
             | Self::Dovecot { .. }
@@ -326,8 +311,8 @@ impl Error {
             Self::SecretKey { .. } => "secret-key",
             Self::Agent { .. } => "agent",
             Self::Log { .. } => "log",
-            Self::NoMaildir { .. } => "no-maildir",
-            Self::Mail { .. } => "mail",
+            Self::Maildir(MaildirError::NoMaildir { .. }) => "no-maildir",
+            Self::Maildir(MaildirError::Mail { .. }) => "mail",
             Self::Unconfirmed { .. } => "unconfirmed",
             Self::InUse { .. } => "in-use",
             Self::Dovecot { .. } => "dovecot",
@@ -345,7 +330,7 @@ impl Error {
             | Self::KeyStore { hint, .. }
             | Self::Enrol { hint, .. }
             | Self::SecretKey { hint, .. }
-            | Self::NoMaildir { hint, .. } => hint.clone(),
+            | Self::Maildir(MaildirError::NoMaildir { hint, .. }) => hint.clone(),
             Self::Config { .. } => "mend the file; README describes every setting".into(),
             Self::Root => "run it as the mail user, or name the certificate with --key".into(),
             Self::Privileges { .. } => "start it as the mail user, without root among its user ids".into(),
@@ -395,7 +380,7 @@ impl Error {
                 "install gpg, see that `gpg --decrypt` works here, or name the key with --secret-key".into()
             }
             Self::Log { .. } => "name a log that can be read, plain or compressed with gzip".into(),
-            Self::Mail { .. } => {
+            Self::Maildir(MaildirError::Mail { .. }) => {
                 "what it held is still there; look for a full disk, missing rights, or another program, and run it again".into()
             }
             Self::Unconfirmed { user } => format!(

@@ -27,6 +27,3 @@ pub const JOBS: usize = 256;
 
 /// Longest value in a log line, in bytes.
 pub const LOG_VALUE: usize = 256;
-
-/// Most bytes that a compressed message of a mailbox may unpack to; a larger one is left alone and named.
-pub const UNPACKED: u64 = 1024 * 1024 * 1024;

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::maildir::commit::{Committed, Uids};
 use crate::maildir::draft::{Change, Draft, Drafted, Original, Ready};
+use crate::maildir::error::Error as MaildirError;
 use crate::maildir::folder::{Folder, Message};
 use crate::maildir::layout::Maildir;
 use crate::maildir::patience::{OF_OWNERS, Patience};
@@ -148,7 +149,7 @@ impl Tally {
 pub fn complain(path: &Path, error: &Error, tell: &Tell<'_>) {
     let what = match error {
         // They name it themselves.
-        Error::Mail { .. } | Error::NoMaildir { .. } => error.to_string(),
+        Error::Maildir(_) => error.to_string(),
         _ => format!("{}: {error}", path.display()),
     };
     tell(Event::Problem { what: cut(what), hint: cut(error.hint()) });
@@ -159,7 +160,7 @@ pub fn complain(path: &Path, error: &Error, tell: &Tell<'_>) {
 pub fn of_file(path: &Path, error: Error) -> Error {
     match error {
         Error::Core(CoreError::Read(source) | CoreError::Write(source)) => {
-            Error::Mail { path: path.into(), source }
+            MaildirError::Mail { path: path.into(), source }.into()
         }
         error => error,
     }
@@ -181,11 +182,11 @@ impl Sweep {
         let pool = pool.map_err(|error| CoreError::Read(io::Error::other(error)))?;
         let mut first = Ok(());
         for path in &self.paths {
-            let result = self.open(path).and_then(|maildir| {
+            let result = self.open(path).map_err(Error::from).and_then(|maildir| {
                 let mut first = Ok(());
                 for folder in maildir.folders()? {
-                    let result =
-                        maildir.folder(&folder).and_then(|folder| pool.install(|| visit(&maildir, &folder)));
+                    let folder = maildir.folder(&folder).map_err(Error::from);
+                    let result = folder.and_then(|folder| pool.install(|| visit(&maildir, &folder)));
                     first = keep_first(first, result, tell);
                 }
                 first
@@ -195,7 +196,7 @@ impl Sweep {
         first
     }
 
-    fn open(&self, path: &Path) -> Result<Maildir, Error> {
+    fn open(&self, path: &Path) -> Result<Maildir, MaildirError> {
         let control = self.control.as_deref();
         match &self.owned {
             Some(stop) => Maildir::open_strictly(path, control)
@@ -272,7 +273,7 @@ fn rewrite_batch(
                     let source = io::Error::other(format!("it was {what} meanwhile"));
                     tally.fail(&folder.path_of(message), CoreError::Read(source).into(), tell);
                 }
-                Err(error) => tally.fail(&folder.path_of(message), error, tell),
+                Err(error) => tally.fail(&folder.path_of(message), error.into(), tell),
             }
         }
     }

@@ -10,8 +10,8 @@ use super::lock::Lock;
 use super::name::Name;
 use super::tag::Tag;
 use super::uidlist::{self, Renames};
-use crate::error::Error;
 use crate::maildir::durable;
+use crate::maildir::error::Error;
 
 /// How often a message is looked for that a program without Dovecot's lock renames meanwhile.
 const TRIES: usize = 8;

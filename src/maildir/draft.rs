@@ -14,7 +14,7 @@ use nix::unistd::{Gid, fchown};
 use super::dir::{Stamp, links_of};
 use super::folder::{Folder, Message};
 use super::name::Sizes;
-use crate::error::Error;
+use crate::maildir::error::Error;
 
 /// What the names of our files in `tmp/` begin with; the next run removes those that a killed one left.
 pub(super) const PREFIX: &str = "mailseal.";
@@ -131,17 +131,17 @@ impl Folder {
     /// # Errors
     /// [`Error::Mail`] where the message cannot be read, is another's, or the new one cannot be written, and those of
     /// `transform`. The message is as it was.
-    pub fn draft<'a, T>(
+    pub fn draft<'a, T, E: From<Error>>(
         &'a self,
         message: &Message,
-        transform: impl FnOnce(&Original, &mut Draft<'a>) -> Result<Change<T>, Error>,
-    ) -> Result<Drafted<'a, T>, Error> {
+        transform: impl FnOnce(&Original, &mut Draft<'a>) -> Result<Change<T>, E>,
+    ) -> Result<Drafted<'a, T>, E> {
         let path = self.path_of(message);
         let Some(original) = self.open_original(message)? else { return Ok(Drafted::Gone) };
         if original.stat.st_uid != self.owner.0.as_raw() {
             let what =
                 format!("it belongs to user {}, the Maildir to user {}", original.stat.st_uid, self.owner.0);
-            return Err(self.failed_at(&path, io::Error::new(io::ErrorKind::PermissionDenied, what)));
+            return Err(self.failed_at(&path, io::Error::new(io::ErrorKind::PermissionDenied, what)).into());
         }
         let mut draft = Draft { folder: self, out: None, sizes: Sizes { physical: 0, virtual_: 0 }, last: 0 };
         let made = match transform(&original, &mut draft)? {
@@ -256,7 +256,7 @@ impl Drop for Temporary<'_> {
 }
 
 /// How many LFs have no CR before them; `before` is the byte before `text`.
-pub(crate) fn bare_line_feeds(text: &[u8], before: u8) -> u64 {
+pub fn bare_line_feeds(text: &[u8], before: u8) -> u64 {
     let bare = |at: &usize| at.checked_sub(1).map_or(before, |at| text[at]) != b'\r';
     memchr::memchr_iter(b'\n', text).filter(bare).count() as u64
 }

@@ -37,6 +37,7 @@ pub mod commit;
 pub mod dir;
 pub mod draft;
 pub mod durable;
+pub mod error;
 pub mod folder;
 pub mod layout;
 pub mod lock;

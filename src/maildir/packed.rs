@@ -4,8 +4,6 @@
 
 use std::io::{self, BufReader, Read};
 
-use crate::limits;
-
 /// How a file is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packing {
@@ -36,6 +34,9 @@ const MAGIC: [(&[u8], Packing); 7] = [
     (b"\xfd7zXZ\x00", Packing::Xz),
     (b"CRYPTED\x03\x07", Packing::MailCrypt),
 ];
+
+/// Most bytes that a packed message may unpack to; reading a larger one is an error.
+pub const UNPACKED: u64 = 1024 * 1024 * 1024;
 
 /// Longest magic.
 pub const MAGIC_BYTES: usize = 16;
@@ -69,7 +70,7 @@ impl Packing {
     /// Reads what is packed in `file`; `None` for what only the server's key opens.
     ///
     /// # Errors
-    /// Those of the decoder. While reading, [`io::ErrorKind::FileTooLarge`] beyond [`limits::UNPACKED`].
+    /// Those of the decoder. While reading, [`io::ErrorKind::FileTooLarge`] beyond [`UNPACKED`].
     pub fn unpack<'a>(self, file: impl Read + 'a) -> io::Result<Option<Box<dyn Read + 'a>>> {
         let reader: Box<dyn Read + 'a> = match self {
             Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(file)),
@@ -80,7 +81,7 @@ impl Packing {
             Self::Xz => Box::new(liblzma::read::XzDecoder::new_multi_decoder(file)),
             Self::MailCrypt => return Ok(None),
         };
-        Ok(Some(Box::new(Bounded { inner: reader, left: limits::UNPACKED })))
+        Ok(Some(Box::new(Bounded { inner: reader, left: UNPACKED })))
     }
 }
 
@@ -94,7 +95,7 @@ impl<R: Read> Read for Bounded<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
         self.left = self.left.checked_sub(count as u64).ok_or_else(|| {
-            let what = format!("it unpacks to more than {} bytes", limits::UNPACKED);
+            let what = format!("it unpacks to more than {} bytes", UNPACKED);
             io::Error::new(io::ErrorKind::FileTooLarge, what)
         })?;
         Ok(count)

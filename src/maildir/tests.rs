@@ -15,7 +15,7 @@ use super::layout::Maildir;
 use super::lock::UIDLIST;
 use super::recover::{Recovered, Unlinked, recover};
 use super::tag::Tag;
-use crate::error::Error;
+use crate::maildir::error::Error;
 
 struct Site {
     dir: TempDir,
@@ -70,7 +70,7 @@ impl Site {
             let mut text = b"new\n".to_vec();
             original.file().read_to_end(&mut text).unwrap();
             draft.write_all(&text).unwrap();
-            Ok(Change::Replace(()))
+            Ok::<_, Error>(Change::Replace(()))
         });
         match drafted.unwrap() {
             Drafted::Ready(ready, ()) => ready,
@@ -133,15 +133,15 @@ fn a_draft_that_is_not_wanted_leaves_nothing() {
     let site = Site::with("cur/1.host:2,S");
     let kept = site.folder.draft(&site.message(), |_, draft| {
         draft.write_all(b"half").unwrap();
-        Ok(Change::Keep("reason"))
+        Ok::<_, Error>(Change::Keep("reason"))
     });
     assert!(matches!(kept.unwrap(), Drafted::Kept("reason")));
-    let failed = site.folder.draft::<()>(&site.message(), |_, draft| {
+    let failed = site.folder.draft::<(), Error>(&site.message(), |_, draft| {
         draft.write_all(b"half").unwrap();
-        Err(Error::Root)
+        Err(Error::NoMaildir { path: "caller".into(), what: String::new(), hint: String::new() })
     });
-    assert!(matches!(failed, Err(Error::Root)));
-    let nothing = site.folder.draft(&site.message(), |_, _| Ok(Change::Replace(())));
+    assert!(matches!(failed, Err(Error::NoMaildir { path, .. }) if path == Path::new("caller")));
+    let nothing = site.folder.draft(&site.message(), |_, _| Ok::<_, Error>(Change::Replace(())));
     assert!(matches!(nothing, Err(Error::Mail { .. })), "an empty message never takes the place of one");
     drop(site.draft());
     assert_eq!((site.names("cur"), site.names("tmp").len()), (vec!["1.host:2,S".to_owned()], 0));

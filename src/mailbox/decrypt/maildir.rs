@@ -28,6 +28,7 @@ use crate::maildir::commit::Uids;
 use crate::maildir::dir::{Dir, Kind};
 use crate::maildir::draft::{Change, Draft, Original, bare_line_feeds};
 use crate::maildir::durable;
+use crate::maildir::error::Error as MaildirError;
 use crate::maildir::folder::{Folder, Message, Place};
 use crate::maildir::name::Sizes;
 use crate::system::owner::child::Pulse;
@@ -73,7 +74,7 @@ pub fn into(
     opener: Opener<'_>,
     tell: &Tell<'_>,
 ) -> Result<(), Error> {
-    let failed_there = |source| Error::Mail { path: target.into(), source };
+    let failed_there = |source| Error::from(MaildirError::Mail { path: target.into(), source });
     sweep.each_folder(tell, |_, folder| {
         let copy = Copy::open(root, target, folder).map_err(failed_there)?;
         let tally = Mutex::new(Tally::default());
@@ -251,7 +252,7 @@ impl Copy {
     }
 
     fn failed(&self, source: io::Error) -> Error {
-        Error::Mail { path: self.path.clone(), source }
+        MaildirError::Mail { path: self.path.clone(), source }.into()
     }
 }
 

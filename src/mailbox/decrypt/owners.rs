@@ -27,6 +27,7 @@ use crate::mailbox::reseal;
 use crate::mailbox::sweep::{Event, Sweep, Tell, complain};
 use crate::maildir::commit::Uids;
 use crate::maildir::dir::Dir;
+use crate::maildir::error::Error as MaildirError;
 use crate::system::owner::child::{Order, Reports};
 use crate::system::owner::identity::Identity;
 use crate::system::owner::process::{PATIENCE, Start, Watch, run as run_as_owner};
@@ -181,7 +182,7 @@ fn work_on(
 
 /// Opens the new Maildir, made where it is not there yet; it is the owner's whose mail it takes.
 fn new_maildir(target: &Path, owners: &[Option<Identity>]) -> Result<Dir, Error> {
-    let failed = |source| Error::Mail { path: target.into(), source };
+    let failed = |source| Error::from(MaildirError::Mail { path: target.into(), source });
     let usage = |what: String, hint: &str| Error::Usage { what, hint: hint.into() };
     let owner = owners.first().and_then(Option::as_ref);
     if owners.iter().any(|other| other.as_ref() != owner) {

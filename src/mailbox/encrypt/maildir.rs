@@ -27,6 +27,7 @@ use crate::mailbox::encrypt::message::{Sealer, Verdict};
 use crate::mailbox::tally::Tally;
 use crate::maildir::commit::{Committed, Uids};
 use crate::maildir::draft::{Change, Drafted, Ready};
+use crate::maildir::error::Error as MaildirError;
 use crate::maildir::folder::{Folder, Message};
 use crate::maildir::layout::Maildir;
 use crate::maildir::packed::Packing;
@@ -64,7 +65,7 @@ pub fn run(job: &Job, open: Open<'_>, stop: &AtomicBool, report: &(dyn Fn(Event)
 }
 
 /// How a Maildir is opened.
-pub type Open<'a> = &'a (dyn Fn(&Path, Option<&Path>) -> Result<Maildir, Error> + Sync);
+pub type Open<'a> = &'a (dyn Fn(&Path, Option<&Path>) -> Result<Maildir, MaildirError> + Sync);
 
 /// The work on one Maildir.
 struct Work<'a> {
@@ -170,7 +171,7 @@ impl Work<'_> {
             }
             let stat = folder
                 .stat(&message)
-                .map_err(|source| Error::Mail { path: folder.path_of(&message), source })?;
+                .map_err(|source| MaildirError::Mail { path: folder.path_of(&message), source })?;
             let Some(stat) = stat else { continue };
             let wanted = ages.from.is_none_or(|from| stat.st_ctime >= from)
                 && ages.to.is_none_or(|to| stat.st_ctime <= to)
@@ -362,7 +363,7 @@ impl Work<'_> {
                     locked(&shared.tally).keep("changed", item.bytes);
                 }
                 Err(error) => {
-                    self.failed(folder, item, error, shared);
+                    self.failed(folder, item, error.into(), shared);
                     continue;
                 }
             }
@@ -404,7 +405,7 @@ impl Work<'_> {
         }
         let path = folder.path_of(&item.message);
         let mut complaint = Complaint::of(&error);
-        if !matches!(error, Error::Mail { .. }) {
+        if !matches!(error, Error::Maildir(MaildirError::Mail { .. })) {
             complaint.what = format!("{}: {}", path.display(), complaint.what);
         }
         (self.report)(Event::Problem(complaint));
@@ -485,7 +486,8 @@ pub(super) fn sealer<'a>(
 /// Whether no further message can be written either.
 fn ends_all(error: &Error) -> bool {
     use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    let (Error::Mail { source, .. } | Error::Core(CoreError::Write(source))) = error else {
+    let (Error::Maildir(MaildirError::Mail { source, .. }) | Error::Core(CoreError::Write(source))) = error
+    else {
         return matches!(error, Error::Core(CoreError::NoUsableKey { .. } | CoreError::Recovery(_)));
     };
     matches!(source.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem)
