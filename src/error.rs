@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use crate::exit::Exit;
 use crate::keystore::standing::Standing;
-use crate::maildir::error::Error as MaildirError;
 use mailseal_core::error::Error as CoreError;
+use mailseal_maildir::error::Error as MaildirError;
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]

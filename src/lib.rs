@@ -8,9 +8,9 @@
 //!
 //! ```text
 //! crates/core: one message, sealed and opened: no file, environment, clock or terminal
+//! crates/maildir: a stored message is replaced in place and never lost           [edge]
 //!
 //! Messages that are stored                                                        [edge]
-//!   maildir     replaced in place, never lost
 //!   mailbox     encrypt (in bulk), decrypt, reseal, audit; stored: unpacked, and judged by all of it
 //!
 //! Whose mail, to which certificates                                               [edge]
@@ -34,7 +34,7 @@
 //!   proven to be encrypted. Every doubt is an error.
 //! - What is opened is given out, or takes a place, only when all of it was proven.
 //! - Memory is bounded by [`limits`] and [`mailseal_core::limits`], whatever the size of the message.
-//! - A stored message is replaced by [`maildir`] or [`mailbox::encrypt::dovecot`] only: at every instant it is there whole, at the end once.
+//! - A stored message is replaced by [`mailseal_maildir`] or [`mailbox::encrypt::dovecot`] only: at every instant it is there whole, at the end once.
 //! - Text from a message, a key or a path passes [`console::escape`] before a terminal or a log.
 
 pub mod cli;
@@ -50,6 +50,5 @@ pub mod keystore;
 pub mod limits;
 pub mod log;
 pub mod mailbox;
-pub mod maildir;
 pub mod report;
 pub mod system;

@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::keys::enrol;
 use crate::keystore::user::User;
 use crate::limits;
-use crate::maildir::durable;
+use mailseal_maildir::durable;
 
 /// Rights of what is written: certificates are public, and only root changes them.
 const MODE: u32 = 0o644;

@@ -21,7 +21,7 @@ use super::standing::Standing;
 use super::trust::{Reached, Trust};
 use crate::error::Error;
 use crate::keystore::user::User;
-use crate::maildir::durable;
+use mailseal_maildir::durable;
 
 const NEAR: &str = ".near";
 const UNASKED: &str = ".unasked";

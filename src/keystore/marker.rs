@@ -11,8 +11,8 @@ use super::source::Place;
 use super::trust::Trust;
 use crate::error::Error;
 use crate::limits;
-use crate::maildir::durable;
 use mailseal_core::error::Error as CoreError;
+use mailseal_maildir::durable;
 
 /// What a marker begins with.
 const MAGIC: &str = "mailseal marker 1";

@@ -1,7 +1,7 @@
 //! Edge: Every message of some Maildirs, folder by folder, as many at once as there are jobs.
 //!
 //! What is done with them is the caller's business: [`crate::mailbox::decrypt`], [`crate::mailbox::reseal`] and [`crate::mailbox::audit`]. The
-//! messages of a folder that is rewritten are committed in batches, as [`crate::maildir`] describes.
+//! messages of a folder that is rewritten are committed in batches, as [`mailseal_maildir`] describes.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -14,16 +14,16 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::maildir::commit::{Committed, Uids};
-use crate::maildir::draft::{Change, Draft, Drafted, Original, Ready};
-use crate::maildir::error::Error as MaildirError;
-use crate::maildir::folder::{Folder, Message};
-use crate::maildir::layout::Maildir;
-use crate::maildir::patience::{OF_OWNERS, Patience};
-use crate::maildir::recover::recover;
 use crate::system::owner::cut;
 use crate::system::owner::process::Report;
 use mailseal_core::error::Error as CoreError;
+use mailseal_maildir::commit::{Committed, Uids};
+use mailseal_maildir::draft::{Change, Draft, Drafted, Original, Ready};
+use mailseal_maildir::error::Error as MaildirError;
+use mailseal_maildir::folder::{Folder, Message};
+use mailseal_maildir::layout::Maildir;
+use mailseal_maildir::patience::{OF_OWNERS, Patience};
+use mailseal_maildir::recover::recover;
 
 /// Messages that one thread takes at once, and that are committed together.
 const BATCH: usize = 16;

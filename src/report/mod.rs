@@ -24,7 +24,7 @@ use crate::cli;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::log::entry::Entry;
-use crate::maildir::durable;
+use mailseal_maildir::durable;
 
 /// What the command line says.
 #[derive(Clone, Debug)]

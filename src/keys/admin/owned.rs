@@ -26,7 +26,6 @@ use crate::exit::Exit;
 use crate::keys::admin::{Action, Keys};
 use crate::keys::enrol;
 use crate::keystore::user::User;
-use crate::maildir::dir::Dir;
 use crate::system::owner::Bytes;
 use crate::system::owner::child::{Order, Reports};
 use crate::system::owner::identity::Identity;
@@ -34,6 +33,7 @@ use crate::system::owner::process::{PATIENCE, Process, Report, Start, Watch, fee
 use crate::system::process;
 use crate::{cli, keystore, limits};
 use mailseal_core::error::Error as CoreError;
+use mailseal_maildir::dir::Dir;
 
 /// The kind of the task.
 pub const KIND: &str = "keys";

@@ -5,13 +5,13 @@ use std::io::{self, ErrorKind, Read};
 
 use crate::error::Error;
 use crate::mailbox::stored::Stored;
-use crate::maildir::folder::{Folder, Message};
-use crate::maildir::packed::{MAGIC_BYTES, Packing};
 use mailseal_core::classify::{self, Encrypted, Stop};
 use mailseal_core::error::Error as CoreError;
 use mailseal_core::message::head::Head;
 use mailseal_core::protect::exposed::Exposed;
 use mailseal_core::unseal::{Inspected, inspect};
+use mailseal_maildir::folder::{Folder, Message};
+use mailseal_maildir::packed::{MAGIC_BYTES, Packing};
 
 /// What is read of a message first. It is enough for all but long headers and large encrypted messages.
 const BEGINNING: u64 = 32 * 1024;

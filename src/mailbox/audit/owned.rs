@@ -20,13 +20,13 @@ use crate::mailbox::audit::message::{Verdict, look_at};
 use crate::mailbox::audit::{Count, KeyCount, Listed};
 use crate::mailbox::encrypt::event::Target;
 use crate::mailbox::sweep::{self, Sweep};
-use crate::maildir::folder::Folder;
 use crate::system::owner::child::{Order, Reports};
 use crate::system::owner::cut;
 use crate::system::owner::process::Report;
 use crate::system::process;
 use crate::system::sandbox::Sandbox;
 use mailseal_core::error::Error as CoreError;
+use mailseal_maildir::folder::Folder;
 
 /// The kind of the task.
 pub const KIND: &str = "audit";

@@ -1,6 +1,6 @@
 //! Edge: `mailseal decrypt` of Maildirs: in place, or into another one.
 //!
-//! In place, a message is replaced as [`crate::maildir`] describes. Into another one, each message is written to `tmp/`
+//! In place, a message is replaced as [`mailseal_maildir`] describes. Into another one, each message is written to `tmp/`
 //! there, flushed, and renamed to the place and name it has in the first, with its flags and time; what was not sealed
 //! by mailseal is copied. One that is there already stays: an interrupted run goes on where it was.
 //!
@@ -24,18 +24,18 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::mailbox::decrypt::Opener;
 use crate::mailbox::sweep::{Event, Sweep, Tally, Tell, Verdict, folder_done};
-use crate::maildir::commit::Uids;
-use crate::maildir::dir::{Dir, Kind};
-use crate::maildir::draft::{Change, Draft, Original, bare_line_feeds};
-use crate::maildir::durable;
-use crate::maildir::error::Error as MaildirError;
-use crate::maildir::folder::{Folder, Message, Place};
-use crate::maildir::name::Sizes;
 use crate::system::owner::child::Pulse;
 use mailseal_core::error::Error as CoreError;
 use mailseal_core::message::opening::copy;
 use mailseal_core::unseal::original::Endings;
 use mailseal_core::unseal::{Foreign, Unsealed, unseal};
+use mailseal_maildir::commit::Uids;
+use mailseal_maildir::dir::{Dir, Kind};
+use mailseal_maildir::draft::{Change, Draft, Original, bare_line_feeds};
+use mailseal_maildir::durable;
+use mailseal_maildir::error::Error as MaildirError;
+use mailseal_maildir::folder::{Folder, Message, Place};
+use mailseal_maildir::name::Sizes;
 
 /// Bytes that are written at once.
 const PIECE: usize = 128 * 1024;

@@ -25,9 +25,6 @@ use crate::mailbox::decrypt::Opener;
 use crate::mailbox::decrypt::maildir::{self, Summary};
 use crate::mailbox::reseal;
 use crate::mailbox::sweep::{Event, Sweep, Tell, complain};
-use crate::maildir::commit::Uids;
-use crate::maildir::dir::Dir;
-use crate::maildir::error::Error as MaildirError;
 use crate::system::owner::child::{Order, Reports};
 use crate::system::owner::identity::Identity;
 use crate::system::owner::process::{PATIENCE, Start, Watch, run as run_as_owner};
@@ -38,6 +35,9 @@ use mailseal_core::openpgp::compress::Compression;
 use mailseal_core::protect::Policy;
 use mailseal_core::recipients::{Recipients, WhenExpired};
 use mailseal_core::unseal::Expansion;
+use mailseal_maildir::commit::Uids;
+use mailseal_maildir::dir::Dir;
+use mailseal_maildir::error::Error as MaildirError;
 
 /// The kind of the task.
 pub const KIND: &str = "open";

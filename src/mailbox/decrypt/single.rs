@@ -18,14 +18,14 @@ use crate::cli;
 use crate::error::Error;
 use crate::keys::secret::files::KeyFiles;
 use crate::mailbox::decrypt::{Opener, Outcome, decrypt};
-use crate::maildir::dir::Dir;
-use crate::maildir::error::Error as MaildirError;
 use crate::system::owner::child::{Order, Reports};
 use crate::system::owner::identity::Identity;
 use crate::system::owner::process::{Process, Report, Start, Watch, feed};
 use crate::system::process;
 use mailseal_core::error::Error as CoreError;
 use mailseal_core::unseal::Expansion;
+use mailseal_maildir::dir::Dir;
+use mailseal_maildir::error::Error as MaildirError;
 
 /// The kind of the task.
 pub const KIND: &str = "open-file";

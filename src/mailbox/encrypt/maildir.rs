@@ -2,7 +2,7 @@
 //!
 //! Messages are worked on in batches, as many at once as there are jobs: each is read, sealed and written to `tmp/`,
 //! and the batch is committed under one lock with one flush of the folder. How a commit loses nothing is
-//! [`crate::maildir`]'s business.
+//! [`mailseal_maildir`]'s business.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -25,18 +25,18 @@ use crate::keystore::user::User;
 use crate::mailbox::encrypt::event::{Complaint, Event, Job, Settings, Target};
 use crate::mailbox::encrypt::message::{Sealer, Verdict};
 use crate::mailbox::tally::Tally;
-use crate::maildir::commit::{Committed, Uids};
-use crate::maildir::draft::{Change, Drafted, Ready};
-use crate::maildir::error::Error as MaildirError;
-use crate::maildir::folder::{Folder, Message};
-use crate::maildir::layout::Maildir;
-use crate::maildir::packed::Packing;
-use crate::maildir::recover::recover;
-use crate::maildir::tag::Tag;
 use crate::system::counted::Counted;
 use crate::system::owner::child::Pulse;
 use mailseal_core::error::Error as CoreError;
 use mailseal_core::recipients::{Recipients, Warning};
+use mailseal_maildir::commit::{Committed, Uids};
+use mailseal_maildir::draft::{Change, Drafted, Ready};
+use mailseal_maildir::error::Error as MaildirError;
+use mailseal_maildir::folder::{Folder, Message};
+use mailseal_maildir::layout::Maildir;
+use mailseal_maildir::packed::Packing;
+use mailseal_maildir::recover::recover;
+use mailseal_maildir::tag::Tag;
 
 /// Most messages in a batch.
 const BATCH: usize = 32;
@@ -525,8 +525,8 @@ mod tests {
     use std::ffi::OsStr;
 
     use super::*;
-    use crate::maildir::folder::Place;
-    use crate::maildir::name::Name;
+    use mailseal_maildir::folder::Place;
+    use mailseal_maildir::name::Name;
 
     #[test]
     fn batches_hold_all_and_not_too_much() {

@@ -17,7 +17,7 @@ use mailseal_core::protect::{self, Policy};
 use mailseal_core::recipients::Recipients;
 use mailseal_core::seal::seal;
 
-use crate::maildir::packed::Packing;
+use mailseal_maildir::packed::Packing;
 
 /// Bytes that are read at once.
 const PIECE: usize = 64 * 1024;

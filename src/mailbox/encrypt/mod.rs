@@ -40,8 +40,6 @@ use crate::log::sink::Sink;
 use crate::mailbox::encrypt::event::{Event, Job, Mailbox, Settings, Target};
 use crate::mailbox::tally::{FolderLine, Tally, rate, size};
 use crate::mailbox::target;
-use crate::maildir::layout::Maildir;
-use crate::maildir::patience::Patience;
 use crate::system::owner::identity::Identity;
 use crate::system::owner::process::Watch;
 use crate::system::owner::slots::{Slot, side_by_side};
@@ -49,6 +47,8 @@ use crate::system::sandbox::Sandbox;
 use crate::{cli, keystore};
 use mailseal_core::openpgp::compress::Compression;
 use mailseal_core::protect::Policy;
+use mailseal_maildir::layout::Maildir;
+use mailseal_maildir::patience::Patience;
 
 /// How many sessions a user gets at most: each message that Dovecot cannot read takes two.
 const SESSIONS: usize = 100;

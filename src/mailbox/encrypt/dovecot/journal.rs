@@ -15,7 +15,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::maildir::error::Error as MaildirError;
+use mailseal_maildir::error::Error as MaildirError;
 
 /// The name of the file in the home.
 const NAME: &str = ".mailseal-replacing";

@@ -15,7 +15,7 @@ use super::layout::Maildir;
 use super::lock::UIDLIST;
 use super::recover::{Recovered, Unlinked, recover};
 use super::tag::Tag;
-use crate::maildir::error::Error;
+use crate::error::Error;
 
 struct Site {
     dir: TempDir,

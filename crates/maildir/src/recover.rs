@@ -15,7 +15,7 @@ use super::folder::{Folder, Hold, Message, Place};
 use super::lock::Lock;
 use super::tag::Tag;
 use super::uidlist::{self, Renames};
-use crate::maildir::error::Error;
+use crate::error::Error;
 
 /// A file in `tmp/` that is older is nobody's, for Dovecot and for every other program.
 const ABANDONED: u64 = 36 * 60 * 60;

@@ -14,7 +14,7 @@ use nix::unistd::{Gid, fchown};
 use super::dir::{Stamp, links_of};
 use super::folder::{Folder, Message};
 use super::name::Sizes;
-use crate::maildir::error::Error;
+use crate::error::Error;
 
 /// What the names of our files in `tmp/` begin with; the next run removes those that a killed one left.
 pub(super) const PREFIX: &str = "mailseal.";

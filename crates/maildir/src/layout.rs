@@ -14,7 +14,7 @@ use nix::unistd::{Gid, Uid};
 use super::dir::{Dir, Kind};
 use super::folder::Folder;
 use super::patience::Patience;
-use crate::maildir::error::Error;
+use crate::error::Error;
 
 /// How deep folders may lie in each other.
 const DEPTH: usize = 64;

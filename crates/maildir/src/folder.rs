@@ -12,7 +12,7 @@ use nix::unistd::{Gid, Uid};
 use super::dir::{Dir, Kind, Stamp};
 use super::name::Name;
 use super::patience::Patience;
-use crate::maildir::error::Error;
+use crate::error::Error;
 
 /// Time between two looks at another run's lock.
 const PAUSE: Duration = Duration::from_millis(50);

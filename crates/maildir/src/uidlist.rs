@@ -10,7 +10,7 @@ use std::io::{self, ErrorKind, Read as _, Write as _};
 use super::dir::Dir;
 use super::lock::{Lock, UIDLIST};
 use super::name::Name;
-use crate::maildir::durable;
+use crate::durable;
 
 /// What Dovecot writes a new list to before it renames it, under the same lock.
 const TEMPORARY: &str = "dovecot-uidlist.tmp";

@@ -1,5 +1,5 @@
 //! Edge: Puts new messages in the place of old ones, a batch at a time: each message is there at every instant, and
-//! once in the end. The steps are in [`crate::maildir`].
+//! once in the end. The steps are on the front page of this [crate].
 
 use std::io;
 
@@ -10,8 +10,8 @@ use super::lock::Lock;
 use super::name::Name;
 use super::tag::Tag;
 use super::uidlist::{self, Renames};
-use crate::maildir::durable;
-use crate::maildir::error::Error;
+use crate::durable;
+use crate::error::Error;
 
 /// How often a message is looked for that a program without Dovecot's lock renames meanwhile.
 const TRIES: usize = 8;
