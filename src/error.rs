@@ -6,17 +6,18 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::exit::Exit;
-use crate::keystore::standing::Standing;
 use mailseal_core::error::Error as CoreError;
 use mailseal_maildir::error::Error as MaildirError;
+
+use crate::exit::Exit;
+use crate::keystore::standing::Standing;
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A message cannot be sealed or opened.
-    #[error("{}", at_hand(.0))]
+    #[error("{}", worded(.0))]
     Core(#[source] CoreError),
     /// A Maildir, or another file with a message in it, cannot be worked on.
     #[error(transparent)]
@@ -204,6 +205,7 @@ impl From<CoreError> for Error {
 }
 
 impl From<Error> for CoreError {
+    /// What the programs' own [`SecretKeys`](crate::keys::secret::SecretKeys) fail with, for the library to hand back.
     fn from(error: Error) -> Self {
         match error {
             Error::Core(error) => error,
@@ -212,8 +214,8 @@ impl From<Error> for CoreError {
     }
 }
 
-/// How the programs say it: a message comes from standard input.
-fn at_hand(error: &CoreError) -> String {
+/// How the programs say it, whose message comes from standard input.
+fn worded(error: &CoreError) -> String {
     match error {
         CoreError::Empty => "there is no message on standard input".into(),
         error => error.to_string(),

@@ -7,15 +7,17 @@
 //! # Bird's eye
 //!
 //! ```text
-//! crates/core: one message, sealed and opened: no file, environment, clock or terminal
-//! crates/maildir: a stored message is replaced in place and never lost           [edge]
+//! The libraries
+//!   crates/core      one message, sealed and opened: no file, environment, clock or terminal
+//!   crates/maildir   a stored message is replaced in place and never lost         [edge]
 //!
 //! Messages that are stored                                                        [edge]
 //!   mailbox     encrypt (in bulk), decrypt, reseal, audit; stored: unpacked, and judged by all of it
 //!
 //! Whose mail, to which certificates                                               [edge]
 //!   keystore    where certificates are found; that there is none, proven
-//!   keys        addressee: to whom a user's mail is sealed, or that it is not; enrol; admin: `mailseal keys`; secret
+//!   keys        addressee: to whom a user's mail is sealed, or that it is not; enrol; admin: `mailseal keys`;
+//!               secret: the keys that open what is stored
 //!
 //! The programs                                                                    [edge]
 //!   delivery    filter, deliver: one message, now; the deadline
@@ -34,7 +36,8 @@
 //!   proven to be encrypted. Every doubt is an error.
 //! - What is opened is given out, or takes a place, only when all of it was proven.
 //! - Memory is bounded by [`limits`] and [`mailseal_core::limits`], whatever the size of the message.
-//! - A stored message is replaced by [`mailseal_maildir`] or [`mailbox::encrypt::dovecot`] only: at every instant it is there whole, at the end once.
+//! - A stored message is replaced by [`mailseal_maildir`] or [`mailbox::encrypt::dovecot`] only: at every instant it is there
+//!   whole, at the end once.
 //! - Text from a message, a key or a path passes [`console::escape`] before a terminal or a log.
 
 pub mod cli;

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{NonEmptyStringValueParser, TypedValueParser as _};
+use mailseal_core::openpgp::compress::Compression;
+use mailseal_core::protect::Policy;
 
 use crate::delivery::filter::{Options, WhenUnchanged};
 use crate::log::Target;
 use crate::system::sandbox::Sandbox;
-use mailseal_core::openpgp::compress::Compression;
-use mailseal_core::protect::Policy;
 
 /// What `--protect-headers` may say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::io::{self, Seek as _};
 use std::process::{Command, Stdio};
 
+use mailseal_core::error::Error as CoreError;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
 
@@ -16,7 +17,6 @@ use crate::delivery::filter::{self, Options};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::system::process;
-use mailseal_core::error::Error as CoreError;
 
 /// Seals standard input as `options` say and runs `command` with the result on its standard input; gives the exit status
 /// of the whole: that of the command, or [`Exit::Temporary`].

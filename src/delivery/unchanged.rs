@@ -3,8 +3,9 @@
 //! The list is closed: nothing else is ever passed through. `docs/unchanged.md` has it as a table, with the tests that
 //! attack each line.
 
-use crate::keystore::absence::Absent;
 use mailseal_core::classify::Encrypted;
+
+use crate::keystore::absence::Absent;
 
 /// Why a message goes out as it came in.
 #[derive(Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use mailseal_core::recipients::Recipients;
 use sequoia_openpgp::Cert;
 
 use crate::config::{Config, Keys, Mode, Rule, WhenMissing};
@@ -12,7 +13,6 @@ use crate::error::Error;
 use crate::keystore::trust::Trust;
 use crate::keystore::user::User;
 use crate::keystore::{self, Request, absence};
-use mailseal_core::recipients::Recipients;
 
 /// Whose mail it is.
 #[derive(Clone, Copy, Debug)]

@@ -3,6 +3,12 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use mailseal_core::cert::{Assessment, Fitness, assess};
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::message::opening::Opening;
+use mailseal_core::openpgp::compress::Compression;
+use mailseal_core::recipients::{Recipients, WhenExpired};
+use mailseal_core::seal::seal;
 use sequoia_openpgp::packet::{Key, Signature, key};
 use sequoia_openpgp::policy::StandardPolicy;
 use sequoia_openpgp::serialize::SerializeInto as _;
@@ -10,12 +16,6 @@ use sequoia_openpgp::{Cert, Packet};
 
 use crate::error::Error;
 use crate::keystore;
-use mailseal_core::cert::{Assessment, Fitness, assess};
-use mailseal_core::error::Error as CoreError;
-use mailseal_core::message::opening::Opening;
-use mailseal_core::openpgp::compress::Compression;
-use mailseal_core::recipients::{Recipients, WhenExpired};
-use mailseal_core::seal::seal;
 
 /// A certificate that expires within this time is warned about when it is enrolled.
 pub const EXPIRES_SOON: Duration = Duration::from_secs(90 * 24 * 60 * 60);

@@ -7,6 +7,9 @@
 use std::path::Path;
 use std::time::SystemTime;
 
+use mailseal_core::cert::{Fitness, assess};
+use mailseal_core::classify::packets;
+use mailseal_core::error::Error as CoreError;
 use sequoia_openpgp::Cert;
 use sequoia_openpgp::cert::raw::RawCertParser;
 use sequoia_openpgp::crypto::mpi::PublicKey;
@@ -15,9 +18,6 @@ use sequoia_openpgp::policy::StandardPolicy;
 use sequoia_openpgp::types::{Curve, RevocationStatus};
 
 use crate::error::Error;
-use mailseal_core::cert::{Fitness, assess};
-use mailseal_core::classify::packets;
-use mailseal_core::error::Error as CoreError;
 
 /// A search for the certificates of an address.
 #[derive(Debug)]

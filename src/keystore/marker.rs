@@ -5,14 +5,15 @@
 
 use std::path::{Path, PathBuf};
 
+use mailseal_core::error::Error as CoreError;
+use mailseal_maildir::durable;
+
 use super::names::MARKER;
 use super::safe_file;
 use super::source::Place;
 use super::trust::Trust;
 use crate::error::Error;
 use crate::limits;
-use mailseal_core::error::Error as CoreError;
-use mailseal_maildir::durable;
 
 /// What a marker begins with.
 const MAGIC: &str = "mailseal marker 1";

@@ -26,6 +26,7 @@ pub mod wkd_names;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use mailseal_core::error::Error as CoreError;
 use sequoia_openpgp::Cert;
 use sequoia_openpgp::cert::CertParser;
 use sequoia_openpgp::parse::Parse as _;
@@ -38,7 +39,6 @@ use crate::config::Keys;
 use crate::error::Error;
 use crate::keystore::user::User;
 use crate::limits;
-use mailseal_core::error::Error as CoreError;
 
 /// Whose certificates are looked for.
 #[derive(Clone, Debug)]

@@ -5,10 +5,6 @@
 
 use std::io::Write as _;
 
-use crate::error::Error;
-use crate::mailbox::decrypt::{Opener, Stored};
-use crate::mailbox::sweep::{Event, Sweep, Tell, Verdict};
-use crate::system::owner::child::Pulse;
 use mailseal_core::error::Error as CoreError;
 use mailseal_core::message::opening::Opening;
 use mailseal_core::openpgp::compress::Compression;
@@ -19,6 +15,11 @@ use mailseal_core::unseal::original::Endings;
 use mailseal_core::unseal::{Foreign, Inspected, Unsealed, inspect, read_error, unseal};
 use mailseal_maildir::commit::Uids;
 use mailseal_maildir::draft::{Change, Draft, Original};
+
+use crate::error::Error;
+use crate::mailbox::decrypt::{Opener, Stored};
+use crate::mailbox::sweep::{Event, Sweep, Tell, Verdict};
+use crate::system::owner::child::Pulse;
 
 /// To what messages are sealed anew.
 #[derive(Debug)]

@@ -9,13 +9,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rayon::prelude::*;
-
-use serde::{Deserialize, Serialize};
-
-use crate::error::Error;
-use crate::system::owner::cut;
-use crate::system::owner::process::Report;
 use mailseal_core::error::Error as CoreError;
 use mailseal_maildir::commit::{Committed, Uids};
 use mailseal_maildir::draft::{Change, Draft, Drafted, Original, Ready};
@@ -24,6 +17,13 @@ use mailseal_maildir::folder::{Folder, Message};
 use mailseal_maildir::layout::Maildir;
 use mailseal_maildir::patience::{OF_OWNERS, Patience};
 use mailseal_maildir::recover::recover;
+use rayon::prelude::*;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::system::owner::cut;
+use crate::system::owner::process::Report;
 
 /// Messages that one thread takes at once, and that are committed together.
 const BATCH: usize = 16;

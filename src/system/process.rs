@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use mailseal_core::error::Error as CoreError;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, umask};
@@ -17,7 +18,6 @@ use nix::unistd::{
 
 use crate::error::Error;
 use crate::exit::Exit;
-use mailseal_core::error::Error as CoreError;
 
 /// The first descriptor that is not a standard one.
 const FIRST_OTHER: i32 = 3;

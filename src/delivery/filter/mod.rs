@@ -12,6 +12,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use mailseal_core::classify::classify;
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::message::head::Head;
+use mailseal_core::message::opening::Opening;
+use mailseal_core::openpgp::compress::Compression;
+use mailseal_core::protect::{self, Policy};
+use mailseal_core::recipients::{Recipients, Session, Warning};
+use mailseal_core::seal::seal;
+
 use crate::cli;
 use crate::config::{Config, Mode};
 use crate::delivery::deadline::Deadline;
@@ -26,14 +35,6 @@ use crate::log::{LogLine, Outcome, Target};
 use crate::system::counted::Counted;
 use crate::system::process;
 use crate::system::sandbox::Sandbox;
-use mailseal_core::classify::classify;
-use mailseal_core::error::Error as CoreError;
-use mailseal_core::message::head::Head;
-use mailseal_core::message::opening::Opening;
-use mailseal_core::openpgp::compress::Compression;
-use mailseal_core::protect::{self, Policy};
-use mailseal_core::recipients::{Recipients, Session, Warning};
-use mailseal_core::seal::seal;
 
 use self::tee::Tee;
 

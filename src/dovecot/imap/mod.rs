@@ -19,10 +19,10 @@ use std::io::{self, BufRead, Read, Write};
 use std::ops::RangeInclusive;
 
 use imap_proto::{AttributeValue, MailboxDatum, NameAttribute, Outcome, Response, ResponseCode, Status};
+use mailseal_core::error::Error as CoreError;
 
 pub use self::wire::Literal;
 use crate::error::Error;
-use mailseal_core::error::Error as CoreError;
 
 /// Bytes that are sent at once.
 const PIECE: usize = 64 * 1024;

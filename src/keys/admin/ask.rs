@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
+use mailseal_core::error::Error as CoreError;
 use nix::unistd::{Gid, Uid};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -27,7 +28,6 @@ use crate::system::owner::cut;
 use crate::system::owner::identity::Identity;
 use crate::system::owner::process::{Report, Start, Watch, run as run_as_owner};
 use crate::system::process;
-use mailseal_core::error::Error as CoreError;
 
 /// The kind of the task.
 pub const KIND: &str = "ask";

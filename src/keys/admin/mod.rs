@@ -21,6 +21,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use mail_builder::MessageBuilder;
+use mailseal_core::cert::{Assessment, Fitness, Lapse, assess};
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::message::opening::Opening;
+use mailseal_core::protect;
+use mailseal_core::recipients::Recipients;
+use mailseal_core::seal::seal;
 use nix::unistd::geteuid;
 use sequoia_openpgp::Cert;
 use sequoia_openpgp::types::HashAlgorithm;
@@ -40,12 +46,6 @@ use crate::keystore::user::User;
 use crate::keystore::{self, Request, absence};
 use crate::system::owner::Bytes;
 use crate::system::process;
-use mailseal_core::cert::{Assessment, Fitness, Lapse, assess};
-use mailseal_core::error::Error as CoreError;
-use mailseal_core::message::opening::Opening;
-use mailseal_core::protect;
-use mailseal_core::recipients::Recipients;
-use mailseal_core::seal::seal;
 use owned::{Owner, Parent};
 
 /// Characters of the code in a test message: none that looks like another.

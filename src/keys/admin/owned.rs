@@ -13,6 +13,8 @@ use std::process::Stdio;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use mailseal_core::error::Error as CoreError;
+use mailseal_maildir::dir::Dir;
 use nix::unistd::{Gid, Uid};
 use sequoia_openpgp::Cert;
 use serde::de::IgnoredAny;
@@ -32,8 +34,6 @@ use crate::system::owner::identity::Identity;
 use crate::system::owner::process::{PATIENCE, Process, Report, Start, Watch, feed};
 use crate::system::process;
 use crate::{cli, keystore, limits};
-use mailseal_core::error::Error as CoreError;
-use mailseal_maildir::dir::Dir;
 
 /// The kind of the task.
 pub const KIND: &str = "keys";

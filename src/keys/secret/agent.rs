@@ -8,14 +8,14 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use data_encoding::HEXUPPER;
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::unseal::keys::{Key, Keys};
 use sequoia_openpgp::Packet;
 use sequoia_openpgp::packet::PKESK;
 use sequoia_openpgp::serialize::Serialize as _;
 
 use super::SecretKeys;
 use crate::error::Error;
-use mailseal_core::error::Error as CoreError;
-use mailseal_core::unseal::keys::{Key, Keys};
 
 /// An encrypted packet (version 1) of 40 octets that mean nothing: gpg reads no session key without one behind it.
 const NOTHING: [u8; 43] = {

@@ -8,6 +8,8 @@ use std::io::{BufRead as _, BufReader, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::unseal::keys::{Key, Keys};
 use sequoia_openpgp::Packet;
 use sequoia_openpgp::cert::CertParser;
 use sequoia_openpgp::crypto::{KeyPair, Password};
@@ -18,8 +20,6 @@ use sequoia_openpgp::serialize::Serialize as _;
 
 use super::SecretKeys;
 use crate::error::Error;
-use mailseal_core::error::Error as CoreError;
-use mailseal_core::unseal::keys::{Key, Keys};
 
 /// How often a passphrase is asked for.
 const ATTEMPTS: usize = 3;

@@ -3,8 +3,9 @@
 pub mod agent;
 pub mod files;
 
-use crate::error::Error;
 use mailseal_core::unseal::keys::Keys;
+
+use crate::error::Error;
 
 /// Secret keys that a process can hand on to one that it starts.
 pub trait SecretKeys: Keys {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::SystemTime;
 
+use mailseal_core::cert::{Fitness, Lapse, Unfit, assess};
 use sequoia_openpgp::policy::StandardPolicy;
 use sequoia_openpgp::types::RevocationStatus;
 use sequoia_openpgp::{Cert, KeyID};
@@ -14,7 +15,6 @@ use crate::error::Error;
 use crate::keystore::trust::Trust;
 use crate::keystore::user::User;
 use crate::keystore::{self, Request};
-use mailseal_core::cert::{Fitness, Lapse, Unfit, assess};
 
 /// What a key is to the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -3,8 +3,6 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 
-use crate::error::Error;
-use crate::mailbox::stored::Stored;
 use mailseal_core::classify::{self, Encrypted, Stop};
 use mailseal_core::error::Error as CoreError;
 use mailseal_core::message::head::Head;
@@ -12,6 +10,9 @@ use mailseal_core::protect::exposed::Exposed;
 use mailseal_core::unseal::{Inspected, inspect};
 use mailseal_maildir::folder::{Folder, Message};
 use mailseal_maildir::packed::{MAGIC_BYTES, Packing};
+
+use crate::error::Error;
+use crate::mailbox::stored::Stored;
 
 /// What is read of a message first. It is enough for all but long headers and large encrypted messages.
 const BEGINNING: u64 = 32 * 1024;

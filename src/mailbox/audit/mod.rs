@@ -16,6 +16,7 @@ use std::slice;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
+use mailseal_core::protect::exposed::Exposed;
 use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +36,6 @@ use crate::system::owner::slots::side_by_side;
 use crate::system::process;
 use crate::system::sandbox::Sandbox;
 use crate::{cli, keystore};
-use mailseal_core::protect::exposed::Exposed;
 
 /// What the command line says.
 #[derive(Clone, Debug)]

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use mailseal_core::error::Error as CoreError;
+use mailseal_maildir::folder::Folder;
 use rayon::prelude::*;
 use sequoia_openpgp::Cert;
 use sequoia_openpgp::parse::Parse as _;
@@ -25,8 +27,6 @@ use crate::system::owner::cut;
 use crate::system::owner::process::Report;
 use crate::system::process;
 use crate::system::sandbox::Sandbox;
-use mailseal_core::error::Error as CoreError;
-use mailseal_maildir::folder::Folder;
 
 /// The kind of the task.
 pub const KIND: &str = "audit";

@@ -13,6 +13,17 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::message::opening::copy;
+use mailseal_core::unseal::original::Endings;
+use mailseal_core::unseal::{Foreign, Unsealed, unseal};
+use mailseal_maildir::commit::Uids;
+use mailseal_maildir::dir::{Dir, Kind};
+use mailseal_maildir::draft::{Change, Draft, Original, bare_line_feeds};
+use mailseal_maildir::durable;
+use mailseal_maildir::error::Error as MaildirError;
+use mailseal_maildir::folder::{Folder, Message, Place};
+use mailseal_maildir::name::Sizes;
 use nix::sys::stat::{FileStat, futimens};
 use nix::sys::time::TimeSpec;
 use rayon::prelude::*;
@@ -25,17 +36,6 @@ use crate::exit::Exit;
 use crate::mailbox::decrypt::Opener;
 use crate::mailbox::sweep::{Event, Sweep, Tally, Tell, Verdict, folder_done};
 use crate::system::owner::child::Pulse;
-use mailseal_core::error::Error as CoreError;
-use mailseal_core::message::opening::copy;
-use mailseal_core::unseal::original::Endings;
-use mailseal_core::unseal::{Foreign, Unsealed, unseal};
-use mailseal_maildir::commit::Uids;
-use mailseal_maildir::dir::{Dir, Kind};
-use mailseal_maildir::draft::{Change, Draft, Original, bare_line_feeds};
-use mailseal_maildir::durable;
-use mailseal_maildir::error::Error as MaildirError;
-use mailseal_maildir::folder::{Folder, Message, Place};
-use mailseal_maildir::name::Sizes;
 
 /// Bytes that are written at once.
 const PIECE: usize = 128 * 1024;

@@ -11,15 +11,15 @@ pub mod single;
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom, Write};
 
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::message::opening::{Opening, copy};
+use mailseal_core::unseal::original::Endings;
+use mailseal_core::unseal::{Expansion, Look, Unsealed, recognise, unseal};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::keys::secret::SecretKeys;
 use crate::mailbox::stored;
-use mailseal_core::error::Error as CoreError;
-use mailseal_core::message::opening::{Opening, copy};
-use mailseal_core::unseal::original::Endings;
-use mailseal_core::unseal::{Expansion, Look, Unsealed, recognise, unseal};
 
 /// Longest original that is held in memory, in bytes.
 const HELD: usize = 4 * 1024 * 1024;

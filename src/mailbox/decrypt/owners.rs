@@ -12,6 +12,14 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::openpgp::compress::Compression;
+use mailseal_core::protect::Policy;
+use mailseal_core::recipients::{Recipients, WhenExpired};
+use mailseal_core::unseal::Expansion;
+use mailseal_maildir::commit::Uids;
+use mailseal_maildir::dir::Dir;
+use mailseal_maildir::error::Error as MaildirError;
 use nix::unistd::{fchown, geteuid};
 use sequoia_openpgp::Cert;
 use sequoia_openpgp::parse::Parse as _;
@@ -30,14 +38,6 @@ use crate::system::owner::identity::Identity;
 use crate::system::owner::process::{PATIENCE, Start, Watch, run as run_as_owner};
 use crate::system::owner::slots::side_by_side;
 use crate::system::process;
-use mailseal_core::error::Error as CoreError;
-use mailseal_core::openpgp::compress::Compression;
-use mailseal_core::protect::Policy;
-use mailseal_core::recipients::{Recipients, WhenExpired};
-use mailseal_core::unseal::Expansion;
-use mailseal_maildir::commit::Uids;
-use mailseal_maildir::dir::Dir;
-use mailseal_maildir::error::Error as MaildirError;
 
 /// The kind of the task.
 pub const KIND: &str = "open";

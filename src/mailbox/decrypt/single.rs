@@ -11,6 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::unseal::Expansion;
+use mailseal_maildir::dir::Dir;
+use mailseal_maildir::error::Error as MaildirError;
 use nix::unistd::{Gid, Uid, geteuid};
 use serde::{Deserialize, Serialize};
 
@@ -22,10 +26,6 @@ use crate::system::owner::child::{Order, Reports};
 use crate::system::owner::identity::Identity;
 use crate::system::owner::process::{Process, Report, Start, Watch, feed};
 use crate::system::process;
-use mailseal_core::error::Error as CoreError;
-use mailseal_core::unseal::Expansion;
-use mailseal_maildir::dir::Dir;
-use mailseal_maildir::error::Error as MaildirError;
 
 /// The kind of the task.
 pub const KIND: &str = "open-file";

@@ -14,6 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use mailseal_maildir::layout::Maildir;
+use mailseal_maildir::patience::{OF_OWNERS, Patience};
+
 use crate::cli;
 use crate::error::Error;
 use crate::mailbox::encrypt::event::{Complaint, Event, Job, Mailbox};
@@ -22,8 +25,6 @@ use crate::system::owner::child::{Order, Reports};
 use crate::system::owner::identity::Identity;
 use crate::system::owner::process::{Process, Start, Watch, feed, run as run_as_owner};
 use crate::system::process;
-use mailseal_maildir::layout::Maildir;
-use mailseal_maildir::patience::{OF_OWNERS, Patience};
 
 /// The kind of the task: Maildirs.
 const SEAL: &str = "seal";

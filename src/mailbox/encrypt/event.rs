@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::io;
 use std::time::Duration;
 
+use mailseal_core::openpgp::compress::Compression;
+use mailseal_core::protect::Policy;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -12,8 +14,6 @@ use crate::mailbox::tally::Tally;
 use crate::system::owner::cut;
 use crate::system::owner::process::Report;
 use crate::system::sandbox::Sandbox;
-use mailseal_core::openpgp::compress::Compression;
-use mailseal_core::protect::Policy;
 
 /// What one process works on: Maildirs of one owner.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -11,6 +11,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::recipients::{Recipients, Warning};
+use mailseal_maildir::commit::{Committed, Uids};
+use mailseal_maildir::draft::{Change, Drafted, Ready};
+use mailseal_maildir::error::Error as MaildirError;
+use mailseal_maildir::folder::{Folder, Message};
+use mailseal_maildir::layout::Maildir;
+use mailseal_maildir::packed::Packing;
+use mailseal_maildir::recover::recover;
+use mailseal_maildir::tag::Tag;
 use rayon::prelude::*;
 use sequoia_openpgp::Cert;
 use sequoia_openpgp::parse::Parse as _;
@@ -27,16 +37,6 @@ use crate::mailbox::encrypt::message::{Sealer, Verdict};
 use crate::mailbox::tally::Tally;
 use crate::system::counted::Counted;
 use crate::system::owner::child::Pulse;
-use mailseal_core::error::Error as CoreError;
-use mailseal_core::recipients::{Recipients, Warning};
-use mailseal_maildir::commit::{Committed, Uids};
-use mailseal_maildir::draft::{Change, Drafted, Ready};
-use mailseal_maildir::error::Error as MaildirError;
-use mailseal_maildir::folder::{Folder, Message};
-use mailseal_maildir::layout::Maildir;
-use mailseal_maildir::packed::Packing;
-use mailseal_maildir::recover::recover;
-use mailseal_maildir::tag::Tag;
 
 /// Most messages in a batch.
 const BATCH: usize = 32;

@@ -6,8 +6,6 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 
-use crate::error::Error;
-use crate::mailbox::stored::{Pass, Stored, hold, judge_pass};
 use mailseal_core::classify::Encrypted;
 use mailseal_core::error::Error as CoreError;
 use mailseal_core::message::lines::{Endings, LineEnding};
@@ -16,8 +14,10 @@ use mailseal_core::openpgp::compress::Compression;
 use mailseal_core::protect::{self, Policy};
 use mailseal_core::recipients::Recipients;
 use mailseal_core::seal::seal;
-
 use mailseal_maildir::packed::Packing;
+
+use crate::error::Error;
+use crate::mailbox::stored::{Pass, Stored, hold, judge_pass};
 
 /// Bytes that are read at once.
 const PIECE: usize = 64 * 1024;

@@ -24,6 +24,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use mailseal_core::openpgp::compress::Compression;
+use mailseal_core::protect::Policy;
+use mailseal_maildir::layout::Maildir;
+use mailseal_maildir::patience::Patience;
 use nix::unistd::geteuid;
 use serde::Serialize;
 
@@ -45,10 +49,6 @@ use crate::system::owner::process::Watch;
 use crate::system::owner::slots::{Slot, side_by_side};
 use crate::system::sandbox::Sandbox;
 use crate::{cli, keystore};
-use mailseal_core::openpgp::compress::Compression;
-use mailseal_core::protect::Policy;
-use mailseal_maildir::layout::Maildir;
-use mailseal_maildir::patience::Patience;
 
 /// How many sessions a user gets at most: each message that Dovecot cannot read takes two.
 const SESSIONS: usize = 100;

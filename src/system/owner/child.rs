@@ -9,6 +9,7 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use mailseal_core::error::Error as CoreError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -16,7 +17,6 @@ use super::identity::Identity;
 use crate::error::Error;
 use crate::system::owner::{LINE, Line, OPTION};
 use crate::system::process;
-use mailseal_core::error::Error as CoreError;
 
 /// The kind of the task, where root has started this process as an owner's.
 #[must_use]

@@ -4,13 +4,13 @@ use std::ffi::CString;
 use std::io;
 use std::path::Path;
 
+use mailseal_maildir::error::Error as MaildirError;
+use mailseal_maildir::layout::Maildir;
 use nix::unistd::{Gid, Uid, User, getegid, geteuid, getgrouplist};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::system::process;
-use mailseal_maildir::error::Error as MaildirError;
-use mailseal_maildir::layout::Maildir;
 
 /// Groups below belong to the system and not to people (`SYS_GID_MAX`).
 const FIRST_OF_PEOPLE: u32 = 1000;

@@ -11,11 +11,11 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use mailseal_maildir::error::Error as MaildirError;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use mailseal_maildir::error::Error as MaildirError;
 
 /// The name of the file in the home.
 const NAME: &str = ".mailseal-replacing";

@@ -23,6 +23,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use mailseal_core::error::Error as CoreError;
+
 use self::draft::Draft;
 use crate::dovecot::imap::{self, Message, New, Selected, Session, name, set};
 use crate::error::Error;
@@ -34,7 +36,6 @@ use crate::mailbox::encrypt::maildir::{addressee, config, sealer, warn};
 use crate::mailbox::encrypt::message::{Readable, Sealer, Verdict};
 use crate::mailbox::tally::Tally;
 use crate::system::owner::child::Pulse;
-use mailseal_core::error::Error as CoreError;
 
 /// Most messages in a batch: so long a client that changes one of them is not followed.
 const BATCH: usize = 16;
