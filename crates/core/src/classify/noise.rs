@@ -1,7 +1,7 @@
 //! Refutes what passes for ciphertext: octets that can be read, or that a compressor shortens, are none.
 //!
 //! Ciphertext looks like random octets, so a test that random octets never fail refutes nothing genuine. Every octet is
-//! judged with its neighbours ([`CELL`], [`BLOCK`]), so that octets elsewhere cannot average it away, and again with all
+//! judged with its neighbours (`CELL`, `BLOCK`), so that octets elsewhere cannot average it away, and again with all
 //! that came before whenever their number has doubled, because a little in each block adds up. The thresholds are such
 //! that a random block trips one of them with a probability below 10⁻¹⁴ (Chernoff's bound).
 //!
