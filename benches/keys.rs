@@ -14,17 +14,15 @@ use divan::Bencher;
 use mailseal::config::Keys;
 use mailseal::keys::enrol;
 use mailseal::keystore::user::User;
-use mailseal::{
-    keystore::{
-        self, Request,
-        absence::{self, stores},
-        known::Known,
-        marker::{Id, Marker, Store},
-        source::{Source, Template},
-        trust::Trust,
-    },
-    recipients::{Recipients, WhenExpired},
+use mailseal::keystore::{
+    self, Request,
+    absence::{self, stores},
+    known::Known,
+    marker::{Id, Marker, Store},
+    source::{Source, Template},
+    trust::Trust,
 };
+use mailseal_core::recipients::{Recipients, WhenExpired};
 use sequoia_openpgp::{Cert, types::HashAlgorithm};
 use tempfile::TempDir;
 use testing::made;

@@ -10,12 +10,12 @@ use std::time::SystemTime;
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
-use mailseal::classify::classify;
-use mailseal::opening::Opening;
-use mailseal::openpgp::compress::{Compression, Compressor};
-use mailseal::openpgp::encrypt;
-use mailseal::recipients::{Recipients, WhenExpired};
-use mailseal::seal::seal;
+use mailseal_core::classify::classify;
+use mailseal_core::message::opening::Opening;
+use mailseal_core::openpgp::compress::{Compression, Compressor};
+use mailseal_core::openpgp::encrypt;
+use mailseal_core::recipients::{Recipients, WhenExpired};
+use mailseal_core::seal::seal;
 use sequoia_openpgp::Cert;
 use sequoia_openpgp::parse::Parse as _;
 use sequoia_openpgp::policy::StandardPolicy;
@@ -23,7 +23,7 @@ use sequoia_openpgp::serialize::stream::{Armorer, Encryptor, LiteralWriter, Mess
 use sequoia_openpgp::types::{CompressionAlgorithm, Features, SymmetricAlgorithm};
 
 /// The module is private; nothing but the armor is in it.
-#[path = "../src/openpgp/armor.rs"]
+#[path = "../crates/core/src/openpgp/armor.rs"]
 #[allow(dead_code, unused_imports)]
 mod armor;
 

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use mailseal_core::openpgp::compress::Compression;
+use mailseal_core::protect::Policy;
+use mailseal_core::recipients::WhenExpired;
 use serde::Deserialize;
 
 use crate::error::Error;
@@ -15,9 +18,6 @@ use crate::keystore::trust::{Reached, Trust};
 use crate::keystore::user::User;
 use crate::limits;
 use crate::log::Target;
-use crate::openpgp::compress::Compression;
-use crate::protect::Policy;
-use crate::recipients::WhenExpired;
 
 /// Where the configuration is when no other file is named.
 pub const DEFAULT_PATH: &str = "/etc/mailseal.toml";

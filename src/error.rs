@@ -6,6 +6,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use mailseal_core::error::Error as CoreError;
+use mailseal_maildir::error::Error as MaildirError;
+
 use crate::exit::Exit;
 use crate::keystore::standing::Standing;
 
@@ -13,6 +16,12 @@ use crate::keystore::standing::Standing;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// A message cannot be sealed or opened.
+    #[error("{}", worded(.0))]
+    Core(#[source] CoreError),
+    /// A Maildir, or another file with a message in it, cannot be worked on.
+    #[error(transparent)]
+    Maildir(#[from] MaildirError),
     /// The command line is wrong.
     #[error("{what}")]
     Usage {
@@ -64,18 +73,6 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
-    /// Standard input is empty.
-    #[error("there is no message on standard input")]
-    Empty,
-    /// The header of the message is longer than [`crate::limits::HEADER`].
-    #[error("the header of the message is longer than {} bytes", crate::limits::HEADER)]
-    HeaderTooLong,
-    /// The message could not be read.
-    #[error("cannot read the message: {0}")]
-    Read(#[source] io::Error),
-    /// The message could not be written.
-    #[error("cannot write the message: {0}")]
-    Write(#[source] io::Error),
     /// A report, a list or another answer cannot be written.
     #[error("cannot write the output: {0}")]
     Output(#[source] io::Error),
@@ -144,51 +141,12 @@ pub enum Error {
         /// What the register of known users says.
         standing: Standing,
     },
-    /// The user has certificates, and none may be used.
-    #[error("no usable certificate for {user:?}: {why}")]
-    NoUsableKey {
-        /// The user.
-        user: String,
-        /// The verdict on each.
-        why: String,
-    },
-    /// A recovery certificate may not be used.
-    #[error("the recovery certificate cannot be used: {0}")]
-    Recovery(String),
-    /// A sealed message cannot be opened: it was changed, or is not whole.
-    #[error("the message is damaged: {what}")]
-    Damaged {
-        /// What is wrong with it.
-        what: String,
-    },
-    /// A sealed message decompresses to more than it may.
-    #[error("the message becomes longer than {most} bytes")]
-    Expands {
-        /// How many bytes are allowed for one of its size.
-        most: u64,
-    },
-    /// A sealed message is for other keys.
-    #[error("the message is sealed to {recipients}, and none of the secret keys is among them")]
-    NoSecretKey {
-        /// The key ids.
-        recipients: String,
-    },
     /// A secret key cannot be used.
     #[error("secret key {}: {what}", path.display())]
     SecretKey {
         /// The file it is in, or the passphrase.
         path: PathBuf,
         /// What is wrong.
-        what: String,
-        /// What to do.
-        hint: String,
-    },
-    /// A path is not, or not safely, a Maildir.
-    #[error("{}: {what}", path.display())]
-    NoMaildir {
-        /// The path.
-        path: PathBuf,
-        /// What it is instead.
         what: String,
         /// What to do.
         hint: String,
@@ -205,15 +163,6 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: io::Error,
-    },
-    /// A message, or a folder of messages, could not be worked on; what it held is still there.
-    #[error("{}: {source}", path.display())]
-    Mail {
-        /// The file or folder.
-        path: PathBuf,
-        /// What failed.
-        #[source]
         source: io::Error,
     },
     /// Nobody has shown to be able to read what is sealed to the user's certificates.
@@ -240,9 +189,37 @@ pub enum Error {
         /// What is missing.
         what: String,
     },
-    /// Sequoia failed.
-    #[error("OpenPGP: {0:#}")]
-    OpenPgp(#[source] sequoia_openpgp::anyhow::Error),
+}
+
+impl From<CoreError> for Error {
+    /// What one of the programs' own [`SecretKeys`](crate::keys::secret::SecretKeys) could not do is their own error again.
+    fn from(error: CoreError) -> Self {
+        match error {
+            CoreError::Keys(error) => match error.downcast() {
+                Ok(own) => *own,
+                Err(other) => Self::Core(CoreError::Keys(other)),
+            },
+            error => Self::Core(error),
+        }
+    }
+}
+
+impl From<Error> for CoreError {
+    /// What the programs' own [`SecretKeys`](crate::keys::secret::SecretKeys) fail with, for the library to hand back.
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Core(error) => error,
+            own => Self::Keys(own.into()),
+        }
+    }
+}
+
+/// How the programs say it, whose message comes from standard input.
+fn worded(error: &CoreError) -> String {
+    match error {
+        CoreError::Empty => "there is no message on standard input".into(),
+        error => error.to_string(),
+    }
 }
 
 /// Why none being found does not mean that there is none.
@@ -261,19 +238,22 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Owner { exit, .. } => *exit,
-            Self::Usage { .. } | Self::NoMaildir { .. } => Exit::Usage,
-            Self::Enrol { .. } | Self::NoSecretKey { .. } => Exit::Negative,
-            Self::Empty | Self::HeaderTooLong | Self::Damaged { .. } | Self::Expands { .. } => Exit::Message,
+            Self::Usage { .. } | Self::Maildir(MaildirError::NoMaildir { .. }) => Exit::Usage,
+            Self::Enrol { .. } | Self::Core(CoreError::NoSecretKey { .. }) => Exit::Negative,
+            Self::Core(
+                CoreError::Empty
+                | CoreError::HeaderTooLong
+                | CoreError::Damaged { .. }
+                | CoreError::Expands { .. },
+            ) => Exit::Message,
             Self::Config { .. }
             | Self::Root
-            | Self::Recovery(_)
+            | Self::Core(CoreError::Recovery(_))
             | Self::Address { .. }
             | Self::Sandbox { .. } => Exit::Config,
             Self::Privileges { .. }
             | Self::User { .. }
             | Self::Home { .. }
-            | Self::Read(_)
-            | Self::Write(_)
             | Self::Output(_)
             | Self::Pass(_)
             | Self::Command { .. }
@@ -282,15 +262,20 @@ impl Error {
             | Self::Ambiguous { .. }
             | Self::Missing { .. }
             | Self::Known { .. }
-            | Self::NoUsableKey { .. }
             | Self::SecretKey { .. }
             | Self::Agent { .. }
             | Self::Log { .. }
-            | Self::Mail { .. }
+            | Self::Maildir(MaildirError::Mail { .. })
             | Self::Unconfirmed { .. }
             | Self::InUse { .. }
             | Self::Dovecot { .. }
-            | Self::OpenPgp(_) => Exit::Temporary,
+            | Self::Core(
+                CoreError::Read(_)
+                | CoreError::Write(_)
+                | CoreError::NoUsableKey { .. }
+                | CoreError::Keys(_)
+                | CoreError::OpenPgp(_),
+            ) => Exit::Temporary,
         }
     }
 
@@ -305,10 +290,10 @@ impl Error {
             Self::Owner { .. } => "owner",
             Self::User { .. } => "user",
             Self::Home { .. } => "home",
-            Self::Empty => "empty",
-            Self::HeaderTooLong => "header-too-long",
-            Self::Read(_) => "read",
-            Self::Write(_) => "write",
+            Self::Core(CoreError::Empty) => "empty",
+            Self::Core(CoreError::HeaderTooLong) => "header-too-long",
+            Self::Core(CoreError::Read(_)) => "read",
+            Self::Core(CoreError::Write(_)) => "write",
             Self::Output(_) => "output",
             Self::Pass(_) => "pass",
             Self::Command { .. } => "command",
@@ -319,21 +304,22 @@ impl Error {
             Self::Address { .. } => "address",
             Self::Missing { .. } => "key-required",
             Self::Known { .. } => "known",
-            Self::NoUsableKey { .. } => "no-usable-key",
-            Self::Recovery(_) => "recovery",
+            Self::Core(CoreError::NoUsableKey { .. }) => "no-usable-key",
+            Self::Core(CoreError::Recovery(_)) => "recovery",
             Self::Sandbox { .. } => "sandbox",
-            Self::Damaged { .. } => "damaged",
-            Self::Expands { .. } => "expands",
-            Self::NoSecretKey { .. } => "no-secret-key",
+            Self::Core(CoreError::Damaged { .. }) => "damaged",
+            Self::Core(CoreError::Expands { .. }) => "expands",
+            Self::Core(CoreError::NoSecretKey { .. }) => "no-secret-key",
             Self::SecretKey { .. } => "secret-key",
             Self::Agent { .. } => "agent",
             Self::Log { .. } => "log",
-            Self::NoMaildir { .. } => "no-maildir",
-            Self::Mail { .. } => "mail",
+            Self::Maildir(MaildirError::NoMaildir { .. }) => "no-maildir",
+            Self::Maildir(MaildirError::Mail { .. }) => "mail",
             Self::Unconfirmed { .. } => "unconfirmed",
             Self::InUse { .. } => "in-use",
             Self::Dovecot { .. } => "dovecot",
-            Self::OpenPgp(_) => "openpgp",
+            Self::Core(CoreError::Keys(_)) => "secret-key",
+            Self::Core(CoreError::OpenPgp(_)) => "openpgp",
         }
     }
 
@@ -346,16 +332,16 @@ impl Error {
             | Self::KeyStore { hint, .. }
             | Self::Enrol { hint, .. }
             | Self::SecretKey { hint, .. }
-            | Self::NoMaildir { hint, .. } => hint.clone(),
+            | Self::Maildir(MaildirError::NoMaildir { hint, .. }) => hint.clone(),
             Self::Config { .. } => "mend the file; README describes every setting".into(),
             Self::Root => "run it as the mail user, or name the certificate with --key".into(),
             Self::Privileges { .. } => "start it as the mail user, without root among its user ids".into(),
             Self::User { .. } => "give the delivery user with --user, or set USER".into(),
             Self::Home { .. } => "give the user's home with --home, or mount it".into(),
-            Self::Empty => "give the whole message on standard input".into(),
-            Self::HeaderTooLong => "such a message is not mail; remove it from the queue".into(),
-            Self::Read(_) => "the sender of the message broke off; deliver it again".into(),
-            Self::Write(_) | Self::Pass(_) => {
+            Self::Core(CoreError::Empty) => "give the whole message on standard input".into(),
+            Self::Core(CoreError::HeaderTooLong) => "such a message is not mail; remove it from the queue".into(),
+            Self::Core(CoreError::Read(_)) => "the sender of the message broke off; deliver it again".into(),
+            Self::Core(CoreError::Write(_)) | Self::Pass(_) => {
                 "look for a full disk (mail_temp_dir) or a reader that ended; deliver it again".into()
             }
             Self::Output(_) => "look for a full disk or a reader that ended".into(),
@@ -377,25 +363,26 @@ impl Error {
             Self::Known { user, .. } => {
                 format!("restore it, or mount what it lies on; if the user is to have none: mailseal keys remove {user}")
             }
-            Self::NoUsableKey { user, .. } => {
+            Self::Core(CoreError::NoUsableKey { user, .. }) => {
                 format!("enrol a valid one: mailseal keys add --replace {user} FILE")
             }
-            Self::Recovery(_) => {
+            Self::Core(CoreError::Recovery(_)) => {
                 "replace the certificate that `recovery` names, or remove it from there".into()
             }
             Self::Sandbox { .. } => {
                 "use a kernel with Landlock and seccomp, or leave --sandbox require away".into()
             }
-            Self::Damaged { .. } => "leave it as it is, and look for a whole copy of it, in a backup".into(),
-            Self::Expands { .. } => {
+            Self::Core(CoreError::Damaged { .. }) => "leave it as it is, and look for a whole copy of it, in a backup".into(),
+            Self::Core(CoreError::Expands { .. }) => {
                 "if you trust its sender, decrypt it with a larger --max-expansion; there must be room for it".into()
             }
-            Self::NoSecretKey { .. } => "name the secret key of one of them".into(),
+            Self::Core(CoreError::NoSecretKey { .. }) => "name the secret key of one of them".into(),
+            Self::Core(CoreError::Keys(_)) => "give a secret key that can be used".into(),
             Self::Agent { .. } => {
                 "install gpg, see that `gpg --decrypt` works here, or name the key with --secret-key".into()
             }
             Self::Log { .. } => "name a log that can be read, plain or compressed with gzip".into(),
-            Self::Mail { .. } => {
+            Self::Maildir(MaildirError::Mail { .. }) => {
                 "what it held is still there; look for a full disk, missing rights, or another program, and run it again".into()
             }
             Self::Unconfirmed { user } => format!(
@@ -408,7 +395,7 @@ impl Error {
             Self::Dovecot { .. } => {
                 "see Dovecot's log, and try `doveadm exec imap -u USER`; then run it again: it goes on where it ended".into()
             }
-            Self::OpenPgp(_) => "deliver it again; if it stays, report it with the certificate".into(),
+            Self::Core(CoreError::OpenPgp(_)) => "deliver it again; if it stays, report it with the certificate".into(),
         }
     }
 }

@@ -7,22 +7,17 @@
 //! # Bird's eye
 //!
 //! ```text
-//! One message, sealed and opened: no file, environment, clock or terminal
-//!   head, lines, opening    what a message is, byte for byte
-//!   classify    encrypted already? proven, never claimed
-//!   cert, recipients        whether a certificate is fit; which a message is sealed to, and its session key
-//!   protect     which header fields the outside shows
-//!   envelope, restore       the outer header and the MIME structure; what undoes it, inside the ciphertext
-//!   openpgp, seal           the ciphertext; opening + rest -> sealed message
-//!   unseal      the way back, proven at its end; unseal/{keys,agent} [edge]
+//! The libraries
+//!   crates/core      one message, sealed and opened: no file, environment, clock or terminal
+//!   crates/maildir   a stored message is replaced in place and never lost         [edge]
 //!
 //! Messages that are stored                                                        [edge]
-//!   maildir     replaced in place, never lost
 //!   mailbox     encrypt (in bulk), decrypt, reseal, audit; stored: unpacked, and judged by all of it
 //!
 //! Whose mail, to which certificates                                               [edge]
 //!   keystore    where certificates are found; that there is none, proven
-//!   keys        addressee: to whom a user's mail is sealed, or that it is not; enrol; admin: `mailseal keys`
+//!   keys        addressee: to whom a user's mail is sealed, or that it is not; enrol; admin: `mailseal keys`;
+//!               secret: the keys that open what is stored
 //!
 //! The programs                                                                    [edge]
 //!   delivery    filter, deliver: one message, now; the deadline
@@ -40,37 +35,23 @@
 //! - Plaintext goes out only where nobody asked for a certificate's protection: the user has none, or the message is
 //!   proven to be encrypted. Every doubt is an error.
 //! - What is opened is given out, or takes a place, only when all of it was proven.
-//! - Bytes of a message are copied, never rendered again. mail-parser reads what must be understood of MIME.
-//! - Memory is bounded by [`limits`], whatever the size of the message.
-//! - Modules not marked as edges touch no file, environment or clock; they take `impl Read` and `impl Write`.
-//! - A stored message is replaced by [`maildir`] or [`mailbox::encrypt::dovecot`] only: at every instant it is there whole, at the end once.
+//! - Memory is bounded by [`limits`] and [`mailseal_core::limits`], whatever the size of the message.
+//! - A stored message is replaced by [`mailseal_maildir`] or [`mailbox::encrypt::dovecot`] only: at every instant it is there
+//!   whole, at the end once.
 //! - Text from a message, a key or a path passes [`console::escape`] before a terminal or a log.
 
-pub mod cert;
-pub mod classify;
 pub mod cli;
 pub mod config;
 pub mod console;
 pub mod delivery;
 pub mod doctor;
 pub mod dovecot;
-pub mod envelope;
 pub mod error;
 pub mod exit;
-pub mod head;
 pub mod keys;
 pub mod keystore;
 pub mod limits;
-pub mod lines;
 pub mod log;
 pub mod mailbox;
-pub mod maildir;
-pub mod opening;
-pub mod openpgp;
-pub mod protect;
-pub mod recipients;
 pub mod report;
-pub mod restore;
-pub mod seal;
 pub mod system;
-pub mod unseal;

@@ -1,5 +1,5 @@
 //! AES-256-CFB and SHA-1 over the same octets, and nothing else: no SEIPDv1 message can be written faster with these
-//! crates. Both work on 64 octets in turn, as `src/openpgp/seipd1.rs` lets them.
+//! crates. Both work on 64 octets in turn, as `crates/core/src/openpgp/seipd1.rs` lets them.
 
 use aes::Aes256;
 use aes::cipher::inout::InOutBuf;

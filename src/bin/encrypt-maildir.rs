@@ -10,17 +10,18 @@ use std::time::Duration;
 
 use clap::Parser;
 use clap::builder::{NonEmptyStringValueParser, TypedValueParser as _};
+use mailseal::cli::sealing::ProtectHeaders;
 use mailseal::cli::{self, parse_jobs};
 use mailseal::console::date;
 use mailseal::console::progress::Show;
 use mailseal::error::Error;
 use mailseal::exit::Exit;
 use mailseal::mailbox::encrypt::{self, Options, child};
-use mailseal::openpgp::compress::Compression;
-use mailseal::protect::Policy;
 use mailseal::system::owner::process::PATIENCE;
 use mailseal::system::sandbox::Sandbox;
 use mailseal::system::{owner, process};
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::openpgp::compress::Compression;
 
 /// Encrypts every message of existing mailboxes to its owner's OpenPGP certificate, as deliveries are encrypted.
 ///
@@ -56,7 +57,7 @@ struct Args {
     dovecot_config: Option<PathBuf>,
     /// Which header fields are hidden inside (RFC 9788)
     #[arg(long, value_enum)]
-    protect_headers: Option<Policy>,
+    protect_headers: Option<ProtectHeaders>,
     /// auto, none, zlib or zlib:1 to zlib:9 [default: auto]
     #[arg(long, value_name = "HOW")]
     compression: Option<Compression>,
@@ -133,7 +134,7 @@ fn run() -> Result<Exit, Error> {
     };
     heed_signals(&stop)?;
     process::raise_file_limit();
-    process::end_after(&stop, END).map_err(Error::Read)?;
+    process::end_after(&stop, END).map_err(CoreError::Read)?;
     let mut out = BufWriter::new(std::io::stdout());
     let status = encrypt::run(&options(args), &stop, &mut out)?;
     out.flush().map_err(Error::Output)?;
@@ -148,7 +149,7 @@ fn owner_main(kind: &OsStr, stop: &Arc<AtomicBool>) -> Result<(), Error> {
 
 fn heed_signals(stop: &Arc<AtomicBool>) -> Result<(), Error> {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
-        signal_hook::flag::register(signal, Arc::clone(stop)).map_err(Error::Read)?;
+        signal_hook::flag::register(signal, Arc::clone(stop)).map_err(CoreError::Read)?;
     }
     Ok(())
 }
@@ -170,7 +171,7 @@ fn options(args: Args) -> Options {
         key_files: args.keys,
         config: args.config,
         dovecot_config: args.dovecot_config,
-        protect_headers: args.protect_headers,
+        protect_headers: args.protect_headers.map(Into::into),
         compression: args.compression,
         offline: args.offline,
         keep_uids: args.keep_uids,

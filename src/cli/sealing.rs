@@ -4,12 +4,33 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{NonEmptyStringValueParser, TypedValueParser as _};
+use mailseal_core::openpgp::compress::Compression;
+use mailseal_core::protect::Policy;
 
 use crate::delivery::filter::{Options, WhenUnchanged};
 use crate::log::Target;
-use crate::openpgp::compress::Compression;
-use crate::protect::Policy;
 use crate::system::sandbox::Sandbox;
+
+/// What `--protect-headers` may say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ProtectHeaders {
+    /// None
+    None,
+    /// Subject, Comments, Keywords, and what repeats the Subject or tells of the body
+    Baseline,
+    /// These, the display names in From, To and Cc, and the time zone of Date
+    Shy,
+}
+
+impl From<ProtectHeaders> for Policy {
+    fn from(said: ProtectHeaders) -> Self {
+        match said {
+            ProtectHeaders::None => Self::None,
+            ProtectHeaders::Baseline => Self::Baseline,
+            ProtectHeaders::Shy => Self::Shy,
+        }
+    }
+}
 
 /// Whose mail it is and how it is sealed.
 #[derive(Clone, Debug, clap::Args)]
@@ -25,7 +46,7 @@ pub struct SealingArguments {
     keys: Vec<PathBuf>,
     /// Which header fields are hidden inside (RFC 9788) [default: none]
     #[arg(long, value_enum)]
-    protect_headers: Option<Policy>,
+    protect_headers: Option<ProtectHeaders>,
     /// auto, none, zlib or zlib:1 to zlib:9 [default: auto]
     #[arg(long, value_name = "HOW")]
     compression: Option<Compression>,
@@ -53,7 +74,7 @@ impl SealingArguments {
             key_files: self.keys,
             config,
             unchanged,
-            protect_headers: self.protect_headers,
+            protect_headers: self.protect_headers.map(Into::into),
             compression: self.compression,
             off: self.off,
             always: self.always,

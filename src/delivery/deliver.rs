@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::io::{self, Seek as _};
 use std::process::{Command, Stdio};
 
+use mailseal_core::error::Error as CoreError;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
 
@@ -52,20 +53,20 @@ fn deliver(options: &Options, command: &[OsString]) -> Result<i32, Error> {
     })?;
     let callers_umask = umask(Mode::from_bits_truncate(0o077));
     process::harden()?;
-    fail_on_signals().map_err(Error::Read)?;
+    fail_on_signals().map_err(CoreError::Read)?;
     let mut limit_exceeded = SigSet::empty();
     // Postfix limits the size of files (mailbox_size_limit): a full file then is an error and not the end.
     limit_exceeded.add(Signal::SIGXFSZ);
-    limit_exceeded.thread_block().map_err(|error| Error::Write(error.into()))?;
+    limit_exceeded.thread_block().map_err(|error| CoreError::Write(error.into()))?;
     let input = process::stdin()?;
-    let mut sealed = tempfile::tempfile().map_err(Error::Write)?;
-    let output = sealed.try_clone().map_err(Error::Write)?;
+    let mut sealed = tempfile::tempfile().map_err(CoreError::Write)?;
+    let output = sealed.try_clone().map_err(CoreError::Write)?;
     if filter::run(cli::ADMIN, options, input, output) != Exit::Ok {
         // It has said why.
         return Ok(Exit::Temporary as i32);
     }
-    sealed.rewind().map_err(Error::Write)?;
-    limit_exceeded.thread_unblock().map_err(|error| Error::Write(error.into()))?;
+    sealed.rewind().map_err(CoreError::Write)?;
+    limit_exceeded.thread_unblock().map_err(|error| CoreError::Write(error.into()))?;
     umask(callers_umask);
     let failed = |what| Error::Command { program: program.into(), what };
     let mut lda = Command::new(program);

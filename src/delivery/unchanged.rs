@@ -3,7 +3,8 @@
 //! The list is closed: nothing else is ever passed through. `docs/unchanged.md` has it as a table, with the tests that
 //! attack each line.
 
-use crate::classify::Encrypted;
+use mailseal_core::classify::Encrypted;
+
 use crate::keystore::absence::Absent;
 
 /// Why a message goes out as it came in.

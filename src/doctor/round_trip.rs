@@ -4,12 +4,13 @@ use std::ffi::OsString;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
+use mailseal_core::classify::classify;
+use mailseal_core::message::opening::Opening;
+
 use super::Findings;
 use super::users::Account;
-use crate::classify::classify;
 use crate::dovecot::doveconf;
 use crate::dovecot::installation::Installation;
-use crate::opening::Opening;
 
 /// The message.
 const MAIL: &str =

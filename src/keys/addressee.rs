@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use mailseal_core::recipients::Recipients;
 use sequoia_openpgp::Cert;
 
 use crate::config::{Config, Keys, Mode, Rule, WhenMissing};
@@ -12,7 +13,6 @@ use crate::error::Error;
 use crate::keystore::trust::Trust;
 use crate::keystore::user::User;
 use crate::keystore::{self, Request, absence};
-use crate::recipients::Recipients;
 
 /// Whose mail it is.
 #[derive(Clone, Copy, Debug)]
@@ -103,5 +103,5 @@ pub fn recipients(
     now: SystemTime,
 ) -> Result<Recipients, Error> {
     let recovery = keystore::read_recovery(&keys.recovery, trust)?;
-    Recipients::choose(user, certs, &recovery, keys.expired, now)
+    Ok(Recipients::choose(user, certs, &recovery, keys.expired, now)?)
 }

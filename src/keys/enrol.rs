@@ -3,18 +3,19 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use mailseal_core::cert::{Assessment, Fitness, assess};
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::message::opening::Opening;
+use mailseal_core::openpgp::compress::Compression;
+use mailseal_core::recipients::{Recipients, WhenExpired};
+use mailseal_core::seal::seal;
 use sequoia_openpgp::packet::{Key, Signature, key};
 use sequoia_openpgp::policy::StandardPolicy;
 use sequoia_openpgp::serialize::SerializeInto as _;
 use sequoia_openpgp::{Cert, Packet};
 
-use crate::cert::{Assessment, Fitness, assess};
 use crate::error::Error;
 use crate::keystore;
-use crate::opening::Opening;
-use crate::openpgp::compress::Compression;
-use crate::recipients::{Recipients, WhenExpired};
-use crate::seal::seal;
 
 /// A certificate that expires within this time is warned about when it is enrolled.
 pub const EXPIRES_SOON: Duration = Duration::from_secs(90 * 24 * 60 * 60);
@@ -159,11 +160,11 @@ fn strip(cert: &Cert, address: Option<&str>, now: SystemTime) -> Cert {
 /// The certificates as a key file: binary, one after the other.
 ///
 /// # Errors
-/// [`Error::OpenPgp`].
+/// [`CoreError::OpenPgp`].
 pub fn serialize(certs: &[Cert]) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     for cert in certs {
-        bytes.extend(cert.to_vec().map_err(Error::OpenPgp)?);
+        bytes.extend(cert.to_vec().map_err(CoreError::OpenPgp)?);
     }
     Ok(bytes)
 }

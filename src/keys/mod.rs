@@ -5,3 +5,4 @@ pub mod admin;
 pub mod enrol;
 #[cfg(feature = "network")]
 pub mod fetch;
+pub mod secret;

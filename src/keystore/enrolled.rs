@@ -8,6 +8,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use mailseal_maildir::durable;
 use sequoia_openpgp::Cert;
 
 use super::census::{self, Entry};
@@ -20,7 +21,6 @@ use crate::error::Error;
 use crate::keys::enrol;
 use crate::keystore::user::User;
 use crate::limits;
-use crate::maildir::durable;
 
 /// Rights of what is written: certificates are public, and only root changes them.
 const MODE: u32 = 0o644;

@@ -7,6 +7,9 @@
 use std::path::Path;
 use std::time::SystemTime;
 
+use mailseal_core::cert::{Fitness, assess};
+use mailseal_core::classify::packets;
+use mailseal_core::error::Error as CoreError;
 use sequoia_openpgp::Cert;
 use sequoia_openpgp::cert::raw::RawCertParser;
 use sequoia_openpgp::crypto::mpi::PublicKey;
@@ -14,8 +17,6 @@ use sequoia_openpgp::parse::Parse as _;
 use sequoia_openpgp::policy::StandardPolicy;
 use sequoia_openpgp::types::{Curve, RevocationStatus};
 
-use crate::cert::{Fitness, assess};
-use crate::classify::packets;
 use crate::error::Error;
 
 /// A search for the certificates of an address.
@@ -90,7 +91,7 @@ impl<'a> Search<'a> {
     /// The certificates that were found, all of one owner; `None` when there are none.
     ///
     /// # Errors
-    /// [`Error::Ambiguous`] when several are not unfit, [`Error::NoUsableKey`] when the owner has revoked the User ID in
+    /// [`Error::Ambiguous`] when several are not unfit, [`CoreError::NoUsableKey`] when the owner has revoked the User ID in
     /// all of them, and [`Error::KeyStore`] when there are none but something could not be read or checked.
     pub fn finish(self) -> Result<Option<Vec<Cert>>, Error> {
         if self.found.is_empty() {
@@ -101,7 +102,7 @@ impl<'a> Search<'a> {
         if active.is_empty() {
             let why = revoked.iter().map(|cert| format!("{}: its User ID is revoked", cert.fingerprint()));
             let why = why.collect::<Vec<_>>().join("; ");
-            return Err(Error::NoUsableKey { user: self.address.into(), why });
+            return Err(CoreError::NoUsableKey { user: self.address.into(), why }.into());
         }
         // An expired one counts: a newer one with the address may be anybody's.
         let of = |cert: &&Cert| !matches!(assess(cert, self.now).fitness, Fitness::Unfit(_));

@@ -15,13 +15,14 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use mailseal_maildir::durable;
+
 use super::marker::Marker;
 use super::names;
 use super::standing::Standing;
 use super::trust::{Reached, Trust};
 use crate::error::Error;
 use crate::keystore::user::User;
-use crate::maildir::durable;
 
 const NEAR: &str = ".near";
 const UNASKED: &str = ".unasked";

@@ -5,13 +5,15 @@
 
 use std::path::{Path, PathBuf};
 
+use mailseal_core::error::Error as CoreError;
+use mailseal_maildir::durable;
+
 use super::names::MARKER;
 use super::safe_file;
 use super::source::Place;
 use super::trust::Trust;
 use crate::error::Error;
 use crate::limits;
-use crate::maildir::durable;
 
 /// What a marker begins with.
 const MAGIC: &str = "mailseal marker 1";
@@ -48,10 +50,10 @@ impl Id {
     /// A new one.
     ///
     /// # Errors
-    /// [`Error::OpenPgp`] where there is no randomness.
+    /// [`CoreError::OpenPgp`] where there is no randomness.
     pub fn new() -> Result<Self, Error> {
         let mut random = [0; OCTETS];
-        sequoia_openpgp::crypto::random(&mut random).map_err(Error::OpenPgp)?;
+        sequoia_openpgp::crypto::random(&mut random).map_err(CoreError::OpenPgp)?;
         Ok(Self(data_encoding::HEXLOWER.encode(&random)))
     }
 

@@ -3,7 +3,7 @@
 //! A source answers "none" where something below its root is not there; all else that keeps a certificate from being found
 //! is an error. That no source has one does not mean that there is none: [`absence`] proves it.
 //!
-//! Whether a certificate may be used is [`crate::cert`]'s business.
+//! Whether a certificate may be used is [`mailseal_core::cert`]'s business.
 
 pub mod absence;
 pub mod census;
@@ -26,6 +26,7 @@ pub mod wkd_names;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use mailseal_core::error::Error as CoreError;
 use sequoia_openpgp::Cert;
 use sequoia_openpgp::cert::CertParser;
 use sequoia_openpgp::parse::Parse as _;
@@ -169,9 +170,9 @@ pub fn read_all_named(paths: &[PathBuf], trust: &Trust) -> Result<Vec<Cert>, Err
 /// The recovery certificates.
 ///
 /// # Errors
-/// [`Error::Recovery`]: without them nothing may be sealed, and that is the configuration's fault.
+/// [`CoreError::Recovery`]: without them nothing may be sealed, and that is the configuration's fault.
 pub fn read_recovery(paths: &[PathBuf], trust: &Trust) -> Result<Vec<Cert>, Error> {
-    read_all_named(paths, trust).map_err(|error| Error::Recovery(error.to_string()))
+    read_all_named(paths, trust).map_err(|error| CoreError::Recovery(error.to_string()).into())
 }
 
 fn find_in_folder(place: &Place) -> Result<Option<Vec<Cert>>, Error> {

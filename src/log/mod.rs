@@ -11,9 +11,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use mailseal_core::recipients::{Format, Warning};
+
 use crate::console::escape;
 use crate::limits;
-use crate::recipients::{Format, Warning};
 
 /// Where log lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]

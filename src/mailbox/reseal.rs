@@ -5,19 +5,21 @@
 
 use std::io::Write as _;
 
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::message::opening::Opening;
+use mailseal_core::openpgp::compress::Compression;
+use mailseal_core::protect::{self, Policy};
+use mailseal_core::recipients::Recipients;
+use mailseal_core::seal::seal;
+use mailseal_core::unseal::original::Endings;
+use mailseal_core::unseal::{Foreign, Inspected, Unsealed, inspect, read_error, unseal};
+use mailseal_maildir::commit::Uids;
+use mailseal_maildir::draft::{Change, Draft, Original};
+
 use crate::error::Error;
-use crate::mailbox::decrypt::Stored;
+use crate::mailbox::decrypt::{Opener, Stored};
 use crate::mailbox::sweep::{Event, Sweep, Tell, Verdict};
-use crate::maildir::commit::Uids;
-use crate::maildir::draft::{Change, Draft, Original};
-use crate::opening::Opening;
-use crate::openpgp::compress::Compression;
-use crate::protect::{self, Policy};
-use crate::recipients::Recipients;
-use crate::seal::seal;
 use crate::system::owner::child::Pulse;
-use crate::unseal::original::Endings;
-use crate::unseal::{Foreign, Inspected, Opener, Unsealed, failed, inspect, unseal};
 
 /// To what messages are sealed anew.
 #[derive(Debug)]
@@ -69,7 +71,7 @@ fn reseal(
         Unsealed::Foreign(Foreign::Encrypted) => return Ok(Change::Keep(Verdict::Encrypted)),
     };
     let read_failed = |error| match error {
-        Error::Read(error) => failed(error),
+        CoreError::Read(error) => read_error(error),
         error => error,
     };
     let beginning = Opening::read(&mut plain).map_err(read_failed)?;
@@ -78,6 +80,6 @@ fn reseal(
     let alive = || tell(Event::Alive);
     let out = Pulse::new(&mut *draft, &alive);
     seal(&beginning, &mut plain, out, &session, new.compression, protection).map_err(read_failed)?;
-    draft.flush().map_err(Error::Write)?;
+    draft.flush().map_err(CoreError::Write)?;
     Ok(Change::Replace(Verdict::Done { exact: plain.exact }))
 }

@@ -13,13 +13,14 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom};
 
-use crate::classify::noise::Noise;
-use crate::classify::{Encrypted, Stop, judge};
-use crate::error::Error;
+use mailseal_core::classify::noise::Noise;
+use mailseal_core::classify::{Encrypted, Stop, judge};
+use mailseal_core::error::Error;
+use mailseal_core::message::opening::Opening;
+use mailseal_core::unseal::{Inspected, inspect};
+use mailseal_maildir::packed::{MAGIC_BYTES, Packing};
+
 use crate::limits;
-use crate::maildir::packed::{MAGIC_BYTES, Packing};
-use crate::opening::Opening;
-use crate::unseal::{Inspected, inspect};
 
 /// A message's file, to be read more than once.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,7 @@
 //! Edge: Every message of some Maildirs, folder by folder, as many at once as there are jobs.
 //!
 //! What is done with them is the caller's business: [`crate::mailbox::decrypt`], [`crate::mailbox::reseal`] and [`crate::mailbox::audit`]. The
-//! messages of a folder that is rewritten are committed in batches, as [`crate::maildir`] describes.
+//! messages of a folder that is rewritten are committed in batches, as [`mailseal_maildir`] describes.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -9,17 +9,19 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use mailseal_core::error::Error as CoreError;
+use mailseal_maildir::commit::{Committed, Uids};
+use mailseal_maildir::draft::{Change, Draft, Drafted, Original, Ready};
+use mailseal_maildir::error::Error as MaildirError;
+use mailseal_maildir::folder::{Folder, Message};
+use mailseal_maildir::layout::Maildir;
+use mailseal_maildir::patience::{OF_OWNERS, Patience};
+use mailseal_maildir::recover::recover;
 use rayon::prelude::*;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::maildir::commit::{Committed, Uids};
-use crate::maildir::draft::{Change, Draft, Drafted, Original, Ready};
-use crate::maildir::folder::{Folder, Message};
-use crate::maildir::layout::Maildir;
-use crate::maildir::patience::{OF_OWNERS, Patience};
-use crate::maildir::recover::recover;
 use crate::system::owner::cut;
 use crate::system::owner::process::Report;
 
@@ -147,7 +149,7 @@ impl Tally {
 pub fn complain(path: &Path, error: &Error, tell: &Tell<'_>) {
     let what = match error {
         // They name it themselves.
-        Error::Mail { .. } | Error::NoMaildir { .. } => error.to_string(),
+        Error::Maildir(_) => error.to_string(),
         _ => format!("{}: {error}", path.display()),
     };
     tell(Event::Problem { what: cut(what), hint: cut(error.hint()) });
@@ -157,7 +159,9 @@ pub fn complain(path: &Path, error: &Error, tell: &Tell<'_>) {
 #[must_use]
 pub fn of_file(path: &Path, error: Error) -> Error {
     match error {
-        Error::Read(source) | Error::Write(source) => Error::Mail { path: path.into(), source },
+        Error::Core(CoreError::Read(source) | CoreError::Write(source)) => {
+            MaildirError::Mail { path: path.into(), source }.into()
+        }
         error => error,
     }
 }
@@ -175,14 +179,14 @@ impl Sweep {
     ) -> Result<(), Error> {
         let pool =
             rayon::ThreadPoolBuilder::new().num_threads(self.jobs.map_or(0, NonZeroUsize::get)).build();
-        let pool = pool.map_err(|error| Error::Read(io::Error::other(error)))?;
+        let pool = pool.map_err(|error| CoreError::Read(io::Error::other(error)))?;
         let mut first = Ok(());
         for path in &self.paths {
-            let result = self.open(path).and_then(|maildir| {
+            let result = self.open(path).map_err(Error::from).and_then(|maildir| {
                 let mut first = Ok(());
                 for folder in maildir.folders()? {
-                    let result =
-                        maildir.folder(&folder).and_then(|folder| pool.install(|| visit(&maildir, &folder)));
+                    let folder = maildir.folder(&folder).map_err(Error::from);
+                    let result = folder.and_then(|folder| pool.install(|| visit(&maildir, &folder)));
                     first = keep_first(first, result, tell);
                 }
                 first
@@ -192,7 +196,7 @@ impl Sweep {
         first
     }
 
-    fn open(&self, path: &Path) -> Result<Maildir, Error> {
+    fn open(&self, path: &Path) -> Result<Maildir, MaildirError> {
         let control = self.control.as_deref();
         match &self.owned {
             Some(stop) => Maildir::open_strictly(path, control)
@@ -218,7 +222,7 @@ impl Sweep {
             let listing = folder.list()?;
             let tally = Mutex::new(Tally::default());
             for odd in &listing.odd {
-                complain(odd, &of_file(odd, Error::Read(io::Error::other("it is no file"))), tell);
+                complain(odd, &of_file(odd, CoreError::Read(io::Error::other("it is no file")).into()), tell);
             }
             listing
                 .messages
@@ -267,9 +271,9 @@ fn rewrite_batch(
                     let what =
                         if outcome == Committed::Moved { "moved to another folder" } else { "changed" };
                     let source = io::Error::other(format!("it was {what} meanwhile"));
-                    tally.fail(&folder.path_of(message), Error::Read(source), tell);
+                    tally.fail(&folder.path_of(message), CoreError::Read(source).into(), tell);
                 }
-                Err(error) => tally.fail(&folder.path_of(message), error, tell),
+                Err(error) => tally.fail(&folder.path_of(message), error.into(), tell),
             }
         }
     }

@@ -19,12 +19,13 @@ use std::io::{IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use mailseal_maildir::durable;
+
 use self::summary::Summary;
 use crate::cli;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::log::entry::Entry;
-use crate::maildir::durable;
 
 /// What the command line says.
 #[derive(Clone, Debug)]

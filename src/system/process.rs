@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use mailseal_core::error::Error as CoreError;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::{Mode, umask};
@@ -190,28 +191,31 @@ pub fn drain_stdin(limit: Duration) {
 /// Standard input, without a buffer round it.
 ///
 /// # Errors
-/// [`Error::Read`] when it is not open.
+/// [`CoreError::Read`] when it is not open.
 pub fn stdin() -> Result<File, Error> {
-    std::io::stdin().as_fd().try_clone_to_owned().map(File::from).map_err(Error::Read)
+    let input = std::io::stdin().as_fd().try_clone_to_owned().map_err(CoreError::Read)?;
+    Ok(input.into())
 }
 
 /// Standard output, without a buffer round it.
 ///
 /// # Errors
-/// [`Error::Write`] when it was not open when the process began.
+/// [`CoreError::Write`] when it was not open when the process began.
 pub fn stdout() -> Result<File, Error> {
     if !STDOUT_WAS_OPEN.load(Ordering::Relaxed) {
-        return Err(Error::Write(nix::Error::EBADF.into()));
+        return Err(CoreError::Write(nix::Error::EBADF.into()).into());
     }
-    std::io::stdout().as_fd().try_clone_to_owned().map(File::from).map_err(Error::Write)
+    let output = std::io::stdout().as_fd().try_clone_to_owned().map_err(CoreError::Write)?;
+    Ok(output.into())
 }
 
 /// Standard error, without a lock round it.
 ///
 /// # Errors
-/// [`Error::Write`] when it is not open.
+/// [`CoreError::Write`] when it is not open.
 pub fn stderr() -> Result<File, Error> {
-    std::io::stderr().as_fd().try_clone_to_owned().map(File::from).map_err(Error::Write)
+    let output = std::io::stderr().as_fd().try_clone_to_owned().map_err(CoreError::Write)?;
+    Ok(output.into())
 }
 
 /// Whether standard output was open when the process began. Rust opens `/dev/null` in its place where it was not, and

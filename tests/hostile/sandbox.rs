@@ -162,7 +162,7 @@ fn confined_work_has_the_named_folders_and_no_others() {
         assert!(moved.is_err(), "moved out");
         let later = std::thread::scope(|scope| scope.spawn(|| fs::read(other.path().join("file"))).join());
         assert_denied("read elsewhere in a later thread", &later.unwrap().map(drop));
-        fs::remove_file(allowed.path().join("b")).map_err(Error::Write)
+        fs::remove_file(allowed.path().join("b")).map_err(Error::Output)
     };
     if let Err(error) = Sandbox::Require.within(&[allowed.path(), Path::new("/nowhere")], inside) {
         return skip::unless_ci(&missing(&error));

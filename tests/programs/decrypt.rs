@@ -9,12 +9,13 @@ use std::{
     process::Command,
 };
 
-use mailseal::{
+use mailseal::keys::secret::files::{KeyFiles, Passphrases};
+use mailseal_core::{
     error::Error,
-    opening::Opening,
+    message::opening::Opening,
     unseal::{
         Unsealed,
-        keys::{Key, KeyFiles, Keys, Passphrases},
+        keys::{Key, Keys},
         original::Endings,
         unseal,
     },

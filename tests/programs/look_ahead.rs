@@ -1,9 +1,9 @@
 //! A message that is encrypted already counts as such wherever the look-ahead ends in it.
 
 use data_encoding::BASE64;
-use mailseal::classify::{Encrypted, classify};
-use mailseal::limits::LOOK_AHEAD;
-use mailseal::opening::Opening;
+use mailseal_core::classify::{Encrypted, classify};
+use mailseal_core::limits::LOOK_AHEAD;
+use mailseal_core::message::opening::Opening;
 
 /// How much of what follows the ciphertext the look-ahead is tried at: more than all that.
 const TAIL: usize = 100;

@@ -11,17 +11,15 @@ use std::{
 };
 
 use mailseal::{
-    error::Error,
+    keys::secret::files::{KeyFiles, Passphrases},
     keystore::{read_named, trust::Trust},
-    opening::Opening,
+};
+use mailseal_core::{
+    error::Error,
+    message::opening::Opening,
     openpgp::{compress::Compression, encrypt},
     recipients::{Recipients, WhenExpired},
-    unseal::{
-        Unsealed,
-        keys::{KeyFiles, Passphrases},
-        original::Endings,
-        unseal,
-    },
+    unseal::{Unsealed, original::Endings, unseal},
 };
 use proptest::{collection::vec, prelude::*, sample::select};
 use testing::{
@@ -524,11 +522,11 @@ proptest! {
     /// Any bytes are read as a record or refused.
     #[test]
     fn any_name_is_a_record_or_none(name in vec(any::<u8>(), 0..255), record in record(), at in any::<prop::sample::Index>(), byte: u8) {
-        let _ = mailseal::restore::Record::parse(&name);
+        let _ = mailseal_core::record::Record::parse(&name);
         let mut changed = record.into_bytes();
         let at = at.index(changed.len());
         changed[at] = byte;
-        if let Some(record) = mailseal::restore::Record::parse(&changed) {
+        if let Some(record) = mailseal_core::record::Record::parse(&changed) {
             prop_assert!(record.encode().len() <= 255);
         }
     }

@@ -6,9 +6,9 @@ use std::{
     time::SystemTime,
 };
 
-use mailseal::{
-    keystore::{read_named, trust::Trust},
-    opening::Opening,
+use mailseal::keystore::{read_named, trust::Trust};
+use mailseal_core::{
+    message::opening::Opening,
     openpgp::compress::Compression,
     protect::{self, Policy},
     recipients::{Recipients, WhenExpired},
@@ -207,7 +207,11 @@ impl Write for Sink {
 }
 
 /// Seals within this process; the output, if all of it was written.
-fn seal_with(mut source: Source<'_>, sink: &mut Sink, policy: Policy) -> Result<(), mailseal::error::Error> {
+fn seal_with(
+    mut source: Source<'_>,
+    sink: &mut Sink,
+    policy: Policy,
+) -> Result<(), mailseal_core::error::Error> {
     static RECIPIENTS: LazyLock<Recipients> = LazyLock::new(|| {
         let certs = read_named(&key(CERT), &Trust::of_process(&[])).unwrap();
         Recipients::choose("alice", &certs, &[], WhenExpired::Encrypt, SystemTime::now()).unwrap()

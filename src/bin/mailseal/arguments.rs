@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use clap::Args;
 use mailseal::cli::parse_jobs;
 use mailseal::error::Error;
-use mailseal::limits;
+use mailseal::keys::secret::SecretKeys;
+use mailseal::keys::secret::agent::Agent;
+use mailseal::keys::secret::files::{KeyFiles, Passphrases};
 use mailseal::mailbox::sweep::Sweep;
 use mailseal::system::process;
-use mailseal::unseal::Expansion;
-use mailseal::unseal::agent::Agent;
-use mailseal::unseal::keys::{KeyFiles, Keys, Passphrases};
+use mailseal_core::limits;
+use mailseal_core::unseal::Expansion;
 
 #[derive(Debug, Args)]
 pub struct SecretArguments {
@@ -36,8 +37,8 @@ impl SecretArguments {
     }
 
     /// The secret keys; from here on the process leaves no core dump.
-    pub fn keys(&self) -> Result<Box<dyn Keys>, Error> {
-        let keys: Box<dyn Keys> = if self.gpg_agent {
+    pub fn keys(&self) -> Result<Box<dyn SecretKeys>, Error> {
+        let keys: Box<dyn SecretKeys> = if self.gpg_agent {
             Box::new(Agent)
         } else {
             let passphrases = self.passphrase_fd.map_or(Ok(Passphrases::Prompt), Passphrases::read)?;

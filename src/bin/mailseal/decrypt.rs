@@ -7,10 +7,10 @@ use clap::Args;
 use mailseal::cli;
 use mailseal::error::Error;
 use mailseal::exit::Exit;
+use mailseal::mailbox::decrypt::Opener;
 use mailseal::mailbox::decrypt::owners::{self, Work};
 use mailseal::mailbox::decrypt::{self, Outcome, single};
 use mailseal::system::process;
-use mailseal::unseal::Opener;
 
 use crate::arguments::{RewriteArguments, SecretArguments};
 

@@ -10,11 +10,11 @@ use mailseal::error::Error;
 use mailseal::exit::Exit;
 use mailseal::keys::enrol;
 use mailseal::keystore::trust::Trust;
+use mailseal::mailbox::decrypt::Opener;
 use mailseal::mailbox::decrypt::owners::{self, Work};
 use mailseal::mailbox::reseal;
-use mailseal::recipients::{Recipients, WhenExpired};
-use mailseal::unseal::Opener;
 use mailseal::{cli, keystore};
+use mailseal_core::recipients::{Recipients, WhenExpired};
 use sequoia_openpgp::Cert;
 
 use crate::arguments::{RewriteArguments, SecretArguments};

@@ -12,24 +12,26 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::classify::classify;
+use mailseal_core::classify::classify;
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::message::head::Head;
+use mailseal_core::message::opening::Opening;
+use mailseal_core::openpgp::compress::Compression;
+use mailseal_core::protect::{self, Policy};
+use mailseal_core::recipients::{Recipients, Session, Warning};
+use mailseal_core::seal::seal;
+
 use crate::cli;
 use crate::config::{Config, Mode};
 use crate::delivery::deadline::Deadline;
 use crate::delivery::unchanged::{Off, Unchanged};
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::head::Head;
 use crate::keys::addressee::{self, Addressee, Whose};
 use crate::keystore::user::User;
 use crate::limits;
 use crate::log::sink::Sink;
 use crate::log::{LogLine, Outcome, Target};
-use crate::opening::Opening;
-use crate::openpgp::compress::Compression;
-use crate::protect::{self, Policy};
-use crate::recipients::{Recipients, Session, Warning};
-use crate::seal::seal;
 use crate::system::counted::Counted;
 use crate::system::process;
 use crate::system::sandbox::Sandbox;
@@ -102,7 +104,7 @@ pub fn run(program: &'static str, options: &Options, input: File, output: File) 
     let deadline = match Deadline::start(start, limit, say, || process::drain_stdin(DRAIN)) {
         Ok(deadline) => deadline,
         Err(error) => {
-            cli::complain(program, None, &Error::Read(error));
+            cli::complain(program, None, &CoreError::Read(error).into());
             return Exit::Temporary;
         }
     };
@@ -185,7 +187,7 @@ impl Delivery<'_> {
         }
         let mut output = BufWriter::with_capacity(PIECE, Counted::new(output));
         self.how.seal(&recipients, &opening, &mut self.input, &mut output)?;
-        let output = output.into_inner().map_err(|error| Error::Write(error.into_error()))?;
+        let output = output.into_inner().map_err(|error| CoreError::Write(error.into_error()))?;
         report.line().bytes_out = output.total();
         close(output.into_inner())?;
         Ok(Outcome::Sealed)
@@ -200,10 +202,10 @@ impl Delivery<'_> {
             WhenUnchanged::Copy => Box::new(&mut output),
             WhenUnchanged::Fail => Box::new(std::io::sink()),
         };
-        copy.write_all(opening.bytes()).map_err(Error::Write)?;
+        copy.write_all(opening.bytes()).map_err(CoreError::Write)?;
         let mut rest = Tee::new(&mut self.input, copy);
         let tried = self.how.try_out(addressee, &opening, &mut rest);
-        rest.finish(Error::Read, Error::Write)?;
+        rest.finish(CoreError::Read, CoreError::Write)?;
         let report = self.how.report;
         match tried {
             Ok(None) => return Ok(Outcome::WouldSeal),
@@ -221,7 +223,7 @@ impl Delivery<'_> {
         if options.unchanged == WhenUnchanged::Fail {
             return Ok(Outcome::Unchanged);
         }
-        output.write_all(read).map_err(Error::Write)?;
+        output.write_all(read).map_err(CoreError::Write)?;
         // From file to file the kernel copies, where it can.
         let copied = std::io::copy(self.input.get_mut(), &mut output).map_err(Error::Pass)?;
         self.input.add(copied);
@@ -233,9 +235,9 @@ impl Delivery<'_> {
     /// Passes on a message of which nothing need be known, but its Message-ID for the log.
     fn pass_unread(&mut self, output: File, why: &Unchanged) -> Result<Outcome, Error> {
         let mut beginning = Vec::with_capacity(PIECE);
-        (&mut self.input).take(PIECE as u64).read_to_end(&mut beginning).map_err(Error::Read)?;
+        (&mut self.input).take(PIECE as u64).read_to_end(&mut beginning).map_err(CoreError::Read)?;
         if beginning.is_empty() {
-            return Err(Error::Empty);
+            return Err(CoreError::Empty.into());
         }
         let (fields_end, _) = Head::find_end(&beginning, 0).unwrap_or((beginning.len(), beginning.len()));
         self.how.note_message_id(Head::new(&beginning[..fields_end], b""));
@@ -268,7 +270,7 @@ impl Sealing<'_> {
         let plan = protect::plan(policy, opening);
         report.note(&session, plan.warning);
         let compression = options.compression.unwrap_or(config.message.compression);
-        seal(opening, rest, output, &session, compression, plan.protection)
+        Ok(seal(opening, rest, output, &session, compression, plan.protection)?)
     }
 
     /// Does all that sealing takes, and gives nothing out: why the message would stay as it is, or that it would not.
@@ -408,5 +410,5 @@ fn home(options: &Options) -> Option<PathBuf> {
 
 /// Closes `file`: some file systems report only then that what was written is lost.
 fn close(file: File) -> Result<(), Error> {
-    nix::unistd::close(file).map_err(|error| Error::Write(error.into()))
+    nix::unistd::close(file).map_err(|error| CoreError::Write(error.into()).into())
 }

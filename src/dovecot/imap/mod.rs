@@ -19,6 +19,7 @@ use std::io::{self, BufRead, Read, Write};
 use std::ops::RangeInclusive;
 
 use imap_proto::{AttributeValue, MailboxDatum, NameAttribute, Outcome, Response, ResponseCode, Status};
+use mailseal_core::error::Error as CoreError;
 
 pub use self::wire::Literal;
 use crate::error::Error;
@@ -250,7 +251,7 @@ impl<R: BufRead, W: Write> Session<R, W> {
     /// Adds messages to a folder, all or none.
     ///
     /// # Errors
-    /// [`Error::Dovecot`], and [`Error::Read`] of what is to be added: the session is over then.
+    /// [`Error::Dovecot`], and [`CoreError::Read`] of what is to be added: the session is over then.
     pub fn append(&mut self, folder: &str, messages: &mut [New<'_>]) -> Result<Answer, Error> {
         let mut command = format!("APPEND {}", argument(folder));
         let mut tag = String::new();
@@ -325,7 +326,7 @@ impl<R: BufRead, W: Write> Session<R, W> {
         let mut left = message.size;
         while left > 0 {
             let most = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
-            message.text.read_exact(&mut piece[..most]).map_err(Error::Read)?;
+            message.text.read_exact(&mut piece[..most]).map_err(CoreError::Read)?;
             self.write(&piece[..most])?;
             left -= most as u64;
         }

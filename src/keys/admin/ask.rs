@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
+use mailseal_core::error::Error as CoreError;
 use nix::unistd::{Gid, Uid};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -76,7 +77,9 @@ pub fn sources(config: &Config, in_homes: bool) -> impl Iterator<Item = &Source>
 pub fn one(config: &Config, user: &User, home: Option<&Path>, trust: Trust, in_homes: bool) -> Answer {
     let request = Request::new(&config.keys, user, home, SystemTime::now(), trust);
     match keystore::find(sources(config, in_homes), &request) {
-        Ok(Some(_)) | Err(Error::Ambiguous { .. } | Error::NoUsableKey { .. }) => Answer::Some,
+        Ok(Some(_)) | Err(Error::Ambiguous { .. } | Error::Core(CoreError::NoUsableKey { .. })) => {
+            Answer::Some
+        }
         Ok(None) => Answer::None,
         Err(error) => Answer::Unasked(error.to_string()),
     }
@@ -127,7 +130,7 @@ fn there(path: Option<&Path>, owner: (u32, u32), asked: &[&(User, Account)]) -> 
     let start = Start { program: cli::ADMIN, kind: KIND, identity: &identity };
     let stop = AtomicBool::new(false);
     let watch = Watch { patience: PATIENCE, stop: &stop, slot: None };
-    let config = path.map(std::path::absolute).transpose().map_err(Error::Read)?;
+    let config = path.map(std::path::absolute).transpose().map_err(CoreError::Read)?;
     let mut answers = Vec::new();
     for asked in asked.chunks(AT_ONCE) {
         let question = |(user, account): &&(User, Account)| Question {

@@ -1,7 +1,7 @@
 //! `mailseal keys`: what an admin does with the certificates of users.
 //!
 //! Each command writes what a person or a script reads to `out`. [`crate::keystore`] reads and writes the files,
-//! [`crate::cert`] and [`crate::keys::enrol`] say what a certificate is worth.
+//! [`mailseal_core::cert`] and [`crate::keys::enrol`] say what a certificate is worth.
 //!
 //! ```text
 //! register  the register of known users: init, scan, rename
@@ -21,12 +21,17 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use mail_builder::MessageBuilder;
+use mailseal_core::cert::{Assessment, Fitness, Lapse, assess};
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::message::opening::Opening;
+use mailseal_core::protect;
+use mailseal_core::recipients::Recipients;
+use mailseal_core::seal::seal;
 use nix::unistd::geteuid;
 use sequoia_openpgp::Cert;
 use sequoia_openpgp::types::HashAlgorithm;
 use serde::{Deserialize, Serialize};
 
-use crate::cert::{Assessment, Fitness, Lapse, assess};
 use crate::config::Config;
 use crate::console::date::day;
 use crate::console::table::Table;
@@ -39,10 +44,6 @@ use crate::keystore::enrolled::{Enrolled, KeyFile};
 use crate::keystore::trust::Trust;
 use crate::keystore::user::User;
 use crate::keystore::{self, Request, absence};
-use crate::opening::Opening;
-use crate::protect;
-use crate::recipients::Recipients;
-use crate::seal::seal;
 use crate::system::owner::Bytes;
 use crate::system::process;
 use owned::{Owner, Parent};
@@ -312,7 +313,7 @@ impl<'a> Keys<'a> {
             certs.into_iter().partition(|cert| cert.fingerprint().to_hex().ends_with(&wanted));
         // Not even an empty variable of a script takes them all.
         let names_none = fingerprint.is_some() && (gone.is_empty() || wanted.len() < SHORTEST_FINGERPRINT);
-        let is_known = || Ok(known.users()?.contains(user) || known.unasked()?.contains(user));
+        let is_known = || Ok::<_, Error>(known.users()?.contains(user) || known.unasked()?.contains(user));
         if names_none || !file.path().exists() && !is_known()? {
             return Err(Error::Usage {
                 what: format!("{} has no such certificate in {}", user.name(), file.path().display()),
@@ -393,7 +394,7 @@ impl<'a> Keys<'a> {
         let message = &self.config.message;
         let protection = protect::plan(message.protect_headers, &opening).protection;
         seal(&opening, &mut rest, &mut out, &session, message.compression, protection)?;
-        out.flush().map_err(Error::Write)?;
+        out.flush().map_err(CoreError::Write)?;
         Ok(Exit::Ok)
     }
 
@@ -554,7 +555,7 @@ impl<'a> Keys<'a> {
             Fitness::Lapsed(Lapse::Retired) => "retired",
             Fitness::Unfit(_) => "unfit",
         };
-        let algorithm = |key: &crate::cert::EncryptionKey| match key.mpis().bits() {
+        let algorithm = |key: &mailseal_core::cert::EncryptionKey| match key.mpis().bits() {
             Some(bits) if bits > 0 => format!("{} {bits}", key.pk_algo()),
             _ => key.pk_algo().to_string(),
         };
@@ -616,13 +617,12 @@ fn test_message(address: &str, code: &str) -> Result<Vec<u8>, Error> {
          \r\n\
          If a friend reads this who is not you, tell your admin that instead.\r\n"
     );
-    MessageBuilder::new()
+    let message = MessageBuilder::new()
         .from(("mailseal", address))
         .to(address)
         .subject("mailseal: can you read this?")
-        .text_body(text)
-        .write_to_vec()
-        .map_err(Error::Write)
+        .text_body(text);
+    Ok(message.write_to_vec().map_err(CoreError::Write)?)
 }
 
 /// The row of what lies in the folder under a name that no delivery reads.
@@ -679,15 +679,15 @@ fn say(out: &mut impl Write, text: std::fmt::Arguments<'_>) -> Result<(), Error>
 /// A new random code.
 fn code() -> Result<String, Error> {
     let mut random = [0; CODE_LENGTH];
-    sequoia_openpgp::crypto::random(&mut random).map_err(Error::OpenPgp)?;
+    sequoia_openpgp::crypto::random(&mut random).map_err(CoreError::OpenPgp)?;
     Ok(random.iter().map(|octet| char::from(CODE_ALPHABET[usize::from(octet % 32)])).collect())
 }
 
 /// SHA-256 of a code: who reads the server's files must not be able to confirm.
 fn hash(code: &str) -> Result<String, Error> {
-    let mut context = HashAlgorithm::SHA256.context().map_err(Error::OpenPgp)?.for_digest();
+    let mut context = HashAlgorithm::SHA256.context().map_err(CoreError::OpenPgp)?.for_digest();
     context.update(code.as_bytes());
-    Ok(data_encoding::HEXLOWER.encode(&context.into_digest().map_err(Error::OpenPgp)?))
+    Ok(data_encoding::HEXLOWER.encode(&context.into_digest().map_err(CoreError::OpenPgp)?))
 }
 
 /// The contents of the files that an admin names; `-` is standard input.

@@ -13,6 +13,8 @@ use std::process::Stdio;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use mailseal_core::error::Error as CoreError;
+use mailseal_maildir::dir::Dir;
 use nix::unistd::{Gid, Uid};
 use sequoia_openpgp::Cert;
 use serde::de::IgnoredAny;
@@ -26,7 +28,6 @@ use crate::exit::Exit;
 use crate::keys::admin::{Action, Keys};
 use crate::keys::enrol;
 use crate::keystore::user::User;
-use crate::maildir::dir::Dir;
 use crate::system::owner::Bytes;
 use crate::system::owner::child::{Order, Reports};
 use crate::system::owner::identity::Identity;
@@ -193,7 +194,8 @@ impl Owner {
         user: &User,
         action: Option<&'t Action>,
     ) -> Result<Task<&'t Action>, Error> {
-        let config = keys.config_path.as_deref().map(std::path::absolute).transpose().map_err(Error::Read)?;
+        let config =
+            keys.config_path.as_deref().map(std::path::absolute).transpose().map_err(CoreError::Read)?;
         let home = self.home.clone().into();
         Ok(Task { config: config.map(Into::into), user: user.name().into(), home, action })
     }
@@ -250,7 +252,7 @@ impl Parent {
     /// Has root note the user in the register.
     ///
     /// # Errors
-    /// [`Error::Read`] where root does not: nothing may be stored then.
+    /// [`CoreError::Read`] where root does not: nothing may be stored then.
     pub fn note(&self) -> Result<(), Error> {
         self.ask(Event::Note)
     }
@@ -258,7 +260,7 @@ impl Parent {
     /// Has root forget the user, unless something is found still.
     ///
     /// # Errors
-    /// [`Error::Read`] where root cannot say.
+    /// [`CoreError::Read`] where root cannot say.
     pub fn forget(&self) -> Result<(), Error> {
         self.ask(Event::Forget)
     }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::SystemTime;
 
+use mailseal_core::cert::{Fitness, Lapse, Unfit, assess};
 use sequoia_openpgp::policy::StandardPolicy;
 use sequoia_openpgp::types::RevocationStatus;
 use sequoia_openpgp::{Cert, KeyID};
 use serde::{Deserialize, Serialize};
 
-use crate::cert::{Fitness, Lapse, Unfit, assess};
 use crate::config::Config;
 use crate::error::Error;
 use crate::keystore::trust::Trust;

@@ -3,14 +3,16 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 
-use crate::classify::{self, Encrypted, Stop};
+use mailseal_core::classify::{self, Encrypted, Stop};
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::message::head::Head;
+use mailseal_core::protect::exposed::Exposed;
+use mailseal_core::unseal::{Inspected, inspect};
+use mailseal_maildir::folder::{Folder, Message};
+use mailseal_maildir::packed::{MAGIC_BYTES, Packing};
+
 use crate::error::Error;
-use crate::head::Head;
 use crate::mailbox::stored::Stored;
-use crate::maildir::folder::{Folder, Message};
-use crate::maildir::packed::{MAGIC_BYTES, Packing};
-use crate::protect::exposed::Exposed;
-use crate::unseal::{Inspected, inspect};
 
 /// What is read of a message first. It is enough for all but long headers and large encrypted messages.
 const BEGINNING: u64 = 32 * 1024;
@@ -59,7 +61,7 @@ fn look_into(file: &File) -> Result<Verdict, Error> {
         return Ok(Verdict::Unreadable(Packing::MailCrypt.name().into()));
     }
     let judged = match stored.judge() {
-        Err(Error::Empty) => return Ok(Verdict::Empty),
+        Err(CoreError::Empty) => return Ok(Verdict::Empty),
         other => other?,
     };
     let Some(how) = judged.encrypted else { return Ok(Verdict::Clear) };
@@ -79,7 +81,7 @@ fn look_into(file: &File) -> Result<Verdict, Error> {
 /// more of it could not prove.
 fn is_clear(file: &File) -> Result<bool, Error> {
     let mut beginning = Vec::with_capacity(BEGINNING as usize);
-    file.take(BEGINNING).read_to_end(&mut beginning).map_err(Error::Read)?;
+    file.take(BEGINNING).read_to_end(&mut beginning).map_err(CoreError::Read)?;
     if Packing::of(&beginning[..beginning.len().min(MAGIC_BYTES)]).is_some() {
         return Ok(false);
     }

@@ -16,6 +16,7 @@ use std::slice;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
+use mailseal_core::protect::exposed::Exposed;
 use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +30,6 @@ use crate::mailbox::audit::owned::{Event, Task};
 use crate::mailbox::encrypt::event::Target;
 use crate::mailbox::sweep::Sweep;
 use crate::mailbox::target;
-use crate::protect::exposed::Exposed;
 use crate::system::owner::identity::Identity;
 use crate::system::owner::process::{PATIENCE, Start, Watch, run as run_as_owner};
 use crate::system::owner::slots::side_by_side;

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use mailseal_core::error::Error as CoreError;
+use mailseal_maildir::folder::Folder;
 use rayon::prelude::*;
 use sequoia_openpgp::Cert;
 use sequoia_openpgp::parse::Parse as _;
@@ -20,7 +22,6 @@ use crate::mailbox::audit::message::{Verdict, look_at};
 use crate::mailbox::audit::{Count, KeyCount, Listed};
 use crate::mailbox::encrypt::event::Target;
 use crate::mailbox::sweep::{self, Sweep};
-use crate::maildir::folder::Folder;
 use crate::system::owner::child::{Order, Reports};
 use crate::system::owner::cut;
 use crate::system::owner::process::Report;
@@ -83,10 +84,10 @@ impl Task {
     /// Makes the audit. `owned` says that this is an owner's process, and when it is to stop.
     ///
     /// # Errors
-    /// Those of opening the Maildir, and [`Error::OpenPgp`].
+    /// Those of opening the Maildir, and [`CoreError::OpenPgp`].
     pub fn run(&self, config: &Config, owned: Option<Arc<AtomicBool>>, tell: &Tell<'_>) -> Result<(), Error> {
         let certs: Result<Vec<Cert>, _> = self.certs.iter().map(Cert::from_bytes).collect();
-        let certs = certs.map_err(Error::OpenPgp)?;
+        let certs = certs.map_err(CoreError::OpenPgp)?;
         let home = self.target.home.as_deref().map(Path::new);
         let book = KeyBook::of(&certs, &self.target.user, home, config, SystemTime::now());
         let book = book.unwrap_or_else(|error| {

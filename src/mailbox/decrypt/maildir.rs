@@ -1,6 +1,6 @@
 //! Edge: `mailseal decrypt` of Maildirs: in place, or into another one.
 //!
-//! In place, a message is replaced as [`crate::maildir`] describes. Into another one, each message is written to `tmp/`
+//! In place, a message is replaced as [`mailseal_maildir`] describes. Into another one, each message is written to `tmp/`
 //! there, flushed, and renamed to the place and name it has in the first, with its flags and time; what was not sealed
 //! by mailseal is copied. One that is there already stays: an interrupted run goes on where it was.
 //!
@@ -13,6 +13,17 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::message::opening::copy;
+use mailseal_core::unseal::original::Endings;
+use mailseal_core::unseal::{Foreign, Unsealed, unseal};
+use mailseal_maildir::commit::Uids;
+use mailseal_maildir::dir::{Dir, Kind};
+use mailseal_maildir::draft::{Change, Draft, Original, bare_line_feeds};
+use mailseal_maildir::durable;
+use mailseal_maildir::error::Error as MaildirError;
+use mailseal_maildir::folder::{Folder, Message, Place};
+use mailseal_maildir::name::Sizes;
 use nix::sys::stat::{FileStat, futimens};
 use nix::sys::time::TimeSpec;
 use rayon::prelude::*;
@@ -22,17 +33,9 @@ use crate::cli;
 use crate::console::table::Table;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::mailbox::decrypt::Opener;
 use crate::mailbox::sweep::{Event, Sweep, Tally, Tell, Verdict, folder_done};
-use crate::maildir::commit::Uids;
-use crate::maildir::dir::{Dir, Kind};
-use crate::maildir::draft::{Change, Draft, Original, bare_line_feeds};
-use crate::maildir::durable;
-use crate::maildir::folder::{Folder, Message, Place};
-use crate::maildir::name::Sizes;
-use crate::seal::copy;
 use crate::system::owner::child::Pulse;
-use crate::unseal::original::Endings;
-use crate::unseal::{Foreign, Opener, Unsealed, failed, unseal};
 
 /// Bytes that are written at once.
 const PIECE: usize = 128 * 1024;
@@ -51,7 +54,7 @@ pub fn in_place(sweep: &Sweep, uids: Uids, opener: Opener<'_>, tell: &Tell<'_>) 
     let alive = || tell(Event::Alive);
     let decrypt = |original: &Original, draft: &mut Draft<'_>| {
         let verdict = decrypt_to(original.file(), &mut Pulse::new(&mut *draft, &alive), opener)?;
-        draft.flush().map_err(Error::Write)?;
+        draft.flush().map_err(CoreError::Write)?;
         Ok(match verdict {
             Verdict::Done { .. } => Change::Replace(verdict),
             kept => Change::Keep(kept),
@@ -71,7 +74,7 @@ pub fn into(
     opener: Opener<'_>,
     tell: &Tell<'_>,
 ) -> Result<(), Error> {
-    let failed_there = |source| Error::Mail { path: target.into(), source };
+    let failed_there = |source| Error::from(MaildirError::Mail { path: target.into(), source });
     sweep.each_folder(tell, |_, folder| {
         let copy = Copy::open(root, target, folder).map_err(failed_there)?;
         let tally = Mutex::new(Tally::default());
@@ -98,7 +101,7 @@ fn decrypt_to(file: &File, out: &mut impl Write, opener: Opener<'_>) -> Result<V
     let most = opener.expansion.most(rest.size()?);
     match unseal(&opening, rest, opener.keys, Endings::Stored, most)? {
         Unsealed::Original(mut original) => {
-            copy(&mut original, out, failed)?;
+            original.write_to(out)?;
             Ok(Verdict::Done { exact: original.exact })
         }
         Unsealed::Foreign(Foreign::Clear) => Ok(Verdict::Clear),
@@ -147,9 +150,9 @@ impl Summary {
     /// Shows it. The exit status says whether a message failed.
     ///
     /// # Errors
-    /// [`Error::Write`], and `result`'s.
+    /// [`CoreError::Write`], and `result`'s.
     pub fn finish(self, out: &mut impl Write, result: Result<(), Error>) -> Result<Exit, Error> {
-        self.table.write(out).map_err(Error::Write)?;
+        self.table.write(out).map_err(CoreError::Write)?;
         if self.problems > MOST_PROBLEMS {
             cli::note(cli::ADMIN, &format!("{} more problems are not shown", self.problems - MOST_PROBLEMS));
         }
@@ -159,7 +162,7 @@ impl Summary {
                 "Of {} {}, the header could not be restored exactly: what stood outside stays.",
                 self.all.inexact, self.verb
             )
-            .map_err(Error::Write)?;
+            .map_err(CoreError::Write)?;
         }
         result?;
         Ok(if self.all.failed == 0 { Exit::Ok } else { Exit::Negative })
@@ -221,15 +224,15 @@ impl Copy {
         let (file, stat) = match folder.dir(message.place).open_file(message.name.as_os_str()) {
             Ok(opened) => opened,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::Read(error)),
+            Err(error) => return Err(CoreError::Read(error).into()),
         };
         let temporary = Temporary::create(&self.tmp).map_err(|error| self.failed(error))?;
         let mut out = Measured::new(temporary.file.try_clone().map_err(|error| self.failed(error))?);
         let verdict = decrypt_to(&file, &mut Pulse::new(&mut out, alive), opener)?;
         let done = matches!(verdict, Verdict::Done { .. });
         if !done {
-            (&file).rewind().map_err(Error::Read)?;
-            copy(&mut &file, &mut out, Error::Read)?;
+            (&file).rewind().map_err(CoreError::Read)?;
+            copy(&mut &file, &mut out, CoreError::Read)?;
         }
         let sizes = out.finish().map_err(|error| self.failed(error))?;
         // What is copied keeps its name: the sizes in that of a packed message are not the file's.
@@ -249,7 +252,7 @@ impl Copy {
     }
 
     fn failed(&self, source: io::Error) -> Error {
-        Error::Mail { path: self.path.clone(), source }
+        MaildirError::Mail { path: self.path.clone(), source }.into()
     }
 }
 

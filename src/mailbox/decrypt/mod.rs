@@ -11,17 +11,27 @@ pub mod single;
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom, Write};
 
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::message::opening::{Opening, copy};
+use mailseal_core::unseal::original::Endings;
+use mailseal_core::unseal::{Expansion, Look, Unsealed, recognise, unseal};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::keys::secret::SecretKeys;
 use crate::mailbox::stored;
-use crate::opening::Opening;
-use crate::seal::copy;
-use crate::unseal::original::Endings;
-use crate::unseal::{Look, Opener, Unsealed, failed, recognise, unseal};
 
 /// Longest original that is held in memory, in bytes.
 const HELD: usize = 4 * 1024 * 1024;
+
+/// What sealed messages are opened with.
+#[derive(Clone, Copy)]
+pub struct Opener<'a> {
+    /// The secret keys.
+    pub keys: &'a dyn SecretKeys,
+    /// How long a message may become.
+    pub expansion: Expansion,
+}
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,11 +48,11 @@ pub enum Outcome {
 /// it is.
 ///
 /// # Errors
-/// Those of [`unseal`], and [`Error::Write`]. Nothing has been written to `out` where the message is damaged, unless it
+/// Those of [`unseal`], and [`CoreError::Write`]. Nothing has been written to `out` where the message is damaged, unless it
 /// was changed while it was read.
 pub fn decrypt(mut input: File, out: &mut impl Write, opener: Opener<'_>) -> Result<Outcome, Error> {
-    let is_file = input.metadata().map_err(Error::Read)?.is_file();
-    let start = if is_file { input.stream_position().map_err(Error::Read)? } else { 0 };
+    let is_file = input.metadata().map_err(CoreError::Read)?.is_file();
+    let start = if is_file { input.stream_position().map_err(CoreError::Read)? } else { 0 };
     let opening = Opening::read(&mut input)?;
     if let Look::Foreign(_) = recognise(&opening)? {
         return pass(&opening, &mut input, out);
@@ -51,12 +61,12 @@ pub fn decrypt(mut input: File, out: &mut impl Write, opener: Opener<'_>) -> Res
     drop(opening);
 
     let mut held = Held::default();
-    file.seek(SeekFrom::Start(start)).map_err(Error::Read)?;
+    file.seek(SeekFrom::Start(start)).map_err(CoreError::Read)?;
     let outcome = decrypt_once(&file, &mut held, opener)?;
-    file.seek(SeekFrom::Start(start)).map_err(Error::Read)?;
+    file.seek(SeekFrom::Start(start)).map_err(CoreError::Read)?;
     match (outcome, held.whole()) {
-        (Outcome::Foreign, _) => copy(&mut file, out, Error::Read)?,
-        (_, Some(original)) => out.write_all(original).map_err(Error::Write)?,
+        (Outcome::Foreign, _) => copy(&mut file, out, CoreError::Read)?,
+        (_, Some(original)) => out.write_all(original).map_err(CoreError::Write)?,
         (_, None) => drop(decrypt_once(&file, out, opener)?),
     }
     Ok(outcome)
@@ -65,12 +75,12 @@ pub fn decrypt(mut input: File, out: &mut impl Write, opener: Opener<'_>) -> Res
 /// Writes the original of `file` to `out` as it is decrypted; nothing is proven before this has returned. Nothing of a
 /// foreign message is written.
 fn decrypt_once(mut file: &File, out: &mut impl Write, opener: Opener<'_>) -> Result<Outcome, Error> {
-    let most = opener.expansion.most(file.metadata().map_err(Error::Read)?.len());
+    let most = opener.expansion.most(file.metadata().map_err(CoreError::Read)?.len());
     let opening = Opening::read(&mut file)?;
     match unseal(&opening, file, opener.keys, Endings::Original, most)? {
         Unsealed::Original(mut original) => {
             drop(opening);
-            copy(&mut original, out, failed)?;
+            original.write_to(out)?;
             Ok(if original.exact { Outcome::Original } else { Outcome::Inexact })
         }
         Unsealed::Foreign(_) => Ok(Outcome::Foreign),
@@ -78,16 +88,16 @@ fn decrypt_once(mut file: &File, out: &mut impl Write, opener: Opener<'_>) -> Re
 }
 
 fn pass(opening: &Opening, rest: &mut File, out: &mut impl Write) -> Result<Outcome, Error> {
-    out.write_all(opening.bytes()).map_err(Error::Write)?;
-    copy(rest, out, Error::Read)?;
+    out.write_all(opening.bytes()).map_err(CoreError::Write)?;
+    copy(rest, out, CoreError::Read)?;
     Ok(Outcome::Foreign)
 }
 
 /// A sealed message that comes through a pipe or is packed, as a file without a name.
 fn spool(opening: &Opening, rest: &mut impl Read) -> Result<File, Error> {
-    let mut file = tempfile::tempfile().map_err(Error::Write)?;
-    file.write_all(opening.bytes()).map_err(Error::Write)?;
-    copy(rest, &mut file, Error::Read)?;
+    let mut file = tempfile::tempfile().map_err(CoreError::Write)?;
+    file.write_all(opening.bytes()).map_err(CoreError::Write)?;
+    copy(rest, &mut file, CoreError::Read)?;
     Ok(file)
 }
 
@@ -105,25 +115,25 @@ impl<'a> Stored<'a> {
     /// is not sealed only the beginning is there.
     ///
     /// # Errors
-    /// [`Error::Read`], also for what only Dovecot can unpack; those of [`recognise`].
+    /// [`CoreError::Read`], also for what only Dovecot can unpack; those of [`recognise`].
     pub fn open(mut file: &'a File) -> Result<Option<(Opening, Self)>, Error> {
         let packing = stored::Stored::open(file)?.packing();
-        file.seek(SeekFrom::Start(0)).map_err(Error::Read)?;
+        file.seek(SeekFrom::Start(0)).map_err(CoreError::Read)?;
         let Some(packing) = packing else {
             return match Opening::read(&mut file) {
-                Err(Error::Empty) => Ok(None),
+                Err(CoreError::Empty) => Ok(None),
                 opening => Ok(Some((opening?, Self::Plain(file)))),
             };
         };
-        let unpacked = packing.unpack(file).map_err(Error::Read)?;
+        let unpacked = packing.unpack(file).map_err(CoreError::Read)?;
         let mut rest = unpacked
-            .ok_or_else(|| Error::Read(io::Error::other(format!("it is packed ({})", packing.name()))))?;
+            .ok_or_else(|| CoreError::Read(io::Error::other(format!("it is packed ({})", packing.name()))))?;
         let opening = Opening::read(&mut rest)?;
         if let Look::Foreign(_) = recognise(&opening)? {
             return Ok(Some((opening, Self::Plain(file))));
         }
         let mut file = spool(&opening, &mut rest)?;
-        file.seek(SeekFrom::Start(opening.bytes().len() as u64)).map_err(Error::Read)?;
+        file.seek(SeekFrom::Start(opening.bytes().len() as u64)).map_err(CoreError::Read)?;
         Ok(Some((opening, Self::Unpacked(file))))
     }
 }
@@ -132,13 +142,13 @@ impl Stored<'_> {
     /// How many bytes the message has, sealed.
     ///
     /// # Errors
-    /// [`Error::Read`].
+    /// [`CoreError::Read`].
     pub fn size(&self) -> Result<u64, Error> {
         let file = match self {
             Self::Plain(file) => file,
             Self::Unpacked(file) => file,
         };
-        Ok(file.metadata().map_err(Error::Read)?.len())
+        Ok(file.metadata().map_err(CoreError::Read)?.len())
     }
 }
 

@@ -12,6 +12,14 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::openpgp::compress::Compression;
+use mailseal_core::protect::Policy;
+use mailseal_core::recipients::{Recipients, WhenExpired};
+use mailseal_core::unseal::Expansion;
+use mailseal_maildir::commit::Uids;
+use mailseal_maildir::dir::Dir;
+use mailseal_maildir::error::Error as MaildirError;
 use nix::unistd::{fchown, geteuid};
 use sequoia_openpgp::Cert;
 use sequoia_openpgp::parse::Parse as _;
@@ -20,21 +28,16 @@ use serde::{Deserialize, Serialize};
 use crate::cli;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::keys::secret::files::KeyFiles;
+use crate::mailbox::decrypt::Opener;
 use crate::mailbox::decrypt::maildir::{self, Summary};
 use crate::mailbox::reseal;
 use crate::mailbox::sweep::{Event, Sweep, Tell, complain};
-use crate::maildir::commit::Uids;
-use crate::maildir::dir::Dir;
-use crate::openpgp::compress::Compression;
-use crate::protect::Policy;
-use crate::recipients::{Recipients, WhenExpired};
 use crate::system::owner::child::{Order, Reports};
 use crate::system::owner::identity::Identity;
 use crate::system::owner::process::{PATIENCE, Start, Watch, run as run_as_owner};
 use crate::system::owner::slots::side_by_side;
 use crate::system::process;
-use crate::unseal::keys::KeyFiles;
-use crate::unseal::{Expansion, Opener};
 
 /// The kind of the task.
 pub const KIND: &str = "open";
@@ -124,7 +127,7 @@ pub fn run(sweep: &Sweep, opener: Opener<'_>, work: &Work, out: &mut impl Write)
                 let start = Start { program: cli::ADMIN, kind: KIND, identity };
                 let watch = Watch { patience: PATIENCE, stop: &stop, slot: Some(slot) };
                 let folder = folder.as_ref().map(|folder| folder.try_clone().map(Into::into)).transpose();
-                folder.map_err(Error::Write).and_then(|folder| {
+                folder.map_err(|error| CoreError::Write(error).into()).and_then(|folder| {
                     run_as_owner(&start, &task, folder, &watch, &mut |event| {
                         tell(event);
                         Ok(())
@@ -162,11 +165,11 @@ fn work_on(
         (Work::Into { target }, Some(folder)) => {
             maildir::into(sweep, folder, Path::new(target), opener, tell)
         }
-        (Work::Into { .. }, None) => Err(Error::Write(std::io::ErrorKind::NotFound.into())),
+        (Work::Into { .. }, None) => Err(CoreError::Write(std::io::ErrorKind::NotFound.into()).into()),
         (Work::Reseal { keep_uids, certs, recovery, protect_headers, compression }, _) => {
             let parsed = |certs: &[Vec<u8>]| {
                 let certs: Result<Vec<Cert>, _> = certs.iter().map(Cert::from_bytes).collect();
-                certs.map_err(Error::OpenPgp)
+                certs.map_err(CoreError::OpenPgp)
             };
             let (certs, recovery, now) = (parsed(certs)?, parsed(recovery)?, SystemTime::now());
             let recipients = Recipients::choose(reseal::USER, &certs, &recovery, WhenExpired::Defer, now)?;
@@ -179,7 +182,7 @@ fn work_on(
 
 /// Opens the new Maildir, made where it is not there yet; it is the owner's whose mail it takes.
 fn new_maildir(target: &Path, owners: &[Option<Identity>]) -> Result<Dir, Error> {
-    let failed = |source| Error::Mail { path: target.into(), source };
+    let failed = |source| Error::from(MaildirError::Mail { path: target.into(), source });
     let usage = |what: String, hint: &str| Error::Usage { what, hint: hint.into() };
     let owner = owners.first().and_then(Option::as_ref);
     if owners.iter().any(|other| other.as_ref() != owner) {

@@ -11,19 +11,21 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::unseal::Expansion;
+use mailseal_maildir::dir::Dir;
+use mailseal_maildir::error::Error as MaildirError;
 use nix::unistd::{Gid, Uid, geteuid};
 use serde::{Deserialize, Serialize};
 
 use crate::cli;
 use crate::error::Error;
-use crate::mailbox::decrypt::{Outcome, decrypt};
-use crate::maildir::dir::Dir;
+use crate::keys::secret::files::KeyFiles;
+use crate::mailbox::decrypt::{Opener, Outcome, decrypt};
 use crate::system::owner::child::{Order, Reports};
 use crate::system::owner::identity::Identity;
 use crate::system::owner::process::{Process, Report, Start, Watch, feed};
 use crate::system::process;
-use crate::unseal::keys::KeyFiles;
-use crate::unseal::{Expansion, Opener};
 
 /// The kind of the task.
 pub const KIND: &str = "open-file";
@@ -44,9 +46,9 @@ impl Report for Outcome {}
 /// Decrypts the message at `path` to `out`.
 ///
 /// # Errors
-/// Those of [`decrypt`] and of the owner's process; [`Error::Mail`] where it cannot be opened.
+/// Those of [`decrypt`] and of the owner's process; [`MaildirError::Mail`] where it cannot be opened.
 pub fn run(path: &Path, opener: Opener<'_>, out: &mut (impl Write + Send)) -> Result<Outcome, Error> {
-    let named = |source| Error::Mail { path: path.into(), source };
+    let named = |source| Error::from(MaildirError::Mail { path: path.into(), source });
     match owner_of(path)? {
         None => decrypt(File::open(path).map_err(named)?, out, opener),
         Some(identity) => {
@@ -65,7 +67,7 @@ fn owner_of(path: &Path) -> Result<Option<Identity>, Error> {
     if !geteuid().is_root() {
         return Ok(None);
     }
-    let stat = Dir::stat_entry(path).map_err(|source| Error::Mail { path: path.into(), source })?;
+    let stat = Dir::stat_entry(path).map_err(|source| MaildirError::Mail { path: path.into(), source })?;
     let owner = Uid::from_raw(stat.st_uid);
     if owner.is_root() { Ok(None) } else { Identity::of(owner, Gid::from_raw(stat.st_gid)).map(Some) }
 }
@@ -93,7 +95,7 @@ fn as_owner(identity: &Identity, task: &Task, out: &mut (impl Write + Send)) -> 
         (listened, copier.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into())))
     });
     listened?;
-    copied.map_err(Error::Write)?;
+    copied.map_err(CoreError::Write)?;
     outcome.ok_or_else(|| failed(io::ErrorKind::UnexpectedEof.into()))
 }
 
@@ -109,7 +111,7 @@ pub fn main() -> Result<(), Error> {
     let done = (|| {
         let keys = KeyFiles::import(&task.keys)?;
         let path = Path::new(&task.path);
-        let named = |source| Error::Mail { path: path.into(), source };
+        let named = |source| Error::from(MaildirError::Mail { path: path.into(), source });
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(named(io::ErrorKind::InvalidInput.into()));
         };

@@ -14,12 +14,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use mailseal_maildir::layout::Maildir;
+use mailseal_maildir::patience::{OF_OWNERS, Patience};
+
 use crate::cli;
 use crate::error::Error;
 use crate::mailbox::encrypt::event::{Complaint, Event, Job, Mailbox};
 use crate::mailbox::encrypt::{dovecot, maildir};
-use crate::maildir::layout::Maildir;
-use crate::maildir::patience::{OF_OWNERS, Patience};
 use crate::system::owner::child::{Order, Reports};
 use crate::system::owner::identity::Identity;
 use crate::system::owner::process::{Process, Start, Watch, feed, run as run_as_owner};
@@ -118,7 +119,7 @@ fn end(session: &mut std::process::Child, listener: std::thread::JoinHandle<Vec<
 /// What the process itself does; `kind` is that of its task.
 ///
 /// # Errors
-/// [`Error::Privileges`] where it has more rights than its owner's; [`Error::Read`] where there is no task.
+/// [`Error::Privileges`] where it has more rights than its owner's; [`CoreError::Read`](mailseal_core::error::Error::Read) where there is no task.
 pub fn main(kind: &OsStr, stop: &Arc<AtomicBool>) -> Result<(), Error> {
     let order = Order::begin()?;
     process::raise_file_limit();

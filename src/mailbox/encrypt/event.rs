@@ -5,12 +5,12 @@ use std::ffi::OsString;
 use std::io;
 use std::time::Duration;
 
+use mailseal_core::openpgp::compress::Compression;
+use mailseal_core::protect::Policy;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::mailbox::tally::Tally;
-use crate::openpgp::compress::Compression;
-use crate::protect::Policy;
 use crate::system::owner::cut;
 use crate::system::owner::process::Report;
 use crate::system::sandbox::Sandbox;

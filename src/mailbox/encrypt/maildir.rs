@@ -2,7 +2,7 @@
 //!
 //! Messages are worked on in batches, as many at once as there are jobs: each is read, sealed and written to `tmp/`,
 //! and the batch is committed under one lock with one flush of the folder. How a commit loses nothing is
-//! [`crate::maildir`]'s business.
+//! [`mailseal_maildir`]'s business.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -11,6 +11,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::recipients::{Recipients, Warning};
+use mailseal_maildir::commit::{Committed, Uids};
+use mailseal_maildir::draft::{Change, Drafted, Ready};
+use mailseal_maildir::error::Error as MaildirError;
+use mailseal_maildir::folder::{Folder, Message};
+use mailseal_maildir::layout::Maildir;
+use mailseal_maildir::packed::Packing;
+use mailseal_maildir::recover::recover;
+use mailseal_maildir::tag::Tag;
 use rayon::prelude::*;
 use sequoia_openpgp::Cert;
 use sequoia_openpgp::parse::Parse as _;
@@ -26,14 +36,6 @@ use crate::mailbox::encrypt::batches::{Most, batches};
 use crate::mailbox::encrypt::event::{Complaint, Event, Job, Settings, Target};
 use crate::mailbox::encrypt::message::{Sealer, Verdict};
 use crate::mailbox::tally::Tally;
-use crate::maildir::commit::{Committed, Uids};
-use crate::maildir::draft::{Change, Drafted, Ready};
-use crate::maildir::folder::{Folder, Message};
-use crate::maildir::layout::Maildir;
-use crate::maildir::packed::Packing;
-use crate::maildir::recover::recover;
-use crate::maildir::tag::Tag;
-use crate::recipients::{Recipients, Warning};
 use crate::system::counted::Counted;
 use crate::system::owner::child::Pulse;
 
@@ -61,7 +63,7 @@ pub fn run(job: &Job, open: Open<'_>, stop: &AtomicBool, report: &(dyn Fn(Event)
 }
 
 /// How a Maildir is opened.
-pub type Open<'a> = &'a (dyn Fn(&Path, Option<&Path>) -> Result<Maildir, Error> + Sync);
+pub type Open<'a> = &'a (dyn Fn(&Path, Option<&Path>) -> Result<Maildir, MaildirError> + Sync);
 
 /// The work on one Maildir.
 struct Work<'a> {
@@ -167,7 +169,7 @@ impl Work<'_> {
             }
             let stat = folder
                 .stat(&message)
-                .map_err(|source| Error::Mail { path: folder.path_of(&message), source })?;
+                .map_err(|source| MaildirError::Mail { path: folder.path_of(&message), source })?;
             let Some(stat) = stat else { continue };
             let wanted = ages.from.is_none_or(|from| stat.st_ctime >= from)
                 && ages.to.is_none_or(|to| stat.st_ctime <= to)
@@ -210,7 +212,7 @@ impl Work<'_> {
             1 => None,
             jobs => Some(rayon::ThreadPoolBuilder::new().num_threads(jobs).build()),
         };
-        let pool = pool.transpose().map_err(|error| Error::Read(std::io::Error::other(error)))?;
+        let pool = pool.transpose().map_err(|error| CoreError::Read(std::io::Error::other(error)))?;
         let links = Mutex::new(HashMap::new());
         let mut changed = false;
         let mut outcome = Ok(());
@@ -317,7 +319,7 @@ impl Work<'_> {
                 }
                 let out = Pulse::new(&mut *draft, &alive);
                 let verdict = sealer.seal(original.file(), out)?;
-                draft.flush().map_err(Error::Write)?;
+                draft.flush().map_err(CoreError::Write)?;
                 Ok(match verdict {
                     Verdict::Sealed(_) => Change::Replace((verdict, 0)),
                     kept => Change::Keep((kept, 0)),
@@ -362,7 +364,7 @@ impl Work<'_> {
                     locked(&shared.tally).keep("changed", item.bytes);
                 }
                 Err(error) => {
-                    self.failed(folder, item, error, shared);
+                    self.failed(folder, item, error.into(), shared);
                     continue;
                 }
             }
@@ -404,7 +406,7 @@ impl Work<'_> {
         }
         let path = folder.path_of(&item.message);
         let mut complaint = Complaint::of(&error);
-        if !matches!(error, Error::Mail { .. }) {
+        if !matches!(error, Error::Maildir(MaildirError::Mail { .. })) {
             complaint.what = format!("{}: {}", path.display(), complaint.what);
         }
         (self.report)(Event::Problem(complaint));
@@ -434,7 +436,7 @@ pub(super) fn addressee(settings: &Settings, target: &Target, config: &Config) -
     let (user, now) = (&*target.user, SystemTime::now());
     if !settings.certs.is_empty() {
         let certs: Result<Vec<Cert>, _> =
-            settings.certs.iter().map(|bytes| Cert::from_bytes(bytes).map_err(Error::OpenPgp)).collect();
+            settings.certs.iter().map(|bytes| Cert::from_bytes(bytes).map_err(CoreError::OpenPgp)).collect();
         let certs = certs?;
         let trust = Trust::of_process(config.keys.trusted_groups.ids());
         let recipients = addressee::recipients(&config.keys, user, &certs, &trust, now)?;
@@ -485,8 +487,9 @@ pub(super) fn sealer<'a>(
 /// Whether no further message can be written either.
 fn ends_all(error: &Error) -> bool {
     use std::io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    let (Error::Mail { source, .. } | Error::Write(source)) = error else {
-        return matches!(error, Error::NoUsableKey { .. } | Error::Recovery(_));
+    let (Error::Maildir(MaildirError::Mail { source, .. }) | Error::Core(CoreError::Write(source))) = error
+    else {
+        return matches!(error, Error::Core(CoreError::NoUsableKey { .. } | CoreError::Recovery(_)));
     };
     matches!(source.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem)
 }

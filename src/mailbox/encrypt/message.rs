@@ -6,17 +6,18 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 
-use crate::classify::Encrypted;
-use crate::error::Error;
-use crate::lines::{Endings, LineEnding};
-use crate::mailbox::stored::{Pass, Stored, hold, judge_pass};
-use crate::opening::Opening;
-use crate::openpgp::compress::Compression;
-use crate::protect::{self, Policy};
-use crate::recipients::Recipients;
-use crate::seal::seal;
+use mailseal_core::classify::Encrypted;
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::message::lines::{Endings, LineEnding};
+use mailseal_core::message::opening::Opening;
+use mailseal_core::openpgp::compress::Compression;
+use mailseal_core::protect::{self, Policy};
+use mailseal_core::recipients::Recipients;
+use mailseal_core::seal::seal;
+use mailseal_maildir::packed::Packing;
 
-use crate::maildir::packed::Packing;
+use crate::error::Error;
+use crate::mailbox::stored::{Pass, Stored, hold, judge_pass};
 
 /// Bytes that are read at once.
 const PIECE: usize = 64 * 1024;
@@ -60,7 +61,7 @@ impl Sealer<'_> {
     /// Writes the sealed form of the message in `file`, if it is to be sealed.
     ///
     /// # Errors
-    /// [`Error::Read`], [`Error::Write`], and those of [`seal`] and [`Recipients::session`].
+    /// [`CoreError::Read`], [`CoreError::Write`], and those of [`seal`] and [`Recipients::session`].
     pub fn seal<W: Write + Send + Sync>(&self, file: &File, out: W) -> Result<Verdict, Error> {
         let stored = Stored::open(file)?;
         if let Some(packing) =
@@ -69,7 +70,7 @@ impl Sealer<'_> {
             return Ok(Verdict::Packed(packing));
         }
         let mut judged = match stored.judge() {
-            Err(Error::Empty) => return Ok(Verdict::Empty),
+            Err(CoreError::Empty) => return Ok(Verdict::Empty),
             other => other?,
         };
         // A packed message that is encrypted inside lies as safe as it can.
@@ -77,11 +78,11 @@ impl Sealer<'_> {
             return Ok(Verdict::Encrypted(encrypted));
         }
         if !judged.opening.is_whole() {
-            let rest = stored.rest(&mut judged).map_err(Error::Read)?;
+            let rest = stored.rest(&mut judged).map_err(CoreError::Read)?;
             let line_ending = line_ending(&judged.opening, rest)?;
             judged.opening = judged.opening.with_line_ending(line_ending);
         }
-        let mut rest = stored.rest(&mut judged).map_err(Error::Read)?;
+        let mut rest = stored.rest(&mut judged).map_err(CoreError::Read)?;
         self.write(&judged.opening, &mut rest, out).map(Verdict::Sealed)
     }
 
@@ -96,7 +97,7 @@ impl Sealer<'_> {
         out: W,
     ) -> Result<Option<Verdict>, Error> {
         let opening = match Opening::read(&mut message) {
-            Err(Error::Empty) => return Ok(Some(Verdict::Empty)),
+            Err(CoreError::Empty) => return Ok(Some(Verdict::Empty)),
             other => other?,
         };
         Ok(match judge_pass(&opening, &mut message)? {
@@ -150,7 +151,7 @@ fn line_ending(opening: &Opening, mut rest: impl Read) -> Result<LineEnding, Err
             Ok(0) => break,
             Ok(count) => open = endings.look_at(&piece[..count]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Error::Read(error)),
+            Err(error) => return Err(CoreError::Read(error).into()),
         }
     }
     Ok(endings.found())

@@ -26,6 +26,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use mailseal_core::openpgp::compress::Compression;
+use mailseal_core::protect::Policy;
+use mailseal_maildir::layout::Maildir;
+use mailseal_maildir::patience::Patience;
 use nix::unistd::geteuid;
 use serde::Serialize;
 
@@ -42,10 +46,6 @@ use crate::log::sink::Sink;
 use crate::mailbox::encrypt::event::{Event, Job, Mailbox, Settings, Target};
 use crate::mailbox::tally::{FolderLine, Tally, rate, size};
 use crate::mailbox::target;
-use crate::maildir::layout::Maildir;
-use crate::maildir::patience::Patience;
-use crate::openpgp::compress::Compression;
-use crate::protect::Policy;
 use crate::system::owner::identity::Identity;
 use crate::system::owner::process::Watch;
 use crate::system::owner::slots::{Slot, side_by_side};

@@ -9,6 +9,7 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use mailseal_core::error::Error as CoreError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -34,7 +35,7 @@ impl Order {
     /// Gives up root's rights for the owner's. To be called first of all: what is read later is the owner's business.
     ///
     /// # Errors
-    /// [`Error::Privileges`], and [`Error::Read`] where nobody says whose rights.
+    /// [`Error::Privileges`], and [`CoreError::Read`] where nobody says whose rights.
     pub fn begin() -> Result<Self, Error> {
         process::harden()?;
         let mut order = Self { input: BufReader::new(process::stdin()?) };
@@ -46,11 +47,11 @@ impl Order {
     /// What is to be done.
     ///
     /// # Errors
-    /// [`Error::Read`] where it is nothing of this kind.
+    /// [`CoreError::Read`] where it is nothing of this kind.
     pub fn line<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
         let mut line = Vec::new();
-        self.input.read_until(b'\n', &mut line).map_err(Error::Read)?;
-        serde_json::from_slice(&line).map_err(|error| Error::Read(error.into()))
+        self.input.read_until(b'\n', &mut line).map_err(CoreError::Read)?;
+        serde_json::from_slice(&line).map_err(|error| CoreError::Read(error.into()).into())
     }
 
     /// Sets `stop` when standard input ends.

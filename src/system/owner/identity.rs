@@ -4,11 +4,12 @@ use std::ffi::CString;
 use std::io;
 use std::path::Path;
 
+use mailseal_maildir::error::Error as MaildirError;
+use mailseal_maildir::layout::Maildir;
 use nix::unistd::{Gid, Uid, User, getegid, geteuid, getgrouplist};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::maildir::layout::Maildir;
 use crate::system::process;
 
 /// Groups below belong to the system and not to people (`SYS_GID_MAX`).
@@ -59,7 +60,7 @@ impl Identity {
     /// Whose rights changing a Maildir takes; `None` are those of who runs this.
     ///
     /// # Errors
-    /// As [`Identity::to_read`]; [`Error::Mail`] for another's Maildir, where this is not root's.
+    /// As [`Identity::to_read`]; [`MaildirError::Mail`] for another's Maildir, where this is not root's.
     pub fn to_change(path: &Path) -> Result<Option<Self>, Error> {
         let (own, user) = (geteuid(), Maildir::owner_of(path)?.0);
         if own.is_root() || user == own {
@@ -67,7 +68,7 @@ impl Identity {
         }
         let what = format!("it belongs to user {user}, and this runs as user {own}: run it as its owner");
         let source = io::Error::new(io::ErrorKind::PermissionDenied, what);
-        Err(Error::Mail { path: path.into(), source })
+        Err(MaildirError::Mail { path: path.into(), source }.into())
     }
 
     /// The ids of who runs this, whether the system knows them or not: there is nothing to give up.

@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mailseal::classify::{Encrypted, Stop, classify, judge};
-use mailseal::head::Head;
+use mailseal_core::classify::{Encrypted, Stop, classify, judge};
+use mailseal_core::message::head::Head;
 use testing::header::{Split, lines, split};
 
 fuzz_target!(|message: &[u8]| {

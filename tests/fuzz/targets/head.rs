@@ -4,9 +4,9 @@
 use std::io::{self, Read, Write};
 
 use libfuzzer_sys::fuzz_target;
-use mailseal::head::{Head, Kind};
-use mailseal::lines::{LineEnding, ToCrlf, first_ending};
-use mailseal::opening::Opening;
+use mailseal_core::message::head::{Head, Kind};
+use mailseal_core::message::lines::{LineEnding, ToCrlf, first_ending};
+use mailseal_core::message::opening::Opening;
 
 fuzz_target!(|message: &[u8]| {
     let end = Head::find_end(message, 0);

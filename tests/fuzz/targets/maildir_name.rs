@@ -6,9 +6,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
 use libfuzzer_sys::fuzz_target;
-use mailseal::maildir::dir::Stamp;
-use mailseal::maildir::name::{Name, Sizes};
-use mailseal::maildir::tag::Tag;
+use mailseal_maildir::dir::Stamp;
+use mailseal_maildir::name::{Name, Sizes};
+use mailseal_maildir::tag::Tag;
 
 const SIZES: Sizes = Sizes { physical: 4711, virtual_: 4811 };
 

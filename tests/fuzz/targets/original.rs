@@ -8,11 +8,11 @@ use std::io::Read;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use mailseal::head::Head;
-use mailseal::lines::LineEnding;
-use mailseal::restore::{HeaderRecord, Record};
-use mailseal::unseal::original::Endings;
-use mailseal::unseal::original_of;
+use mailseal_core::message::head::Head;
+use mailseal_core::message::lines::LineEnding;
+use mailseal_core::record::{HeaderRecord, Record};
+use mailseal_core::unseal::original::Endings;
+use mailseal_core::unseal::original_of;
 use testing::planted::{OUTER, OURS, check};
 
 /// The outer header, with LF and with CRLF.

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use mailseal::limits;
+use mailseal_core::limits;
 
 use super::run::Mail;
 

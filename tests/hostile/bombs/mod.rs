@@ -22,7 +22,7 @@ use std::{
 };
 
 use mail::CANARY;
-use mailseal::limits::HEADER;
+use mailseal_core::limits::HEADER;
 use nix::{
     sys::{
         signal::{Signal, kill},

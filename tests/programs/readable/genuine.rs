@@ -5,7 +5,7 @@ use std::process::Command;
 
 use super::forge::lines;
 use super::{judged, noise};
-use mailseal::classify::Encrypted;
+use mailseal_core::classify::Encrypted;
 use testing::filter;
 
 fn openssl(folder: &Path, arguments: &[&str], input: &[u8]) -> Vec<u8> {

@@ -8,8 +8,8 @@ use std::fs;
 use std::process::Command;
 
 use forge::{Frame, OpenPgp, Smime, noise, text};
-use mailseal::classify::{Encrypted, classify};
-use mailseal::opening::Opening;
+use mailseal_core::classify::{Encrypted, classify};
+use mailseal_core::message::opening::Opening;
 use proptest::prelude::*;
 use testing::filter::{self, filter};
 use testing::fixtures;

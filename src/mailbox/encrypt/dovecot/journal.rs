@@ -11,6 +11,7 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use mailseal_maildir::error::Error as MaildirError;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
@@ -95,7 +96,7 @@ impl Journal {
     /// What runs were replacing when they were killed. What was not written down whole had not begun.
     ///
     /// # Errors
-    /// [`Error::Mail`].
+    /// [`MaildirError::Mail`].
     pub fn left(&mut self) -> Result<Vec<Entry>, Error> {
         let mut text = Vec::new();
         let read = self.file.rewind().and_then(|()| (&*self.file).take(LONGEST).read_to_end(&mut text));
@@ -106,7 +107,7 @@ impl Journal {
     /// Of all that was left, only this is not settled yet: it stays in the file.
     ///
     /// # Errors
-    /// [`Error::Mail`].
+    /// [`MaildirError::Mail`].
     pub fn settle(&mut self, pending: Vec<Entry>) -> Result<(), Error> {
         self.pending = pending;
         self.put(None)
@@ -121,7 +122,7 @@ impl Journal {
     /// Writes down what is about to be replaced, and flushes it to the disk.
     ///
     /// # Errors
-    /// [`Error::Mail`]: nothing may be replaced then.
+    /// [`MaildirError::Mail`]: nothing may be replaced then.
     pub fn write(&mut self, entry: &Entry) -> Result<(), Error> {
         self.put(Some(entry))
     }
@@ -129,7 +130,7 @@ impl Journal {
     /// Forgets it: all is in its place.
     ///
     /// # Errors
-    /// [`Error::Mail`].
+    /// [`MaildirError::Mail`].
     pub fn clear(&mut self) -> Result<(), Error> {
         if self.pending.is_empty() {
             // Were it to come back, it would be settled as it is now.
@@ -159,7 +160,7 @@ impl Journal {
     }
 
     fn failed(&self, source: io::Error) -> Error {
-        Error::Mail { path: self.path.clone(), source }
+        MaildirError::Mail { path: self.path.clone(), source }.into()
     }
 }
 

@@ -23,6 +23,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use mailseal_core::error::Error as CoreError;
+
 use self::draft::Draft;
 use crate::dovecot::imap::{self, Message, New, Selected, Session, name, set};
 use crate::error::Error;
@@ -482,7 +484,7 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
         let mut new = Vec::new();
         for Sealed { clear, draft, .. } in sealed {
             let size = draft.size();
-            let text = draft.text().map_err(Error::Read)?;
+            let text = draft.text().map_err(CoreError::Read)?;
             new.push(New { flags: &clear.flags, date: &clear.date, size, text });
         }
         self.session.append(folder.name, &mut new)
@@ -576,7 +578,7 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
     /// Whether the message that was saved is the draft but for CRs.
     fn is_same_text(&mut self, uid: u32, draft: &mut Draft) -> Result<bool, Error> {
         let mut same = false;
-        let text = draft.text().map_err(Error::Read)?;
+        let text = draft.text().map_err(CoreError::Read)?;
         let mut text = Some(text);
         self.session.fetch(&uid.to_string(), &mut |_, stored| {
             // It is asked for once.
@@ -602,10 +604,10 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
         let complaint = Complaint::of(error);
         self.complain(format!("{}: {}", Self::place(folder, uid), complaint.what), &complaint.hint);
         match error {
-            Error::NoUsableKey { user, why } => {
-                Err(Error::NoUsableKey { user: user.clone(), why: why.clone() })
+            Error::Core(CoreError::NoUsableKey { user, why }) => {
+                Err(CoreError::NoUsableKey { user: user.clone(), why: why.clone() }.into())
             }
-            Error::Recovery(what) => Err(Error::Recovery(what.clone())),
+            Error::Core(CoreError::Recovery(what)) => Err(CoreError::Recovery(what.clone()).into()),
             _ => Ok(()),
         }
     }

@@ -3,10 +3,10 @@
 use std::io::{Seek, Write};
 use std::sync::LazyLock;
 
-use mailseal::mailbox::decrypt::{self as product, Outcome};
-use mailseal::limits;
-use mailseal::unseal::{Expansion, Opener};
-use mailseal::unseal::keys::{KeyFiles, Passphrases};
+use mailseal::mailbox::decrypt::{self as product, Opener, Outcome};
+use mailseal_core::limits;
+use mailseal::keys::secret::files::{KeyFiles, Passphrases};
+use mailseal_core::unseal::Expansion;
 
 use testing::filter::Run;
 use testing::fixtures;

@@ -1,0 +1,55 @@
+//! Why a message cannot be sealed or opened.
+
+use std::io;
+
+/// Why a message cannot be sealed or opened.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no message: not one byte.
+    #[error("there is no message")]
+    Empty,
+    /// The header of the message is longer than [`crate::limits::HEADER`].
+    #[error("the header of the message is longer than {} bytes", crate::limits::HEADER)]
+    HeaderTooLong,
+    /// The message could not be read.
+    #[error("cannot read the message: {0}")]
+    Read(#[source] io::Error),
+    /// The message could not be written.
+    #[error("cannot write the message: {0}")]
+    Write(#[source] io::Error),
+    /// The user has certificates, and none may be used.
+    #[error("no usable certificate for {user:?}: {why}")]
+    NoUsableKey {
+        /// The user.
+        user: String,
+        /// The verdict on each.
+        why: String,
+    },
+    /// A recovery certificate may not be used.
+    #[error("the recovery certificate cannot be used: {0}")]
+    Recovery(String),
+    /// A sealed message cannot be opened: it was changed, or is not whole.
+    #[error("the message is damaged: {what}")]
+    Damaged {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A sealed message decompresses to more than it may.
+    #[error("the message becomes longer than {most} bytes")]
+    Expands {
+        /// How many bytes are allowed for one of its size.
+        most: u64,
+    },
+    /// A sealed message is for other keys.
+    #[error("the message is sealed to {recipients}, and none of the secret keys is among them")]
+    NoSecretKey {
+        /// The key ids.
+        recipients: String,
+    },
+    /// An implementation of [`Keys`](crate::unseal::keys::Keys) has a key and cannot use it: its own error.
+    #[error(transparent)]
+    Keys(Box<dyn std::error::Error + Send + Sync>),
+    /// Sequoia failed.
+    #[error("OpenPGP: {0:#}")]
+    OpenPgp(#[source] sequoia_openpgp::anyhow::Error),
+}

@@ -1,0 +1,5 @@
+//! What a message is, byte for byte.
+
+pub mod head;
+pub mod lines;
+pub mod opening;

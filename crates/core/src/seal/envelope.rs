@@ -1,0 +1,229 @@
+//! What sealing makes of a header: the outer header with our two fields, the entity's header inside, and the MIME
+//! structure (RFC 3156, section 4) round the ciphertext.
+
+use std::io::{self, Write};
+
+use crate::message::head::{Head, Item, Kind, Region, Tail};
+use crate::message::lines::LineEnding;
+use crate::protect::Protection;
+use crate::record::{HeaderRecord, Plain, Record};
+
+/// Random octets in a boundary: 128 bits.
+pub const BOUNDARY_OCTETS: usize = 16;
+
+/// What our boundaries begin with: a sign for people, and no proof.
+pub const BOUNDARY_PREFIX: &str = "=_mailseal-";
+
+/// How one message is wrapped.
+#[derive(Debug)]
+pub struct Envelope<'a> {
+    head: Head<'a>,
+    region: Region<'a>,
+    tail: Tail<'a>,
+    line_ending: LineEnding,
+    ending: &'static str,
+    place: usize,
+    boundary: String,
+    protection: Option<Protection<'a>>,
+}
+
+impl<'a> Envelope<'a> {
+    /// Wraps the message with this `head`, its header protected as `protection` says. The boundary is made of `random`;
+    /// no line of an ASCII armor can hold it, because `=_` does not occur there.
+    #[must_use]
+    pub fn new(
+        head: Head<'a>,
+        line_ending: LineEnding,
+        protection: Option<Protection<'a>>,
+        random: [u8; BOUNDARY_OCTETS],
+    ) -> Self {
+        let digits: String = random.iter().map(|octet| format!("{octet:02x}")).collect();
+        let boundary = format!("{BOUNDARY_PREFIX}{digits}");
+        let (region, tail) = head.split();
+        // Before the first MIME field, else at the end of the region: never behind anything that repeats the tail.
+        let place = region.items().take_while(|item| !item.kind.is_mime()).count();
+        Self { head, region, tail, line_ending, ending: head.ending(), place, boundary, protection }
+    }
+
+    /// The line ending of everything that is written into the message.
+    #[must_use]
+    pub fn ending(&self) -> &'static str {
+        self.ending
+    }
+
+    /// Whether the entity must be written with CRLF for the LF of the message (RFC 3156, section 5).
+    #[must_use]
+    pub fn converts_lines(&self) -> bool {
+        self.line_ending == LineEnding::Lf
+    }
+
+    /// What header protection puts into the body, and before which of its bytes.
+    #[must_use]
+    pub fn display(&self) -> Option<(usize, &[u8])> {
+        self.protection.as_ref()?.display()
+    }
+
+    /// What `decrypt` needs to undo all this.
+    #[must_use]
+    pub fn record(&self) -> Record {
+        let plain = || Plain::of(self.head, self.place, self.ending, self.adds_type());
+        let header = match &self.protection {
+            None => HeaderRecord::Plain(plain()),
+            // Then nothing is hidden, and what is inside is restored as far as it would be without protection.
+            Some(protection) => protection
+                .record()
+                .map_or_else(|| HeaderRecord::Plain(plain().without_places()), HeaderRecord::Protected),
+        };
+        Record { line_ending: self.line_ending, header }
+    }
+
+    /// Writes all that comes before the ciphertext.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_before(&self, out: &mut impl Write) -> io::Result<()> {
+        let Self { boundary, ending, .. } = self;
+        let mut items = self.region.items();
+        for item in items.by_ref().take(self.place) {
+            self.write_outside(&item, out)?;
+        }
+        write!(
+            out,
+            "MIME-Version: 1.0{ending}\
+             Content-Type: multipart/encrypted; protocol=\"application/pgp-encrypted\";{ending}\
+             \tboundary=\"{boundary}\"{ending}"
+        )?;
+        for item in items.filter(|item| !item.kind.is_mime()) {
+            self.write_outside(&item, out)?;
+        }
+        match &self.protection {
+            Some(protection) => {
+                protection.repeated().try_for_each(|item| protection.write_outside(&item, out))?
+            }
+            None => self.tail.repeated().try_for_each(|item| item.write(ending, out))?,
+        }
+        write!(
+            out,
+            "{ending}\
+             --{boundary}{ending}\
+             Content-Type: application/pgp-encrypted{ending}\
+             Content-Description: PGP/MIME version identification{ending}\
+             {ending}\
+             Version: 1{ending}\
+             {ending}\
+             --{boundary}{ending}\
+             Content-Type: application/octet-stream; name=\"encrypted.asc\"{ending}\
+             Content-Description: OpenPGP encrypted message{ending}\
+             Content-Disposition: inline; filename=\"encrypted.asc\"{ending}\
+             {ending}"
+        )
+    }
+
+    /// Writes all that comes after the ciphertext.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_after(&self, out: &mut impl Write) -> io::Result<()> {
+        let Self { boundary, ending, .. } = self;
+        write!(out, "{ending}--{boundary}--{ending}")
+    }
+
+    /// Writes the entity's header with its empty line, in the message's own line ending.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_entity_header(&self, out: &mut impl Write) -> io::Result<()> {
+        if let Some(protection) = &self.protection {
+            return protection.write_inside(out);
+        }
+        if self.adds_type() {
+            write!(out, "Content-Type: text/plain{}", self.ending)?;
+        }
+        for item in self.region.items().filter(|item| item.kind == Kind::Content) {
+            item.write(self.ending, out)?;
+        }
+        self.tail.write(self.ending, out)?;
+        match self.head.separator() {
+            [] => out.write_all(self.ending.as_bytes()),
+            separator => out.write_all(separator),
+        }
+    }
+
+    /// Thunderbird puts a header of its own before an entity without Content-Type.
+    fn adds_type(&self) -> bool {
+        !self.head.may_have_type()
+    }
+
+    fn write_outside(&self, item: &Item<'a>, out: &mut impl Write) -> io::Result<()> {
+        match &self.protection {
+            Some(protection) => protection.write_outside(item, out),
+            None => item.write(self.ending, out),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrapped(fields: &[u8], separator: &[u8]) -> (String, String) {
+        let all = [fields, separator].concat();
+        let envelope = Envelope::new(Head::new(fields, separator), LineEnding::of(&all), None, [0xab; 16]);
+        let (mut before, mut entity) = (Vec::new(), Vec::new());
+        envelope.write_before(&mut before).unwrap();
+        envelope.write_entity_header(&mut entity).unwrap();
+        let before = String::from_utf8(before).unwrap();
+        let outer = before.split_once(&format!("{0}{0}", envelope.ending())).unwrap().0.to_owned();
+        (
+            outer.replace(OURS, "[ours]").replace(&OURS.replace('\n', "\r\n"), "[ours]"),
+            String::from_utf8(entity).unwrap(),
+        )
+    }
+
+    const OURS: &str = "MIME-Version: 1.0\nContent-Type: multipart/encrypted; protocol=\"application/pgp-encrypted\";\n\
+                        \tboundary=\"=_mailseal-abababababababababababababababab\"";
+
+    #[test]
+    fn fields_go_where_they_belong() {
+        let cases: [(&[u8], &[u8], &str, &str); 12] = [
+            (b"A: b\nContent-Type: x\nC: d\n", b"\n", "A: b\n[ours]\nC: d", "Content-Type: x\n\n"),
+            (b"A: b\r\n", b"\r\n", "A: b\r\n[ours]", "Content-Type: text/plain\r\n\r\n"),
+            (b"A: b\njunk\nContent-Type: x\n", b"\n", "A: b\n[ours]", "junk\nContent-Type: x\n\n"),
+            (
+                b"A: b\nContent-ID: i\nC: d\njunk\nTo: e\nX: f\nMIME-Version: 1.0\n",
+                b"\n",
+                "A: b\n[ours]\nC: d\nTo: e",
+                "Content-Type: text/plain\nContent-ID: i\njunk\nTo: e\nX: f\nMIME-Version: 1.0\n\n",
+            ),
+            (
+                b"A: b\nX: c\n \n text\nContent-Type : d\nTo: e",
+                b"",
+                "A: b\n[ours]\nX: c\n \nTo: e",
+                "X: c\n \n text\nContent-Type : d\nTo: e\n\n",
+            ),
+            (
+                b"Subject: a\rTo: b\r\rtext",
+                b"",
+                "[ours]",
+                "Content-Type: text/plain\nSubject: a\rTo: b\r\rtext\n\n",
+            ),
+            // It would continue a field that is put before it.
+            (b" text\nTo: e\n", b"\n", "[ours]\nTo: e", " text\nTo: e\n\n"),
+            (b"From a\n text\nTo: e\n", b"\n", "From a\n[ours]\nTo: e", " text\nTo: e\n\n"),
+            (
+                b"From x\nmime-version: 1\nA: b\nContent-ID: <i>\n",
+                b"\n",
+                "From x\n[ours]\nA: b",
+                "Content-Type: text/plain\nContent-ID: <i>\n\n",
+            ),
+            (b"A: b", b"", "A: b\n[ours]", "Content-Type: text/plain\n\n"),
+            (b"Content-Type: x", b"", "[ours]", "Content-Type: x\n\n"),
+            (b"", b"\r\n", "[ours]", "Content-Type: text/plain\r\n\r\n"),
+        ];
+        for (fields, separator, outer, entity) in cases {
+            let (found_outer, found_entity) = wrapped(fields, separator);
+            assert_eq!(found_outer, outer, "{fields:?}");
+            assert_eq!(found_entity, entity, "{fields:?}");
+        }
+    }
+}

@@ -1,0 +1,428 @@
+//! The way back: a sealed message becomes the original again, as a stream.
+//!
+//! ```text
+//! outer header, armor ─ armor ─ packet ─ seipd1 or seipd2 ─ content (inflate, literal) ─ lines ─┐
+//!            └──────────────────── original: both headers and the record ──────────────── the message
+//! ```
+//!
+//! Each layer demands that the one below ends where it does itself. So who has read the end of the message, and no
+//! error, knows that it is whole and unchanged: the integrity check of the encrypted packet, the armor and the MIME
+//! structure round it. **Before the end nothing is proven**: whoever reads must not give anything away until then.
+//!
+//! Memory is bounded whatever the message holds. Where the secret keys are, whoever implements [`keys::Keys`] knows.
+
+mod armor;
+mod content;
+pub mod keys;
+pub mod original;
+mod packet;
+mod protected;
+mod seipd1;
+mod seipd2;
+mod server;
+mod version1;
+
+use std::io::{self, Chain, Cursor, Read, Write};
+use std::num::NonZeroU64;
+
+use sequoia_openpgp::KeyID;
+use sequoia_openpgp::packet::PKESK;
+use sequoia_openpgp::parse::Parse as _;
+use sequoia_openpgp::types::SymmetricAlgorithm;
+use serde::{Deserialize, Serialize};
+
+use self::armor::Armor;
+use self::content::{Content, Expands};
+use self::keys::{Key, Keys};
+use self::original::{Endings, Header};
+use self::packet::{Body, Length, Tag};
+use crate::classify::mime::ContentType;
+use crate::classify::{Encrypted, judge_structure, packets};
+use crate::error::Error;
+use crate::limits;
+use crate::message::head::Head;
+use crate::message::lines::{FromCrlf, LineEnding};
+use crate::message::opening::{Opening, copy};
+use crate::protect::Undone;
+use crate::record::{HeaderRecord, Protected, Record};
+use crate::seal::envelope::BOUNDARY_PREFIX;
+
+/// A layer of the stream.
+pub type Stream<'a> = Box<dyn Read + Send + Sync + 'a>;
+
+/// What a message turned out to be.
+pub enum Unsealed<'a> {
+    /// Sealed by mailseal: the original.
+    Original(Original<'a>),
+    /// Not by mailseal: in clear, or encrypted by its sender. It is to stay as it is.
+    Foreign(Foreign),
+}
+
+/// A message that mailseal did not seal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Foreign {
+    /// It is not encrypted.
+    Clear,
+    /// Its sender encrypted it.
+    Encrypted,
+}
+
+/// The original message: a reader. It is proven only when all of it has been read without an error.
+pub struct Original<'a> {
+    stream: Stream<'a>,
+    /// Whether it is the message that was sealed, byte for byte, but for fields that were put into its header since.
+    /// Otherwise its header could not be restored exactly: the record did not hold all of it, or did not agree with what
+    /// stands outside, which stays then.
+    pub exact: bool,
+}
+
+impl Original<'_> {
+    /// Writes all of it to `out`. It is proven when this has returned without an error, and not before. `out` is not flushed.
+    ///
+    /// # Errors
+    /// Those of [`read_error`]; [`Error::Write`] when `out` fails.
+    pub fn write_to(&mut self, out: &mut (impl Write + ?Sized)) -> Result<(), Error> {
+        copy(self, out, read_error)
+    }
+}
+
+impl Read for Original<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.read(buffer)
+    }
+}
+
+/// What a message looks like without a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// PGP/MIME: it may be ours.
+    Sealed {
+        /// What separates its parts.
+        boundary: String,
+    },
+    /// It is not.
+    Foreign(Foreign),
+}
+
+/// What the message that begins with `opening` looks like.
+///
+/// # Errors
+/// [`Error::Damaged`] when it says that it is encrypted, and is not in accord with that.
+pub fn recognise(opening: &Opening) -> Result<Look, Error> {
+    let head = opening.head();
+    match judge_structure(head, opening.body(), opening.is_whole()).ok() {
+        Some(Encrypted::PgpMime) => Ok(Look::Sealed {
+            boundary: boundary(head).ok_or_else(|| damaged("its boundary cannot be read"))?,
+        }),
+        Some(_) => Ok(Look::Foreign(Foreign::Encrypted)),
+        None if claims_encryption(head) => {
+            Err(damaged("its parts are not those of an encrypted message, or cut off"))
+        }
+        None => Ok(Look::Foreign(Foreign::Clear)),
+    }
+}
+
+/// What a message shows without a key.
+pub enum Inspected<R> {
+    /// An encrypted message.
+    Sealed(Box<Envelope<R>>),
+    /// In clear, or encrypted in a way that mailseal does not use.
+    Foreign(Foreign),
+}
+
+/// An encrypted message, read up to its ciphertext.
+pub struct Envelope<R> {
+    sealed: Sealed<Armor<Chain<Cursor<Vec<u8>>, R>>>,
+    /// Whether it looks like ours. That proves nothing.
+    pub ours: bool,
+}
+
+impl<R: Read> Envelope<R> {
+    /// The key ids it is sealed to, 16 hexadecimal digits each; zeros for one that is not named.
+    #[must_use]
+    pub fn recipients(&self) -> Vec<String> {
+        self.sealed.recipients()
+    }
+
+    /// Reads it to its end: there is nothing in it but the encrypted packet. Its ciphertext goes to `ciphertext`, without
+    /// what stands before it in the packet.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] where there is more, or it is cut off; [`Error::Read`].
+    pub fn prove(self, ciphertext: &mut impl Write) -> Result<(), Error> {
+        let mut body = self.sealed.body;
+        let mut version = [0];
+        body.read_exact(&mut version).map_err(read_error)?;
+        let beside = if version == [1] { 0 } else { packets::AEAD_HEADER as u64 - 1 };
+        io::copy(&mut body.by_ref().take(beside), &mut io::sink()).map_err(read_error)?;
+        io::copy(&mut body, ciphertext).map(|_| ()).map_err(read_error)
+    }
+}
+
+/// Reads the message that begins with `opening` and goes on in `rest` up to its ciphertext.
+///
+/// # Errors
+/// As [`unseal`].
+pub fn inspect<R: Read>(opening: &Opening, rest: R) -> Result<Inspected<R>, Error> {
+    let boundary = match recognise(opening)? {
+        Look::Sealed { boundary } => boundary,
+        Look::Foreign(foreign) => return Ok(Inspected::Foreign(foreign)),
+    };
+    let ours = boundary.starts_with(BOUNDARY_PREFIX);
+    let stored = Cursor::new(opening.body().to_vec()).chain(rest);
+    let Some(armor) = Armor::begin(stored, &boundary).map_err(read_error)? else {
+        return unknown(ours, "there is no armor in it").map(Inspected::Foreign);
+    };
+    match Sealed::read(armor).map_err(read_error)? {
+        Some(sealed) => Ok(Inspected::Sealed(Envelope { sealed, ours }.into())),
+        None => unknown(ours, "its packets are not those that mailseal writes").map(Inspected::Foreign),
+    }
+}
+
+/// What mailseal does not write may be a sender's, or ours and damaged; the boundary is as good a guess as any.
+fn unknown(ours: bool, what: &str) -> Result<Foreign, Error> {
+    if ours { Err(damaged(what)) } else { Ok(Foreign::Encrypted) }
+}
+
+/// How many bytes the content of a message may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expansion(NonZeroU64);
+
+impl Default for Expansion {
+    /// [`limits::EXPANSION`] times.
+    fn default() -> Self {
+        Self(limits::EXPANSION)
+    }
+}
+
+impl Expansion {
+    /// So many times the bytes of the sealed message, beyond [`limits::CONTENT`].
+    #[must_use]
+    pub fn new(ratio: NonZeroU64) -> Self {
+        Self(ratio)
+    }
+
+    /// For a sealed message of so many bytes.
+    #[must_use]
+    pub fn most(self, sealed: u64) -> u64 {
+        limits::CONTENT.saturating_add(sealed.saturating_mul(self.0.get()))
+    }
+}
+
+/// Opens the message that begins with `opening` and goes on in `rest`, with the secret keys of `keys`. Its content may have
+/// `most` bytes.
+///
+/// # Errors
+/// [`Error::Damaged`] when the message says that it is encrypted and cannot be opened or is not whole;
+/// [`Error::Expands`] when it has more bytes inside, which turns out while it is read as well;
+/// [`Error::NoSecretKey`] when it looks like ours and is sealed to other keys; [`Error::Read`] when `rest` fails; those
+/// of `keys`.
+pub fn unseal<'a, R: Read + Send + Sync + 'a>(
+    opening: &Opening,
+    rest: R,
+    keys: &dyn Keys,
+    endings: Endings,
+    most: u64,
+) -> Result<Unsealed<'a>, Error> {
+    let (sealed, ours) = match inspect(opening, rest)? {
+        Inspected::Sealed(envelope) => (envelope.sealed, envelope.ours),
+        Inspected::Foreign(foreign) => return Ok(Unsealed::Foreign(foreign)),
+    };
+    let Some(key) = keys.session_key(&sealed.session_keys)? else {
+        let error = Error::NoSecretKey { recipients: sealed.recipients().join(", ") };
+        return if ours { Err(error) } else { Ok(Unsealed::Foreign(Foreign::Encrypted)) };
+    };
+    let Some(plain) = sealed.decrypt(&key)? else {
+        return unknown(ours, "it is encrypted in a way that mailseal does not use").map(Unsealed::Foreign);
+    };
+    let (record, data) = match content::open(plain, most).map_err(read_error)? {
+        Content::Literal { name, data } => match Record::parse(&name) {
+            Some(record) => (record, data),
+            None => return foreign(data.into_inner()),
+        },
+        Content::Other(rest) => return foreign(rest),
+    };
+    original_of(opening.head(), &record, Box::new(data), endings).map(Unsealed::Original)
+}
+
+/// The original of the message with this `outer` header, that was sealed with this `record` and holds this `entity`. Both come
+/// from whoever sealed it, and may be anything.
+///
+/// # Errors
+/// [`Error::Damaged`] where the header inside is too long, or reading the entity fails.
+pub fn original_of<'a>(
+    outer: Head<'_>,
+    record: &Record,
+    mut entity: Stream<'a>,
+    endings: Endings,
+) -> Result<Original<'a>, Error> {
+    let ending = original::ending(outer, record, endings);
+    match &record.header {
+        HeaderRecord::Plain(plain) => {
+            entity = in_ending(entity, ending);
+            let inside = begin(&mut entity)?;
+            let header = original::header(outer, &inside, plain, record.line_ending, ending);
+            Ok(message(header, &inside, entity))
+        }
+        HeaderRecord::Protected(protected) => {
+            let written = match record.line_ending {
+                LineEnding::Lf => LineEnding::Crlf,
+                other => other,
+            };
+            restore(outer, entity, protected, written, ending)
+        }
+    }
+}
+
+/// The original of an entity whose header was protected, whose lines were written with `written` and are to end with
+/// `ending`.
+fn restore<'a>(
+    outer: Head<'_>,
+    mut entity: Stream<'a>,
+    record: &Protected,
+    written: LineEnding,
+    ending: LineEnding,
+) -> Result<Original<'a>, Error> {
+    let inside = begin(&mut entity)?;
+    let outside = original::with_ending(outer.fields(), original::stored(outer), written);
+    let outside = Head::new(&outside, outer.separator());
+    let recorded = protected::is_recorded(outside, inside.head());
+    let mut lines: Vec<Vec<u8>> = protected::only_outside(outside).map(<[u8]>::to_vec).collect();
+    let count = record.insertions.outside().len();
+    let sound = recorded && lines.len() == count;
+    lines.truncate(count);
+    let insertions = record.insertions.clone().for_lines(lines.len());
+    let entity = Cursor::new(inside.into_bytes()).chain(entity);
+    let mut message = in_ending(Box::new(Undone::new(entity, insertions, lines)), ending);
+    let inside = begin(&mut message)?;
+    let outside = original::with_ending(outer.fields(), original::stored(outer), ending);
+    let header = protected::header(Head::new(&outside, outer.separator()), &inside, record, sound);
+    Ok(self::message(header, &inside, message))
+}
+
+/// The beginning of what is inside.
+fn begin(entity: &mut Stream<'_>) -> Result<Opening, Error> {
+    Opening::read_entity(entity).map_err(|error| match error {
+        Error::Read(error) => read_error(error),
+        error => damaged(&error.to_string()),
+    })
+}
+
+/// What was written with CRLF, in the line ending that it is to have.
+fn in_ending(entity: Stream<'_>, ending: LineEnding) -> Stream<'_> {
+    match ending {
+        LineEnding::Lf => Box::new(FromCrlf::new(entity)),
+        LineEnding::Crlf | LineEnding::Mixed => entity,
+    }
+}
+
+/// A message with this header, whose body begins as that of `inside` and goes on in `rest`.
+fn message<'a>(header: Header, inside: &Opening, rest: Stream<'a>) -> Original<'a> {
+    let body = Cursor::new(inside.body().to_vec()).chain(rest);
+    Original { stream: Box::new(Cursor::new(header.bytes).chain(body)), exact: header.exact }
+}
+
+/// The encrypted packet behind its session key packets.
+struct Sealed<R> {
+    session_keys: Vec<PKESK>,
+    body: Body<R>,
+}
+
+impl<R: Read> Sealed<R> {
+    /// Reads up to the encrypted packet; `None` where there is something that mailseal does not write.
+    fn read(mut message: R) -> io::Result<Option<Self>> {
+        let mut session_keys = Vec::new();
+        loop {
+            let Some((tag, length)) = packet::read_header(&mut message)? else { return Ok(None) };
+            match (tag, length) {
+                (Tag::SESSION_KEY, Length::Definite(length))
+                    if length <= packets::LONGEST_SESSION_KEY as u64 =>
+                {
+                    let mut body = vec![0; length as usize];
+                    message.read_exact(&mut body)?;
+                    // A key of a version or algorithm that is not known cannot be ours.
+                    session_keys.extend(PKESK::from_bytes(&body).ok());
+                }
+                (Tag::SEIPD, length) => {
+                    return Ok(Some(Self { session_keys, body: Body::new(message, length) }));
+                }
+                _ => return Ok(None),
+            }
+        }
+    }
+
+    /// The key ids.
+    fn recipients(&self) -> Vec<String> {
+        let ids = self.session_keys.iter().map(|packet| match packet.recipient() {
+            Some(recipient) => KeyID::from(recipient).to_hex(),
+            None => KeyID::wildcard().to_hex(),
+        });
+        ids.collect()
+    }
+
+    /// The packets inside; `None` where they are encrypted in a way that mailseal does not use.
+    fn decrypt<'a>(mut self, key: &Key) -> Result<Option<Stream<'a>>, Error>
+    where
+        R: Send + Sync + 'a,
+    {
+        let mut version = [0];
+        self.body.read_exact(&mut version).map_err(read_error)?;
+        Ok(match (version, key.cipher) {
+            ([1], Some(SymmetricAlgorithm::AES256)) => {
+                Some(Box::new(seipd1::Seipd1::new(self.body, &key.key).map_err(read_error)?))
+            }
+            ([2], None) => Some(Box::new(seipd2::open(self.body, &key.key).map_err(read_error)?)),
+            _ => None,
+        })
+    }
+}
+
+/// A message that its sender encrypted: whole, or it is damaged.
+fn foreign<'a>(mut rest: impl Read) -> Result<Unsealed<'a>, Error> {
+    io::copy(&mut rest, &mut io::sink()).map_err(read_error)?;
+    Ok(Unsealed::Foreign(Foreign::Encrypted))
+}
+
+fn boundary(head: Head<'_>) -> Option<String> {
+    ContentType::parse(head.only("Content-Type")?)?.attribute("boundary").map(str::to_owned)
+}
+
+/// Whether a message that is proven by nothing says that it is encrypted, or was ours: it is damaged then, not clear.
+fn claims_encryption(head: Head<'_>) -> bool {
+    head.items().filter_map(|item| item.value_of("Content-Type")).any(|value| {
+        let value = value.to_ascii_lowercase();
+        let holds = |text: &str| memchr::memmem::find(&value, text.as_bytes()).is_some();
+        holds("multipart/encrypted") || holds(BOUNDARY_PREFIX)
+    })
+}
+
+/// What an error of reading an [`Original`] means: [`Error::Expands`], [`Error::Read`] where it is the operating system's,
+/// else [`Error::Damaged`].
+#[must_use]
+pub fn read_error(error: io::Error) -> Error {
+    if let Some(Expands(most)) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        return Error::Expands { most: *most };
+    }
+    if error.raw_os_error().is_some() { Error::Read(error) } else { damaged(&error.to_string()) }
+}
+
+fn damaged(what: &str) -> Error {
+    Error::Damaged { what: what.into() }
+}
+
+/// The error of a layer that finds the message changed or cut off.
+pub(crate) fn broken(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+/// The end of a layer: nothing may come after it.
+pub(crate) fn demand_end(reader: &mut impl Read, what: &'static str) -> io::Result<()> {
+    loop {
+        match reader.read(&mut [0]) {
+            Ok(0) => return Ok(()),
+            Ok(_) => return Err(broken(what)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

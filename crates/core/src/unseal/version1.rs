@@ -1,0 +1,50 @@
+//! What version 0.1 took for fields, for the way back of what it sealed: it knew no tail. Its outer headers show every item
+//! but the MIME fields; of a protected header, fields that are well formed but for blanks before the colon went inside.
+
+use std::borrow::Cow;
+
+use crate::message::head::{Head, Item, Kind, begins_with};
+use crate::protect::policy::Policy;
+use crate::protect::{Shown, is_outer_record};
+
+/// Whether version 0.1 took it for a `Content-*` field.
+#[must_use]
+pub fn is_content(item: &Item<'_>) -> bool {
+    begins_with(item.name(), "Content-")
+}
+
+/// What the outer header of a message with the protected `head` showed of each item, under `policy`.
+pub fn outside<'a>(head: Head<'a>, policy: Policy) -> impl Iterator<Item = Shown<'a>> {
+    let ending = head.ending();
+    let outside = move |item: &Item<'a>| -> Option<Cow<'a, [u8]>> {
+        if is_content(item) || is_version(item) {
+            None
+        } else if is_inside(item) {
+            policy.shown(item, ending)
+        } else {
+            Some(item.ended(ending))
+        }
+    };
+    head.items().map(move |item| Shown { item, in_tail: false, outside: outside(&item) })
+}
+
+/// How many items of a protected `head` stood before the two fields that version 0.1 wrote.
+#[must_use]
+pub fn place(head: Head<'_>) -> usize {
+    let is_mime = |item: &Item<'_>| is_content(item) || is_version(item);
+    // It took a first line that begins with a blank for a field, and an mbox line for one whatever CRs it holds.
+    let starts = |item: &Item<'_>| [&b" "[..], b"\t", b"From "].iter().any(|it| item.raw.starts_with(it));
+    let ends = |n: usize, item: &Item<'_>| item.kind == Kind::Malformed && !(n == 0 && starts(item));
+    head.items().enumerate().take_while(|(n, item)| !is_mime(item) && !ends(*n, item)).count()
+}
+
+/// Whether an item went inside; the others stayed outside alone. In an outer header that a later version wrote, it tells
+/// the same.
+#[must_use]
+pub fn is_inside(item: &Item<'_>) -> bool {
+    item.kind == Kind::Field && !is_outer_record(item) || is_content(item) || is_version(item)
+}
+
+fn is_version(item: &Item<'_>) -> bool {
+    item.name().eq_ignore_ascii_case(b"MIME-Version")
+}

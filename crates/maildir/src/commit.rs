@@ -1,0 +1,240 @@
+//! Edge: Puts new messages in the place of old ones, a batch at a time: each message is there at every instant, and
+//! once in the end. The steps are on the front page of this [crate].
+
+use std::io;
+
+use super::dir::Stamp;
+use super::draft::Ready;
+use super::folder::{Folder, Message, Place};
+use super::lock::Lock;
+use super::name::Name;
+use super::tag::Tag;
+use super::uidlist::{self, Renames};
+use crate::durable;
+use crate::error::Error;
+
+/// How often a message is looked for that a program without Dovecot's lock renames meanwhile.
+const TRIES: usize = 8;
+
+/// What becomes of the UIDs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Uids {
+    /// Dovecot gives a new one: clients see a new message in the place of an old one.
+    #[default]
+    New,
+    /// The new name takes the old one's place in `dovecot-uidlist`. For mailboxes whose users are logged out: the
+    /// content under the UID changes, which IMAP forbids.
+    Keep,
+}
+
+/// What became of one message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Committed {
+    /// The new message is in the old one's place.
+    Replaced {
+        /// How many names elsewhere the old file still has.
+        links: u64,
+    },
+    /// The old one was expunged meanwhile, and so there is no new one either.
+    Gone,
+    /// The old one was moved to another folder meanwhile, where it is as it was.
+    Moved,
+    /// The old one has other content than was read; it was left alone.
+    Changed,
+}
+
+/// A new message that has been put beside the old one.
+struct Placed<'a> {
+    ready: Box<Ready<'a>>,
+    old: Message,
+    new: Message,
+}
+
+/// Where a message of a batch stands.
+enum State<'a> {
+    Placed(Placed<'a>),
+    Done(Result<Committed, Error>),
+}
+
+impl Folder {
+    /// Commits a batch under one lock; the results are in the order of the messages.
+    ///
+    /// An error means that the old message is there, and the new one is not; unless flushing failed after the old one
+    /// was unlinked.
+    #[must_use]
+    pub fn commit(&self, batch: Vec<Box<Ready<'_>>>, uids: Uids) -> Vec<Result<Committed, Error>> {
+        // Flushed before the lock is taken, so that others wait for renames only.
+        let synced: Vec<_> =
+            batch.into_iter().map(|ready| durable::flush(&ready.file).map(|()| ready)).collect();
+        let _turn = self.commit_turn();
+        let lock = Lock::take(&self.control, &self.patience);
+        let mut batch: Vec<State<'_>> = synced
+            .into_iter()
+            .map(|ready| match (ready, &lock) {
+                (Ok(ready), Ok(_)) => self.place(ready),
+                (Err(error), _) => State::Done(Err(self.failed(error))),
+                (Ok(_), Err(error)) => State::Done(Err(self.failed(copy(error)))),
+            })
+            .collect();
+        if let Ok(lock) = &lock {
+            let settled = self.sync(&batch).and_then(|()| match uids {
+                Uids::New => Ok(()),
+                Uids::Keep => uidlist::rename(&self.control, lock, &renames(&batch)),
+            });
+            let places = self.places(&batch);
+            match settled {
+                Ok(()) => batch = self.for_placed(batch, |folder, placed| folder.remove_old(placed)),
+                Err(error) => {
+                    batch = self.for_placed(batch, |folder, placed| {
+                        folder.withdraw(&placed.new)?;
+                        Err(folder.failed_at(&folder.path_of(&placed.old), copy(&error)))
+                    });
+                }
+            }
+            if let Err(error) = self.sync_places(places) {
+                for state in &mut batch {
+                    if matches!(state, State::Done(Ok(Committed::Replaced { .. }))) {
+                        *state = State::Done(Err(self.failed(copy(&error))));
+                    }
+                }
+            }
+        }
+        drop(lock);
+        let done = |state| match state {
+            State::Done(result) => result,
+            // Unreachable: `for_placed` has settled each. A message that is in both places is found by the next run.
+            State::Placed(placed) => {
+                Err(self.failed_at(&self.path_of(&placed.old), io::Error::other("left undecided")))
+            }
+        };
+        batch.into_iter().map(done).collect()
+    }
+
+    fn for_placed<'a>(
+        &self,
+        batch: Vec<State<'a>>,
+        settle: impl Fn(&Self, Placed<'a>) -> Result<Committed, Error>,
+    ) -> Vec<State<'a>> {
+        batch
+            .into_iter()
+            .map(|state| match state {
+                State::Placed(placed) => State::Done(settle(self, placed)),
+                done @ State::Done(_) => done,
+            })
+            .collect()
+    }
+
+    /// Puts a new message beside the old one, under its tagged name, with the flags that the old one has now.
+    fn place<'a>(&self, mut ready: Box<Ready<'a>>) -> State<'a> {
+        let path = self.path_of(ready.original.message());
+        let result = (|| {
+            let original = &ready.original;
+            let stamp = original.stamp();
+            if original.links()? == 0 {
+                return Ok(Err(Committed::Gone));
+            }
+            if Stamp::of(&nix::sys::stat::fstat(original.file())?) != stamp {
+                return Ok(Err(Committed::Changed));
+            }
+            let Some(old) = self.locate(original.message(), stamp.inode)? else {
+                return Ok(Err(Committed::Moved));
+            };
+            let name = Tag::of(&old.name, &stamp).rename(&old.name, ready.sizes);
+            let new = Message { place: old.place, name };
+            self.tmp.rename(&ready.temporary.name, self.dir(new.place), new.name.as_os_str())?;
+            ready.temporary.placed = true;
+            Ok::<_, io::Error>(Ok((old, new)))
+        })();
+        match result {
+            Ok(Ok((old, new))) => State::Placed(Placed { ready, old, new }),
+            Ok(Err(outcome)) => State::Done(Ok(outcome)),
+            Err(error) => State::Done(Err(self.failed_at(&path, error))),
+        }
+    }
+
+    /// Unlinks the old message, whose place the new one has taken.
+    fn remove_old(&self, placed: Placed<'_>) -> Result<Committed, Error> {
+        let Placed { ready, mut old, mut new } = placed;
+        let original = &ready.original;
+        let inode = original.stamp().inode;
+        let mut step = || -> io::Result<Option<Committed>> {
+            match self.locate(&old, inode)? {
+                Some(now) if now == old => match self.dir(old.place).unlink(old.name.as_os_str()) {
+                    // From here on nothing may take the new one away.
+                    Ok(()) => {
+                        return Ok(Some(Committed::Replaced { links: original.links().unwrap_or_default() }));
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                },
+                // Flagged meanwhile by a program that does not know Dovecot's lock.
+                Some(now) => {
+                    let renamed = Message { place: now.place, name: new.name.with_info_of(&now.name) };
+                    self.rename(&new, &renamed)?;
+                    (old, new) = (now, renamed);
+                }
+                // Folders that change while they are read may not show a name: only a file without any is gone.
+                None if original.links()? == 0 => return Ok(Some(Committed::Gone)),
+                None => std::thread::yield_now(),
+            }
+            Ok(None)
+        };
+        let outcome = (0..TRIES).find_map(|_| step().transpose()).unwrap_or(Ok(Committed::Moved));
+        let outcome = outcome.map_err(|error| self.failed_at(&self.path_of(&old), error));
+        if !matches!(outcome, Ok(Committed::Replaced { .. })) {
+            // The old one is there still, moved, or expunged; never both. If it were only hidden, it would stay.
+            self.withdraw(&new)?;
+        }
+        outcome
+    }
+
+    fn rename(&self, from: &Message, to: &Message) -> io::Result<()> {
+        self.dir(from.place).rename(from.name.as_os_str(), self.dir(to.place), to.name.as_os_str())
+    }
+
+    /// Takes a new message away again.
+    fn withdraw(&self, new: &Message) -> Result<(), Error> {
+        match self.dir(new.place).unlink(new.name.as_os_str()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(self.failed_at(&self.path_of(new), error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn sync(&self, batch: &[State<'_>]) -> io::Result<()> {
+        self.sync_places(self.places(batch))
+    }
+
+    /// In which of `cur` and `new` something has been placed.
+    fn places(&self, batch: &[State<'_>]) -> Vec<Place> {
+        let is_used = |place: &Place| {
+            batch.iter().any(|state| matches!(state, State::Placed(placed) if placed.new.place == *place))
+        };
+        [Place::Cur, Place::New].into_iter().filter(is_used).collect()
+    }
+
+    fn sync_places(&self, places: Vec<Place>) -> io::Result<()> {
+        places.into_iter().try_for_each(|place| self.dir(place).sync())
+    }
+}
+
+fn renames(batch: &[State<'_>]) -> Renames {
+    let pair = |state: &State<'_>| match state {
+        State::Placed(placed) => Some(entry(&placed.old.name, &placed.new.name)),
+        State::Done(_) => None,
+    };
+    batch.iter().filter_map(pair).collect()
+}
+
+/// An error that more than one message failed with.
+fn copy(error: &io::Error) -> io::Error {
+    error
+        .raw_os_error()
+        .map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error)
+}
+
+/// One entry for the list of UIDs.
+pub(super) fn entry(old: &Name, new: &Name) -> (Vec<u8>, Name) {
+    (old.base().to_vec(), new.clone())
+}
