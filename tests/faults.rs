@@ -25,5 +25,7 @@ mod short;
 mod strace;
 #[path = "support/lib.rs"]
 mod support;
+#[path = "faults/turned.rs"]
+mod turned;
 
 use support::skip;
