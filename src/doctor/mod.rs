@@ -2,8 +2,8 @@
 //! that mends it.
 //!
 //! Edge: everything here reads files and runs Dovecot's own programs. It changes nothing; the round trip of a named user
-//! stores a test message in a folder of its own. [`crate::dovecot`] reads its settings and
-//! says the same of both versions; the modules here hold the checks, a family each. What cannot be seen from here (how the MTA calls
+//! stores a test message in a folder of its own. What lies in a user's home, or is the user's, is looked at with the user's
+//! rights (home, round_trip). [`crate::dovecot`] reads its settings and says the same of both versions; the modules here hold the checks, a family each. What cannot be seen from here (how the MTA calls
 //! us, what a user's script will do) is not judged.
 
 pub mod access;

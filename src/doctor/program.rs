@@ -2,7 +2,6 @@
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::statfs::{Statfs, statfs};
@@ -78,7 +77,7 @@ fn check_file(installation: &Installation, mail_user: Identity, findings: &mut F
 
 /// Asks the program who it is; not where another than root may have written it.
 fn check_name(path: &Path, findings: &mut Findings) {
-    let said = doveconf::output(std::process::Command::new(path).arg("--version").stdin(Stdio::null()));
+    let said = doveconf::output(std::process::Command::new(path).arg("--version"));
     let ours = format!("{} {}", cli::FILTER, env!("CARGO_PKG_VERSION"));
     match said.as_deref().map(str::trim) {
         Ok(said) if said == ours => {}

@@ -1,27 +1,75 @@
-//! A message for a named user through the real script and the real filter, by `sieve-test`, into a folder of our own.
+//! Edge: A message for a named user through the real script and the real filter, by `sieve-test`, into a folder of its own.
+//!
+//! Everything of it is done with the rights of the user's deliveries, by a process that root starts: the folder is made and
+//! looked into, and `sieve-test` runs, with those rights only.
 
 use std::ffi::OsString;
-use std::os::unix::fs::chown;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use nix::unistd::{Gid, Uid, geteuid};
+use serde::{Deserialize, Serialize};
 
 use mailseal_core::classify::classify;
 use mailseal_core::message::opening::Opening;
 
 use super::Findings;
 use super::users::Account;
+use crate::cli;
 use crate::dovecot::doveconf;
 use crate::dovecot::installation::Installation;
+use crate::error::Error;
+use crate::system::owner::child::{Order, Reports};
+use crate::system::owner::cut;
+use crate::system::owner::identity::Identity;
+use crate::system::owner::process::{Report, Start, Watch, run as run_as_owner};
+use crate::system::{process, program};
+
+/// The kind of the task.
+pub const KIND: &str = "deliver-test";
+
+/// How long `sieve-test` may take: what blocks a delivery that long is worth a line. The process has more, to say so.
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// The message.
 const MAIL: &str =
     "From: mailseal doctor <postmaster@localhost>\nSubject: round trip\n\nThis must be sealed.\n";
 
+/// What is to be delivered how.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Task {
+    user: String,
+    script: OsString,
+    /// Dovecot's main configuration, if another than its default.
+    config: Option<OsString>,
+    is_2_4: bool,
+    /// Where programs are looked for.
+    path: Option<OsString>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+enum Outcome {
+    /// What was stored is sealed.
+    Sealed,
+    /// It is not, or nothing was stored, and what is known of that.
+    Failed(String),
+}
+
+impl Report for Outcome {}
+
 /// Delivers to `user` and says whether what was stored is sealed.
 pub fn check(installation: &Installation, script: &Path, user: &str, findings: &mut Findings) {
     const CHECK: &str = "round trip";
-    match deliver(installation, script, user) {
-        Ok(()) => findings.ok(CHECK, format!("a message for {user} is sealed")),
-        Err(what) => findings.fail(
+    let outcome = deliver(installation, script, user).unwrap_or_else(Outcome::Failed);
+    match outcome {
+        Outcome::Sealed => findings.ok(CHECK, format!("a message for {user} is sealed")),
+        Outcome::Failed(what) => findings.fail(
             CHECK,
             format!("{user}: {what}"),
             format!("see what the log says of this user, and: mailseal keys show {user}"),
@@ -29,42 +77,83 @@ pub fn check(installation: &Installation, script: &Path, user: &str, findings: &
     }
 }
 
-fn deliver(installation: &Installation, script: &Path, user: &str) -> Result<(), String> {
+fn deliver(installation: &Installation, script: &Path, user: &str) -> Result<Outcome, String> {
     let config = installation.config.as_deref();
     let account = Account::ask(config, user)?;
-    let failed = |error: std::io::Error| format!("no folder for the round trip: {error}");
-    let folder = tempfile::Builder::new().prefix("mailseal-doctor-").tempdir().map_err(failed)?;
-    let (own_script, mail) = (folder.path().join("own.sieve"), folder.path().join("mail"));
-    std::fs::write(&own_script, "").map_err(failed)?;
-    std::fs::write(&mail, MAIL).map_err(failed)?;
-    for path in [folder.path(), &own_script, &mail] {
-        chown(path, Some(account.identity.uid), Some(account.identity.gid)).map_err(failed)?;
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into()).into();
+    let task = Task {
+        user: user.into(),
+        script: absolute(script),
+        config: config.map(absolute),
+        is_2_4: installation.is_2_4(),
+        path: std::env::var_os("PATH"),
+    };
+    let (uid, gid) = (Uid::from_raw(account.identity.uid), Gid::from_raw(account.identity.gid));
+    if !geteuid().is_root() || uid.is_root() {
+        return Ok(task.carry_out(&Watch { patience: LIMIT, ..Watch::alone() }));
     }
-    let maildir = folder.path().join("Maildir");
-    let mut sieve_test = doveconf::command("sieve-test", config);
-    sieve_test.args(["-u", user, "-r", user, "-f", "postmaster@localhost", "-e"]);
-    sieve_test.args(storage(installation, &maildir)).arg("-s").arg(script).arg(own_script).arg(mail);
-    let output = sieve_test.output().map_err(|error| format!("sieve-test cannot be run: {error}"))?;
-    let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', " | ");
-    match &stored(&maildir)[..] {
-        [] => Err(format!("sieve-test stored nothing ({}): {said}", output.status)),
-        [message] if is_sealed(message) => Ok(()),
-        _ => Err(format!("the message was stored in clear: {said}")),
-    }
+    task.have_done(uid, gid).map_err(|error| error.to_string())
 }
 
-/// What makes sieve-test store in `maildir` and nowhere else.
-fn storage(installation: &Installation, maildir: &Path) -> Vec<OsString> {
-    let option = |name: &str| {
-        let mut value = OsString::from(name);
-        value.push(maildir);
-        value
-    };
-    if installation.is_2_4() {
-        let of = |value| ["-o".into(), value];
-        [of("mail_driver=maildir".into()), of(option("mail_path=")), of(option("mail_inbox_path="))].concat()
-    } else {
-        vec!["-l".into(), option("maildir:")]
+impl Task {
+    /// Has it carried out with the rights of a user.
+    fn have_done(&self, user: Uid, group: Gid) -> Result<Outcome, Error> {
+        let identity = Identity::of(user, group)?;
+        let start = Start { program: cli::ADMIN, kind: KIND, identity: &identity };
+        let mut outcome = Outcome::Failed("nothing was reported".into());
+        let watch = Watch { patience: LIMIT + LIMIT / 4, ..Watch::alone() };
+        run_as_owner(&start, self, None, &watch, &mut |said| {
+            outcome = said;
+            Ok(())
+        })?;
+        Ok(outcome)
+    }
+
+    fn carry_out(&self, watch: &Watch<'_>) -> Outcome {
+        let delivered = self.deliver(watch);
+        delivered.unwrap_or_else(|error| Outcome::Failed(format!("no folder for the round trip: {error}")))
+    }
+
+    fn deliver(&self, watch: &Watch<'_>) -> io::Result<Outcome> {
+        let folder = tempfile::Builder::new().prefix("mailseal-doctor-").tempdir()?;
+        let (own_script, mail) = (folder.path().join("own.sieve"), folder.path().join("mail"));
+        std::fs::write(&own_script, "")?;
+        std::fs::write(&mail, MAIL)?;
+        let maildir = folder.path().join("Maildir");
+        let mut sieve_test = doveconf::command("sieve-test", self.config.as_deref().map(Path::new));
+        sieve_test.args(["-u", &self.user, "-r", &self.user, "-f", "postmaster@localhost", "-e"]);
+        sieve_test
+            .args(self.storage(&maildir))
+            .arg("-s")
+            .args([&self.script, own_script.as_os_str()])
+            .arg(mail);
+        sieve_test.envs(self.path.as_ref().map(|path| ("PATH", path)));
+        let output = match program::run(&mut sieve_test, watch) {
+            Ok(output) => output,
+            Err(error) => return Ok(Outcome::Failed(format!("sieve-test: {error}"))),
+        };
+        let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', " | ");
+        Ok(match &stored(&maildir)[..] {
+            [] => Outcome::Failed(format!("sieve-test stored nothing ({}): {said}", output.status)),
+            [message] if is_sealed(message) => Outcome::Sealed,
+            _ => Outcome::Failed(format!("the message was stored in clear: {said}")),
+        })
+    }
+
+    /// What makes sieve-test store in `maildir` and nowhere else.
+    fn storage(&self, maildir: &Path) -> Vec<OsString> {
+        let option = |name: &str| {
+            let mut value = OsString::from(name);
+            value.push(maildir);
+            value
+        };
+        if self.is_2_4 {
+            let of = |value| ["-o".into(), value];
+            let driver = of("mail_driver=maildir".into());
+            [driver, of(option("mail_path=")), of(option("mail_inbox_path="))].concat()
+        } else {
+            vec!["-l".into(), option("maildir:")]
+        }
     }
 }
 
@@ -76,4 +165,21 @@ fn stored(maildir: &Path) -> Vec<PathBuf> {
 fn is_sealed(message: &Path) -> bool {
     let opening = std::fs::File::open(message).ok().and_then(|mut file| Opening::read(&mut file).ok());
     opening.is_some_and(|opening| classify(opening.head(), opening.body(), opening.is_whole()).is_some())
+}
+
+/// What an owner's process does.
+///
+/// # Errors
+/// Those of its beginning.
+pub fn main() -> Result<(), Error> {
+    let mut order = Order::begin()?;
+    let task: Task = order.line()?;
+    let stop = Arc::new(AtomicBool::new(false));
+    order.stop_at_end(&stop);
+    let outcome = match task.carry_out(&Watch { patience: LIMIT, stop: &stop, slot: None }) {
+        Outcome::Failed(what) => Outcome::Failed(cut(what)),
+        sealed @ Outcome::Sealed => sealed,
+    };
+    Reports::to(process::stdout()?, &stop).say(outcome);
+    Ok(())
 }

@@ -1,13 +1,18 @@
 //! Edge: What only Dovecot knows or can do: who is logged in, where a mailbox is, and to forget what it keeps of clear
 //! mail in caches and indexes. Nothing else is run with root's rights.
+//!
+//! Where it is about a user, `doveadm` works with that user's rights in part, and the user can stop it then: each call has
+//! the patience that is given, and is ended when the run is to stop.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use nix::unistd::{Gid, Group, Uid, User};
 
 use crate::error::Error;
+use crate::system::owner::process::Watch;
+use crate::system::program;
 
 /// `doveadm`, with the configuration to use.
 #[derive(Clone, Debug)]
@@ -31,10 +36,10 @@ pub type Leftover = String;
 impl Doveadm {
     /// `None` where there is no `doveadm`, or no Dovecot that it could ask.
     #[must_use]
-    pub fn find(config: Option<&Path>) -> Option<Self> {
+    pub fn find(config: Option<&Path>, watch: &Watch<'_>) -> Option<Self> {
         let mut doveadm = Self { config: config.map(Into::into), version: String::new() };
         // "# 2.3.19.1 (9b53102964): /etc/dovecot/dovecot.conf"
-        let settings = doveadm.output(&["config", "-n"])?;
+        let settings = doveadm.output(&["config", "-n"], watch).ok()??;
         doveadm.version = settings.split_whitespace().nth(1).unwrap_or_default().to_owned();
         Some(doveadm)
     }
@@ -44,26 +49,28 @@ impl Doveadm {
         if let Some(config) = &self.config {
             command.arg("-c").arg(config);
         }
-        command.stdin(Stdio::null());
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Option<Output> {
-        self.command().args(arguments).output().ok()
+    fn run(&self, arguments: &[&str], watch: &Watch<'_>) -> Result<Output, Error> {
+        program::run(self.command().args(arguments), watch)
+            .map_err(|error| Error::Dovecot { what: format!("doveadm {}: {error}", arguments.join(" ")) })
     }
 
-    fn output(&self, arguments: &[&str]) -> Option<String> {
-        let output = self.run(arguments)?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    /// What it prints; `None` where it fails.
+    fn output(&self, arguments: &[&str], watch: &Watch<'_>) -> Result<Option<String>, Error> {
+        let output = self.run(arguments, watch)?;
+        Ok(output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned()))
     }
 
     /// Refuses a user who is logged in. Where Dovecot does not run, nobody is.
     ///
     /// # Errors
-    /// [`Error::InUse`].
-    pub fn refuse_in_use(&self, user: &str) -> Result<(), Error> {
+    /// [`Error::InUse`]; [`Error::Dovecot`] where it does not answer in time.
+    pub fn refuse_in_use(&self, user: &str, watch: &Watch<'_>) -> Result<(), Error> {
         // Per connection a line: user, service, pid, address; the first line names them.
-        let Some(listed) = self.output(&["-f", "tab", "who", "-1", "--", user]) else { return Ok(()) };
+        let listed = self.output(&["-f", "tab", "who", "-1", "--", user], watch)?;
+        let Some(listed) = listed else { return Ok(()) };
         if listed
             .lines()
             .skip(1)
@@ -78,10 +85,9 @@ impl Doveadm {
     ///
     /// # Errors
     /// [`Error::Dovecot`] where the user database cannot list them.
-    pub fn users(&self, pattern: &str) -> Result<Vec<String>, Error> {
-        let output = self.run(&["user", "--", pattern]);
+    pub fn users(&self, pattern: &str, watch: &Watch<'_>) -> Result<Vec<String>, Error> {
         let failed = |what: &str| Error::Dovecot { what: format!("the users {pattern}: {what}") };
-        let output = output.ok_or_else(|| failed("doveadm cannot be run"))?;
+        let output = self.run(&["user", "--", pattern], watch)?;
         if !output.status.success() {
             return Err(failed(&first_line(&output.stderr)));
         }
@@ -92,10 +98,10 @@ impl Doveadm {
     /// Whose the user's mail is in the file system, and where the user's home is, if anywhere.
     ///
     /// # Errors
-    /// [`Error::Dovecot`] where Dovecot does not know the user.
-    pub fn account(&self, user: &str) -> Result<Account, Error> {
+    /// [`Error::Dovecot`] where Dovecot does not know the user, or does not answer in time.
+    pub fn account(&self, user: &str, watch: &Watch<'_>) -> Result<Account, Error> {
         let failed = |what: &str| Error::Dovecot { what: what.to_owned() };
-        let output = self.run(&["user", "--", user]).ok_or_else(|| failed("doveadm cannot be run"))?;
+        let output = self.run(&["user", "--", user], watch)?;
         if !output.status.success() {
             return Err(failed(&first_line(&output.stderr)));
         }
@@ -138,62 +144,87 @@ impl Doveadm {
 
     /// Gives back the space that expunged messages take in mdbox. Elsewhere it does nothing.
     #[must_use]
-    pub fn purge(&self, user: &str) -> Vec<Leftover> {
-        match self.run(&["purge", "-u", user]) {
-            Some(output) if !output.status.success() => {
-                vec![format!(
-                    "expunged messages of {user} ({}): doveadm purge -u {user}",
-                    first_line(&output.stderr)
-                )]
-            }
-            _ => Vec::new(),
-        }
+    pub fn purge(&self, user: &str, watch: &Watch<'_>) -> Vec<Leftover> {
+        let why = match self.run(&["purge", "-u", user], watch) {
+            Ok(output) if output.status.success() => return Vec::new(),
+            Ok(output) => first_line(&output.stderr),
+            Err(error) => error.to_string(),
+        };
+        vec![format!("expunged messages of {user} ({why}): doveadm purge -u {user}")]
     }
 
     /// The user's home.
-    #[must_use]
-    pub fn home(&self, user: &str) -> Option<PathBuf> {
-        let home = self.output(&["user", "-f", "home", "--", user])?;
-        (!home.is_empty()).then(|| home.into())
+    ///
+    /// # Errors
+    /// [`Error::Dovecot`] where it does not answer in time.
+    pub fn home(&self, user: &str, watch: &Watch<'_>) -> Result<Option<PathBuf>, Error> {
+        let home = self.output(&["user", "-f", "home", "--", user], watch)?;
+        Ok(home.filter(|home| !home.is_empty()).map(PathBuf::from))
     }
 
     /// Whether Dovecot keeps this user's mail in `maildir`, and then its control folder, where that is elsewhere.
-    #[must_use]
-    pub fn mailbox(&self, user: &str, maildir: &Path) -> Option<Option<OsString>> {
-        let path = |what: &str| self.output(&["mailbox", "path", "-u", user, "-t", what, "INBOX"]);
+    ///
+    /// # Errors
+    /// [`Error::Dovecot`] where it does not answer in time.
+    pub fn mailbox(
+        &self,
+        user: &str,
+        maildir: &Path,
+        watch: &Watch<'_>,
+    ) -> Result<Option<Option<OsString>>, Error> {
+        let path = |what: &str| self.output(&["mailbox", "path", "-u", user, "-t", what, "INBOX"], watch);
         let same = |a: &str| std::fs::canonicalize(a).ok() == std::fs::canonicalize(maildir).ok();
-        let mailbox = path("dir")?;
-        if !same(&mailbox) {
-            return None;
+        match path("dir")? {
+            Some(mailbox) if same(&mailbox) => {}
+            _ => return Ok(None),
         }
-        Some(path("control").filter(|control| !control.is_empty() && !same(control)).map(Into::into))
+        let control = path("control")?.filter(|control| !control.is_empty() && !same(control));
+        Ok(Some(control.map(Into::into)))
     }
 
-    /// Has Dovecot forget what it keeps of the user's clear mail, and count the quota anew; what did not work.
+    /// Has Dovecot forget what it keeps of the user's clear mail, and count the quota anew; what did not work. Where a step
+    /// is not done in time, those behind it are not begun.
     #[must_use]
-    pub fn forget(&self, user: &str, keep_uids: bool) -> Vec<Leftover> {
+    pub fn forget(&self, user: &str, keep_uids: bool, watch: &Watch<'_>) -> Vec<Leftover> {
         let mut left = Vec::new();
+        if let Err(error) = self.forget_each(user, keep_uids, watch, &mut left) {
+            left.push(format!(
+                "{user}: {error}: run it again, and what comes after it: doveadm mailbox cache {} -u {user}, doveadm fts \
+                 rescan -u {user}, doveadm quota recalc -u {user}",
+                if keep_uids { "remove" } else { "purge" }
+            ));
+        }
+        left
+    }
+
+    fn forget_each(
+        &self,
+        user: &str,
+        keep_uids: bool,
+        watch: &Watch<'_>,
+        left: &mut Vec<Leftover>,
+    ) -> Result<(), Error> {
         let mut step = |arguments: &[&str], what: &str| {
-            let Some(output) = self.run(arguments) else { return };
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            let output = self.run(arguments, watch)?;
+            let said = String::from_utf8_lossy(&output.stderr);
             // A plugin that is not loaded keeps nothing.
             if !output.status.success() && !said.contains("Unknown command") {
                 let said = said.lines().next().unwrap_or_default();
                 left.push(format!("{what} of {user} ({said}): doveadm {}", arguments.join(" ")));
             }
+            Ok(())
         };
         // Dovecot must have seen the new names; else it would keep what it takes to be live.
-        step(&["mailbox", "status", "-u", user, "messages", "*"], "the list of messages");
+        step(&["mailbox", "status", "-u", user, "messages", "*"], "the list of messages")?;
         if keep_uids {
-            step(&["mailbox", "cache", "remove", "-u", user, "mailbox", "*", "ALL"], "cached fields");
+            step(&["mailbox", "cache", "remove", "-u", user, "mailbox", "*", "ALL"], "cached fields")?;
         }
         // This one takes no patterns.
-        let mailboxes = self.output(&["mailbox", "list", "-u", user]).unwrap_or_default();
+        let mailboxes = self.output(&["mailbox", "list", "-u", user], watch)?.unwrap_or_default();
         let purge = ["mailbox", "cache", "purge", "-u", user, "--"];
-        step(&purge.into_iter().chain(mailboxes.lines()).collect::<Vec<_>>(), "the cache");
-        step(&["fts", "rescan", "-u", user], "the full-text index");
-        step(&["quota", "recalc", "-u", user], "the quota");
-        left
+        step(&purge.into_iter().chain(mailboxes.lines()).collect::<Vec<_>>(), "the cache")?;
+        step(&["fts", "rescan", "-u", user], "the full-text index")?;
+        step(&["quota", "recalc", "-u", user], "the quota")
     }
 }
 

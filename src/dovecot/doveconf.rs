@@ -1,7 +1,10 @@
 //! What `doveconf -n` prints: Dovecot's settings that differ from its defaults, read into a tree.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
+
+use crate::system::owner::process::Watch;
+use crate::system::program;
 
 /// Settings and blocks, in the order in which they were written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -86,17 +89,17 @@ pub fn command(program: &str, config: Option<&Path>) -> Command {
     if let Some(config) = config {
         command.arg("-c").arg(config);
     }
-    command.stdin(Stdio::null());
     command
 }
 
-/// Runs `command` and gives what it prints, or what it says of its failure.
+/// Runs `command`, for a minute at most, and gives what it prints, or what it says of its failure.
 ///
 /// # Errors
 /// That, in one line.
 pub fn output(command: &mut Command) -> Result<String, String> {
     let name = command.get_program().display().to_string();
-    let output = command.output().map_err(|error| format!("{name} cannot be run: {error}"))?;
+    let output =
+        program::run(command, &Watch::alone()).map_err(|error| format!("{name} cannot be run: {error}"))?;
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     } else {

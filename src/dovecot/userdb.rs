@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use nix::unistd::{Group, User};
 
 use crate::error::Error;
+use crate::system::owner::process::Watch;
+use crate::system::program;
 
 /// Where the socket is when Dovecot says nothing else.
 const SOCKET: &str = "/run/dovecot/auth-userdb";
@@ -218,7 +220,7 @@ fn setting(config: Option<&Path>, name: &str) -> Option<String> {
 
 /// What a program says on one line, where it says anything and succeeds.
 fn said(command: &mut Command) -> Option<String> {
-    let output = command.stdin(Stdio::null()).output().ok().filter(|output| output.status.success())?;
+    let output = program::run(command, &Watch::alone()).ok().filter(|output| output.status.success())?;
     let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     (!said.is_empty()).then_some(said)
 }

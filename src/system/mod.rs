@@ -2,5 +2,7 @@
 
 pub mod counted;
 pub mod owner;
+pub mod pipe;
 pub mod process;
+pub mod program;
 pub mod sandbox;

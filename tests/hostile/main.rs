@@ -16,6 +16,7 @@ mod short; // reads and writes of one byte, every second one interrupted
 mod bombs; // mail that is made to take memory or time, and broken ends of the pipe
 mod owners; // owners who hold locks, stop and trace root's processes
 mod swaps; // an owner who swaps folders and messages for links, FIFOs and devices
+mod turned; // owners who turn on what root does beside sealing; needs Dovecot
 
 // What is kept from whom.
 mod confined; // what touches mail opens nothing outside the Maildir; needs Dovecot

@@ -82,6 +82,7 @@ fn as_owner(kind: &OsStr) -> Result<(), Error> {
         Some(mailseal::keys::admin::ask::KIND) => mailseal::keys::admin::ask::main(),
         Some(mailseal::keys::admin::owned::KIND) => mailseal::keys::admin::owned::main(),
         Some(mailseal::doctor::home::KIND) => mailseal::doctor::home::main(),
+        Some(mailseal::doctor::round_trip::KIND) => mailseal::doctor::round_trip::main(),
         _ => Err(Error::Usage { what: "no such task".into(), hint: "this is for the program itself".into() }),
     }
 }

@@ -157,13 +157,14 @@ struct Front<'a> {
 pub fn run(options: &Options, stop: &Arc<AtomicBool>, out: &mut impl Write) -> Result<Exit, Error> {
     let start = Instant::now();
     let config = filter::load_config(cli::BULK, options.config.as_deref(), &options.key_files)?;
-    let doveadm = Doveadm::find(options.dovecot_config.as_deref());
+    let watch = Watch { patience: options.patience, stop, slot: None };
+    let doveadm = Doveadm::find(options.dovecot_config.as_deref(), &watch);
     let settings = settings(options)?;
     let live = !options.dovecot.is_empty();
     let targets = if live {
-        mailboxes(&options.dovecot, doveadm.as_ref())?
+        mailboxes(&options.dovecot, doveadm.as_ref(), &watch)?
     } else {
-        maildirs(options, doveadm.as_ref())?
+        maildirs(options, doveadm.as_ref(), &watch)?
     };
     if !options.dry_run && !may_begin(options.keep_uids) {
         return Ok(Exit::Negative);
@@ -183,33 +184,24 @@ pub fn run(options: &Options, stop: &Arc<AtomicBool>, out: &mut impl Write) -> R
     };
     let shared = Mutex::new(&mut front);
     let note = |event| shared.lock().unwrap_or_else(PoisonError::into_inner).note(event);
-    let jobs = Jobs {
-        settings: &settings,
-        rate: options.rate,
-        jobs: options.jobs,
-        patience: options.patience,
-        stop,
-        note: &note,
-    };
-    match &doveadm {
-        Some(doveadm) if live => jobs.seal_mailboxes(&targets, doveadm),
-        _ => jobs.seal_maildirs(&targets),
+    let jobs = Jobs { options, settings: &settings, doveadm: doveadm.as_ref(), stop, note: &note };
+    if live {
+        jobs.seal_mailboxes(&targets)
+    } else {
+        jobs.seal_maildirs(&targets)
     }
-    front.progress.finish();
+    let sealed = shared.lock().unwrap_or_else(PoisonError::into_inner).sealed();
+    let left = jobs.forget(&sealed);
     let interrupted = stop.load(Ordering::Relaxed);
-    // Who interrupts a run does not wait for Dovecot.
-    let doveadm = doveadm.filter(|_| !interrupted);
-    let left = if options.dry_run { Vec::new() } else { forget(&front, doveadm.as_ref(), options.keep_uids) };
     front.summarize(options.json, start.elapsed(), interrupted, &left, out)?;
     Ok(front.exit(interrupted))
 }
 
 /// How the mailboxes of several owners are sealed, side by side.
 struct Jobs<'a> {
+    options: &'a Options,
     settings: &'a Settings,
-    rate: Option<f64>,
-    jobs: usize,
-    patience: Duration,
+    doveadm: Option<&'a Doveadm>,
     stop: &'a Arc<AtomicBool>,
     note: &'a (dyn Fn(Event) + Sync),
 }
@@ -227,64 +219,127 @@ impl Jobs<'_> {
     fn seal_maildirs(&self, targets: &[Target]) {
         let owners = by_owner(targets, &|number, error| (self.note)(Event::failed(number, error)));
         // The last owners have most of the processors for themselves.
-        let turns = self.jobs.min(owners.len()).max(1);
-        let jobs = (2 * self.jobs).div_ceil(turns).min(self.jobs);
-        side_by_side(self.jobs, &owners, self.stop, |owned, slot| {
-            let job = Job {
-                targets: owned.numbers.iter().map(|number| targets[*number].clone()).collect(),
-                settings: Settings { jobs, ..self.settings.clone() },
-            };
-            let own = |event: Event| event.renumbered(|number| owned.numbers.get(number).copied());
+        let turns = self.options.jobs.min(owners.len()).max(1);
+        let jobs = (2 * self.options.jobs).div_ceil(turns).min(self.options.jobs);
+        side_by_side(self.options.jobs, &owners, self.stop, |owned, slot| {
+            let watch = self.watch(slot);
+            let (numbers, targets) = self.complete(owned, targets, &watch);
+            let Some(first) = numbers.first() else { return };
+            let job = Job { targets, settings: Settings { jobs, ..self.settings.clone() } };
+            let report =
+                |event: Event| event.renumbered(|number| numbers.get(number).copied()).map(self.note);
             let result = match &owned.identity {
-                Some(identity) => {
-                    let report = |event| own(event).map(self.note);
-                    child::run(&job, identity, &self.watch(slot), &report)
-                }
+                Some(identity) => child::run(&job, identity, &watch, &report),
                 None => {
                     let open: maildir::Open<'_> = &|path, control| {
                         let patience = Patience::of(None, Arc::clone(self.stop));
                         Maildir::open(path, control).map(|maildir| maildir.with_patience(patience))
                     };
                     // The numbers of its own job are right.
-                    maildir::run(&job, open, self.stop, &|event| own(event).into_iter().for_each(self.note));
+                    maildir::run(&job, open, self.stop, &|event| _ = report(event));
                     Ok(())
                 }
             };
             if let Err(error) = result {
-                let number = owned.numbers.first().copied().unwrap_or_default();
-                (self.note)(Event::failed(number, &error));
+                (self.note)(Event::failed(*first, &error));
             }
         });
     }
 
+    /// An owner's targets and their numbers, with what Dovecot and the system know of them. One of whom that cannot be found
+    /// out has failed.
+    fn complete(&self, owned: &Owned, targets: &[Target], watch: &Watch<'_>) -> (Vec<usize>, Vec<Target>) {
+        let complete = |number: &usize| {
+            let mut target = targets[*number].clone();
+            match complete(&mut target, self.doveadm, watch) {
+                Ok(()) => Some((*number, target)),
+                // Who stops the run has stopped this, too.
+                Err(_) if self.stop.load(Ordering::Relaxed) => None,
+                Err(error) => {
+                    (self.note)(Event::failed(*number, &error));
+                    None
+                }
+            }
+        };
+        owned.numbers.iter().filter_map(complete).unzip()
+    }
+
     /// Has mailboxes sealed through Dovecot, by one process for each.
-    fn seal_mailboxes(&self, targets: &[Target], doveadm: &Doveadm) {
-        let jobs = self.jobs.min(targets.len());
+    fn seal_mailboxes(&self, targets: &[Target]) {
+        let Some(doveadm) = self.doveadm else { return };
         let numbered: Vec<(usize, &Target)> = targets.iter().enumerate().collect();
-        side_by_side(self.jobs, &numbered, self.stop, |(number, target), slot| {
+        let jobs = self.options.jobs.min(targets.len());
+        // How many jobs there are is known to be few.
+        #[allow(clippy::cast_precision_loss)]
+        let rate = self.options.rate.map(|rate| rate / jobs.max(1) as f64);
+        side_by_side(self.options.jobs, &numbered, self.stop, |(number, target), slot| {
             let report = |event: Event| {
                 let own = |target: usize| (target == 0).then_some(*number);
                 event.renumbered(own).map(self.note)
             };
-            if let Err(error) = self.one(target, jobs, doveadm, slot, &report) {
+            if let Err(error) = self.one(target, rate, doveadm, slot, &report)
+                && !self.stop.load(Ordering::Relaxed)
+            {
                 (self.note)(Event::failed(*number, &error));
             }
         });
     }
 
+    /// Has Dovecot forget the clear text of what was sealed, side by side, and says what may still hold it.
+    fn forget(&self, sealed: &[&Target]) -> Vec<String> {
+        let told: Vec<Mutex<Option<Vec<String>>>> = sealed.iter().map(|_| Mutex::default()).collect();
+        let places: Vec<_> = sealed.iter().zip(&told).collect();
+        // Who interrupts a run does not wait for Dovecot.
+        side_by_side(self.options.jobs, &places, self.stop, |(target, told), slot| {
+            let left = self.forget_one(target, &self.watch(slot));
+            *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(left);
+        });
+        let told = told.into_iter().map(|told| told.into_inner().unwrap_or_else(PoisonError::into_inner));
+        sealed
+            .iter()
+            .zip(told)
+            .flat_map(|(target, told)| told.unwrap_or_else(|| self.untold(target)))
+            .collect()
+    }
+
+    fn forget_one(&self, target: &Target, watch: &Watch<'_>) -> Vec<String> {
+        let Some(doveadm) = self.doveadm else { return self.untold(target) };
+        if !self.options.dovecot.is_empty() {
+            let mut left = doveadm.forget(&target.user, false, watch);
+            left.extend(doveadm.purge(&target.user, watch));
+            return left;
+        }
+        match doveadm.mailbox(&target.user, Path::new(&target.path), watch) {
+            Ok(Some(_)) => doveadm.forget(&target.user, self.options.keep_uids, watch),
+            Ok(None) => self.untold(target),
+            Err(error) => [vec![format!("{}: {error}", target.user)], self.untold(target)].concat(),
+        }
+    }
+
+    /// What is left where Dovecot was told nothing.
+    fn untold(&self, target: &Target) -> Vec<String> {
+        vec![format!(
+            "{}: Dovecot's caches (dovecot.index.cache) and full-text indexes may hold clear text, and its quota \
+             is out of date; where Dovecot knows the user: doveadm mailbox cache {} -u USER, doveadm fts rescan \
+             -u USER, doveadm quota recalc -u USER",
+            Path::new(&target.path).display(),
+            if self.options.keep_uids { "remove" } else { "purge" },
+        )]
+    }
+
     fn watch<'a>(&'a self, slot: &'a Slot<'a>) -> Watch<'a> {
-        Watch { patience: self.patience, stop: self.stop, slot: Some(slot) }
+        Watch { patience: self.options.patience, stop: self.stop, slot: Some(slot) }
     }
 
     fn one(
         &self,
         target: &Target,
-        jobs: usize,
+        rate: Option<f64>,
         doveadm: &Doveadm,
         slot: &Slot<'_>,
         report: &child::Report<'_>,
     ) -> Result<(), Error> {
-        let account = doveadm.account(&target.user)?;
+        let account = doveadm.account(&target.user, &self.watch(slot))?;
         let identity = match account.owner {
             (user, _) if user == geteuid() && !user.is_root() => Identity::own(),
             (user, group) => Identity::of(user, group)?,
@@ -294,9 +349,6 @@ impl Jobs<'_> {
                 format!("the mailbox is user {}'s, and this runs as user {}", account.owner.0, geteuid());
             return Err(Error::Privileges { what });
         }
-        // How many jobs there are is known to be few.
-        #[allow(clippy::cast_precision_loss)]
-        let rate = self.rate.map(|rate| rate / jobs.max(1) as f64);
         let home = account.home.map(Into::into);
         let target = Target { home, ..target.clone() };
         let mut mailbox = Mailbox { target, settings: self.settings.clone(), rate, suspects: Vec::new() };
@@ -337,7 +389,7 @@ impl Jobs<'_> {
 }
 
 /// The users that the names and patterns stand for.
-fn mailboxes(names: &[String], doveadm: Option<&Doveadm>) -> Result<Vec<Target>, Error> {
+fn mailboxes(names: &[String], doveadm: Option<&Doveadm>, watch: &Watch<'_>) -> Result<Vec<Target>, Error> {
     let Some(doveadm) = doveadm else {
         return Err(Error::Dovecot {
             what: "doveadm is not there, or its configuration cannot be read".into(),
@@ -346,7 +398,7 @@ fn mailboxes(names: &[String], doveadm: Option<&Doveadm>) -> Result<Vec<Target>,
     let mut users = Vec::new();
     for name in names {
         if name.contains(['*', '?']) {
-            users.extend(doveadm.users(name)?);
+            users.extend(doveadm.users(name, watch)?);
         } else {
             users.push(name.clone());
         }
@@ -357,11 +409,18 @@ fn mailboxes(names: &[String], doveadm: Option<&Doveadm>) -> Result<Vec<Target>,
     Ok(users.into_iter().map(target).collect())
 }
 
-/// The Maildirs that the command line names, with what Dovecot and the system know of them.
-fn maildirs(options: &Options, doveadm: Option<&Doveadm>) -> Result<Vec<Target>, Error> {
+/// The Maildirs that the command line names, none of them in use where none may be. Dovecot knows who is logged in by itself:
+/// no user holds that up.
+fn maildirs(options: &Options, doveadm: Option<&Doveadm>, watch: &Watch<'_>) -> Result<Vec<Target>, Error> {
     let mut targets = target::expand(&options.maildirs, &options.users, options.control.as_deref())?;
+    let may_be_in_use = options.dry_run || !(options.offline || options.keep_uids);
     for target in &mut targets {
-        complete(target, options, doveadm)?;
+        target.path = std::path::absolute(&target.path).map_or_else(|_| target.path.clone(), Into::into);
+        let fill = |home| target::fill(home, &User::parse(&target.user)?);
+        target.home = options.home.as_deref().map(fill).transpose()?;
+        if let Some(doveadm) = doveadm.filter(|_| !may_be_in_use) {
+            doveadm.refuse_in_use(&target.user, watch)?;
+        }
     }
     if options.offline && doveadm.is_none() {
         warn("doveadm is not there: whether somebody is logged in could not be checked");
@@ -392,21 +451,17 @@ fn settings(options: &Options) -> Result<Settings, Error> {
     })
 }
 
-/// Adds what Dovecot and the system know of a target, and refuses a mailbox in use.
-fn complete(target: &mut Target, options: &Options, doveadm: Option<&Doveadm>) -> Result<(), Error> {
-    let path = std::path::absolute(&target.path).unwrap_or_else(|_| PathBuf::from(&target.path));
-    target.path = path.clone().into();
-    let login = || nix::unistd::User::from_name(&target.user).ok().flatten().map(|user| user.dir);
-    target.home = match &options.home {
-        Some(home) => Some(target::fill(home, &User::parse(&target.user)?)?),
-        None => doveadm.and_then(|it| it.home(&target.user)).or_else(login).map(Into::into),
-    };
-    let Some(doveadm) = doveadm else { return Ok(()) };
-    if (options.offline || options.keep_uids) && !options.dry_run {
-        doveadm.refuse_in_use(&target.user)?;
+/// Adds what Dovecot and the system know of a target, where nobody has said it.
+fn complete(target: &mut Target, doveadm: Option<&Doveadm>, watch: &Watch<'_>) -> Result<(), Error> {
+    if let (None, Some(doveadm)) = (&target.home, doveadm) {
+        target.home = doveadm.home(&target.user, watch)?.map(Into::into);
     }
-    if target.control.is_none() {
-        target.control = doveadm.mailbox(&target.user, &path).flatten();
+    if target.home.is_none() {
+        let login = nix::unistd::User::from_name(&target.user).ok().flatten();
+        target.home = login.map(|user| user.dir.into());
+    }
+    if let (None, Some(doveadm)) = (&target.control, doveadm) {
+        target.control = doveadm.mailbox(&target.user, Path::new(&target.path), watch)?.flatten();
     }
     Ok(())
 }
@@ -449,28 +504,12 @@ fn by_owner(targets: &[Target], failed: &dyn Fn(usize, &Error)) -> Vec<Owned> {
     owners
 }
 
-/// Has Dovecot forget the clear text of what was sealed, and says what may still hold it.
-fn forget(front: &Front<'_>, doveadm: Option<&Doveadm>, keep_uids: bool) -> Vec<String> {
-    let mut left = Vec::new();
-    for target in front.changed.iter().map(|number| &front.targets[*number]) {
-        if let Some(doveadm) = doveadm.filter(|_| front.live) {
-            left.extend(doveadm.forget(&target.user, false));
-            left.extend(doveadm.purge(&target.user));
-            continue;
-        }
-        let path = Path::new(&target.path);
-        match doveadm.filter(|doveadm| doveadm.mailbox(&target.user, path).is_some()) {
-            Some(doveadm) => left.extend(doveadm.forget(&target.user, keep_uids)),
-            None => left.push(format!(
-                "{}: Dovecot's caches (dovecot.index.cache) and full-text indexes may hold clear text, and its quota \
-                 is out of date; where Dovecot knows the user: doveadm mailbox cache {} -u USER, doveadm fts rescan \
-                 -u USER, doveadm quota recalc -u USER",
-                path.display(),
-                if keep_uids { "remove" } else { "purge" },
-            )),
-        }
+impl<'a> Front<'a> {
+    /// Ends the progress, and gives the targets in which something was sealed.
+    fn sealed(&mut self) -> Vec<&'a Target> {
+        self.progress.finish();
+        self.changed.iter().map(|number| &self.targets[*number]).collect()
     }
-    left
 }
 
 impl Front<'_> {

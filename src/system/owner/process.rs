@@ -6,14 +6,13 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write as _};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
 use serde::Serialize;
@@ -24,12 +23,13 @@ use super::slots::Slot;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::system::owner::{LINE, Line, OPTION};
+use crate::system::pipe;
 
 /// How long a process may report no progress before it is ended, if nobody says otherwise.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long it may report nothing before the next owner has its turn.
-const SLOW: Duration = Duration::from_millis(250);
+pub const SLOW: Duration = Duration::from_millis(250);
 
 /// Silences from this length on are added up, and end the process when they come to [`SILENCES`] times the patience: an owner
 /// can stop and continue it for ever.
@@ -67,6 +67,15 @@ pub struct Watch<'a> {
     pub stop: &'a AtomicBool,
     /// The turn that it has.
     pub slot: Option<&'a Slot<'a>>,
+}
+
+impl Watch<'static> {
+    /// Over what nobody stops, and nobody waits for a turn beside: for no longer than [`PATIENCE`].
+    #[must_use]
+    pub fn alone() -> Self {
+        static NEVER: AtomicBool = AtomicBool::new(false);
+        Self { patience: PATIENCE, stop: &NEVER, slot: None }
+    }
 }
 
 /// What is started.
@@ -117,20 +126,20 @@ fn not_started(owner: Uid, error: &io::Error) -> Error {
     Error::Privileges { what: format!("the process for user {owner}: {error}") }
 }
 
-/// Writes whose rights a process gets and its task to `pipe`, which is its standard input.
+/// Writes whose rights a process gets and its task to `input`, which is its standard input.
 ///
 /// # Errors
 /// Those of the pipe; `TimedOut` where it does not take it.
-pub fn feed(pipe: &File, identity: &Identity, task: &impl Serialize, watch: &Watch<'_>) -> io::Result<()> {
+pub fn feed(input: &File, identity: &Identity, task: &impl Serialize, watch: &Watch<'_>) -> io::Result<()> {
     let mut order = serde_json::to_vec(identity)?;
     order.push(b'\n');
     order.extend(serde_json::to_vec(task)?);
     order.push(b'\n');
-    set_blocking(pipe, false)?;
+    pipe::set_blocking(input, false)?;
     let begin = Instant::now();
     let mut left = &order[..];
     while !left.is_empty() {
-        match (&*pipe).write(left) {
+        match (&*input).write(left) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => left = &left[count..],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -141,29 +150,12 @@ pub fn feed(pipe: &File, identity: &Identity, task: &impl Serialize, watch: &Wat
                 if begin.elapsed() > watch.patience || watch.stop.load(Ordering::Relaxed) {
                     return Err(io::ErrorKind::TimedOut.into());
                 }
-                is_ready(pipe.as_fd(), PollFlags::POLLOUT)?;
+                pipe::is_ready(&mut [PollFd::new(input.as_fd(), PollFlags::POLLOUT)], PAUSE)?;
             }
             Err(error) => return Err(error),
         }
     }
-    set_blocking(pipe, true)
-}
-
-fn set_blocking(file: &File, blocking: bool) -> io::Result<()> {
-    let mut flags = OFlag::from_bits_truncate(fcntl(file, FcntlArg::F_GETFL)?);
-    flags.set(OFlag::O_NONBLOCK, !blocking);
-    fcntl(file, FcntlArg::F_SETFL(flags))?;
-    Ok(())
-}
-
-/// Waits for a moment until it can be read or written.
-fn is_ready(file: BorrowedFd<'_>, how: PollFlags) -> io::Result<bool> {
-    let timeout = PollTimeout::try_from(PAUSE).unwrap_or(PollTimeout::ZERO);
-    match poll(&mut [PollFd::new(file, how)], timeout) {
-        Ok(count) => Ok(count > 0),
-        Err(nix::Error::EINTR) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
+    pipe::set_blocking(input, true)
 }
 
 /// Why a process is ended.
@@ -215,14 +207,14 @@ impl Process {
         self.child.stderr.take()
     }
 
-    /// Hands on what it reports on `pipe`, until it ends or is ended. It is asked to stop by the end of `order`, its standard
+    /// Hands on what it reports on `source`, until it ends or is ended. It is asked to stop by the end of `order`, its standard
     /// input; where that is another's, with SIGTERM.
     ///
     /// # Errors
     /// [`Error::Owner`].
     pub fn listen<T: Report>(
         &mut self,
-        mut pipe: impl Read + AsFd,
+        mut source: impl Read + AsFd,
         mut order: Option<File>,
         watch: &Watch<'_>,
         report: &mut dyn FnMut(T) -> io::Result<()>,
@@ -241,7 +233,8 @@ impl Process {
             if course.killed.as_ref().is_some_and(|(since, _)| since.elapsed() > LAST) {
                 break;
             }
-            match is_ready(pipe.as_fd(), PollFlags::POLLIN).and_then(|ready| lines.read(&mut pipe, ready)) {
+            let ready = pipe::is_ready(&mut [PollFd::new(source.as_fd(), PollFlags::POLLIN)], PAUSE);
+            match ready.and_then(|ready| lines.read(&mut source, ready)) {
                 Ok(false) => {}
                 Ok(true) => break,
                 Err(error) => self.end(&mut course, Why::Lie(error.to_string())),

@@ -1,0 +1,207 @@
+//! Owners who turn on what root does beside sealing: the round trip of `doctor`, what Dovecot is asked for, single files.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, lchown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use testing::dovecot::flavour::Flavour;
+use testing::dovecot::gpg::ALICE_KEY;
+use testing::dovecot::server::{Server, Setup};
+use testing::dovecot::site::{ALICE, Program};
+use testing::mailbox::{CERT, Ended, ended};
+use testing::{oracle, skip};
+
+/// Whose mail it is in each test: owners of one see and stop nothing of another.
+const ASKED: u32 = 7000;
+const FORGOTTEN: u32 = 7100;
+
+fn has(program: &str) -> bool {
+    let found = Command::new(program).arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    if !found {
+        skip::unless_ci(&format!("there is no {program}"));
+    }
+    found
+}
+
+fn doctors_server() -> Option<Server> {
+    let server = Setup::with(Flavour::V2_3, "mailseal.sieve")?.start();
+    server.enrol(ALICE, &ALICE_KEY.certificate);
+    server.write_home(ALICE, ".keep", b"");
+    Some(server)
+}
+
+fn doctor(server: &Server, before: &[&str]) -> Ended {
+    let mailseal = testing::program("mailseal");
+    let words = [before, &[mailseal.to_str().unwrap(), "doctor", "--user", ALICE]].concat();
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).arg("--dovecot-config").arg(server.path("dovecot.conf"));
+    ended(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+}
+
+/// From the moment in which the folder of a round trip is a user's, the user can put a link to a file of root's into it.
+#[test]
+fn roots_own_process_has_no_part_in_a_round_trip() {
+    let Some(server) = doctors_server() else { return };
+    if !has("strace") {
+        return;
+    }
+    let log = server.path("strace.log");
+    let trace = [
+        "strace",
+        "-qq",
+        "-s",
+        "256",
+        "-e",
+        "trace=%file,fchown",
+        "-e",
+        "signal=none",
+        "-o",
+        log.to_str().unwrap(),
+    ];
+    let run = doctor(&server, &trace);
+    assert!(run.stdout.contains(&format!("ok       round trip: a message for {ALICE} is sealed")), "{run:?}");
+    let calls = fs::read_to_string(&log).unwrap();
+    assert!(calls.contains("auth-userdb") || calls.contains("mailseal.toml"), "{calls}");
+    let given: Vec<&str> = calls.lines().filter(|call| call.contains("chown")).collect();
+    assert!(given.is_empty(), "{given:#?}");
+    let mail =
+        |call: &&str| call.contains("own.sieve") || call.contains("/mail\"") || call.contains("/Maildir");
+    let touched: Vec<&str> = calls.lines().filter(mail).filter(|call| !call.contains("/home/")).collect();
+    assert!(touched.is_empty(), "{touched:#?}");
+}
+
+/// A filter that stops the program that runs it, or the process that runs that, stands for the user, who has their uid.
+#[test]
+fn no_user_stops_a_round_trip_for_ever() {
+    let Some(server) = doctors_server() else { return };
+    for held in ["$PPID", "$(cut -d ' ' -f 4 /proc/$PPID/stat)"] {
+        // Root asks it for its version.
+        server.install(Program::Script(&format!("[ \"$1\" = --version ] || kill -STOP {held}\ncat")));
+        let run = doctor(&server, &["timeout", "-s", "KILL", "120"]);
+        let failed = format!("FAILURE  round trip: {ALICE}: ");
+        assert!(run.status == Some(1) && run.stdout.contains(&failed), "{held}: {run:?}");
+        assert!(!run.stdout.contains("stored in clear"), "{held}: {run:?}");
+    }
+}
+
+/// Maildirs `u0`, `u1`... of owners of their own, and a `doveadm` that a user of the name `u0` stops.
+struct Site {
+    dir: tempfile::TempDir,
+    owners: Vec<u32>,
+}
+
+impl Site {
+    /// Owners from `first` on; `doveadm` says what the shell script does.
+    fn new(first: u32, owners: u32, doveadm: &str) -> Self {
+        let dir = tempfile::Builder::new().prefix("turned-").tempdir().unwrap();
+        let site = Self { dir, owners: (first..first + owners).collect() };
+        fs::set_permissions(site.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+        let text = format!("#!/bin/sh\n[ \"$1\" = config ] && exec echo '# 2.3.19.1 (x): y'\n{doveadm}\n");
+        site.write("bin/doveadm", &text, 0o755);
+        site.write("mailseal.toml", "[log]\nto = \"none\"\n", 0o644);
+        for (number, owner) in site.owners.iter().enumerate() {
+            for place in ["cur", "new", "tmp"] {
+                fs::create_dir_all(site.path(&format!("mail/u{number}/{place}"))).unwrap();
+            }
+            site.write(&format!("mail/u{number}/{MAIL}"), "Subject: x\n\nA text.\n", 0o600);
+            give(&site.path(&format!("mail/u{number}")), *owner);
+        }
+        site
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str, mode: u32) {
+        fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
+        fs::write(self.path(name), text).unwrap();
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn command(&self, options: &[&str]) -> Command {
+        let mut command = testing::mailbox::program();
+        let path = std::env::var_os("PATH").unwrap();
+        let path = [self.path("bin")].into_iter().chain(std::env::split_paths(&path));
+        command
+            .env("PATH", std::env::join_paths(path).unwrap())
+            .arg("--config")
+            .arg(self.path("mailseal.toml"));
+        command.arg("--key").arg(oracle::key(CERT)).args(options);
+        command
+    }
+
+    fn seal(&self, options: &[&str]) -> Ended {
+        ended(self.command(options).arg(self.path("mail/%{user}")).spawn().unwrap())
+    }
+
+    fn is_sealed(&self, number: usize) -> bool {
+        let mut files =
+            fs::read_dir(self.path(&format!("mail/u{number}/cur"))).unwrap().map(|it| it.unwrap().path());
+        files.any(|path| fs::read(path).unwrap().windows(10).any(|text| text == b"=_mailseal"))
+    }
+}
+
+const MAIL: &str = "cur/1700000000.M1P1.host:2,S";
+
+fn give(path: &Path, uid: u32) {
+    lchown(path, Some(uid), Some(uid)).unwrap();
+    if path.is_dir() {
+        fs::read_dir(path).unwrap().for_each(|entry| give(&entry.unwrap().path(), uid));
+    }
+}
+
+fn is_root() -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        skip::unless_ci("only root works for others");
+    }
+    root
+}
+
+/// `doveadm` works with the rights of the user whom it is about, who can stop it then.
+#[test]
+fn who_stops_doveadm_is_named_and_the_others_are_sealed() {
+    if !is_root() {
+        return;
+    }
+    let stopped = "case \"$*\" in *'mailbox path -u u0 '*) kill -STOP $$ ;; esac; exit 1";
+    let site = Site::new(ASKED, 6, stopped);
+    let begin = Instant::now();
+    let run = site.seal(&["--patience", "3", "--jobs", "1"]);
+    assert!(begin.elapsed() < Duration::from_secs(30), "{run:?}");
+    assert!(!site.is_sealed(0) && (1..6).all(|number| site.is_sealed(number)), "{run:?}");
+    let named = run.stderr.lines().any(|line| line.contains("u0") && line.contains("did not end within 3 s"));
+    assert!(named && run.status == Some(75), "{run:?}");
+
+    let child = site.command(&[]).arg(site.path("mail/%{user}")).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(1000));
+    let begin = Instant::now();
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
+    let run = ended(child);
+    assert!(run.status == Some(75) && begin.elapsed() < Duration::from_secs(2), "{run:?}");
+}
+
+#[test]
+fn who_stops_doveadm_after_the_sealing_is_named_and_delays_nobody() {
+    if !is_root() {
+        return;
+    }
+    // All that it is asked for is noted, but for the first user's quota.
+    let script = "case \"$*\" in *'quota recalc -u u0') kill -STOP $$ ;; esac; echo \"$*\" >> ${0%/bin/*}/asked\n\
+        [ \"$1 $2\" = 'mailbox path' ] && echo ${0%/bin/*}/mail/$4; exit 0";
+    let site = Site::new(FORGOTTEN, 6, script);
+    let begin = Instant::now();
+    let run = site.seal(&["--patience", "3", "--jobs", "1"]);
+    assert!(begin.elapsed() < Duration::from_secs(30), "{run:?}");
+    assert!(run.status == Some(0) && (0..6).all(|number| site.is_sealed(number)), "{run:?}");
+    let left = run.stdout.split_once("may still hold clear text").expect("what is left").1;
+    assert!(left.contains("u0: ") && !left.contains("u1"), "{run:?}");
+    let asked = fs::read_to_string(site.path("asked")).unwrap();
+    assert!((1..6).all(|number| asked.contains(&format!("quota recalc -u u{number}"))), "{asked}");
+}
