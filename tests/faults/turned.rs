@@ -1,7 +1,7 @@
 //! Owners who turn on what root does beside sealing: the round trip of `doctor`, what Dovecot is asked for, single files.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, lchown};
+use std::os::unix::fs::{PermissionsExt as _, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,11 +14,12 @@ use crate::dovecot::gpg::ALICE_KEY;
 use crate::dovecot::server::{Server, Setup};
 use crate::dovecot::site::{ALICE, Program};
 use crate::mailbox::{CERT, Ended, ended};
-use crate::support::{oracle, skip};
+use crate::support::{fixtures, oracle, skip};
 
 /// Whose mail it is in each test: owners of one see and stop nothing of another.
 const ASKED: u32 = 7000;
 const FORGOTTEN: u32 = 7100;
+const SHOWN: u32 = 7200;
 
 fn has(program: &str) -> bool {
     let found = Command::new(program).arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
@@ -203,4 +204,45 @@ fn who_stops_doveadm_after_the_sealing_is_named_and_delays_nobody() {
     assert!(left.contains("u0: ") && !left.contains("u1"), "{run:?}");
     let asked = fs::read_to_string(site.path("asked")).unwrap();
     assert!((1..6).all(|number| asked.contains(&format!("quota recalc -u u{number}"))), "{asked}");
+}
+
+#[test]
+fn nothing_of_roots_in_a_folder_of_an_owners_is_shown() {
+    if !is_root() {
+        return;
+    }
+    let site = Site::new(SHOWN, 1, "exit 1");
+    let text = "Subject: root's own\n\nA text.\n";
+    let decrypt = |name: &str| {
+        let mut command = Command::new("timeout");
+        command.args(["-s", "KILL", "30", env!("CARGO_BIN_EXE_mailseal"), "decrypt", "--secret-key"]);
+        command.arg(fixtures::secret(CERT)).arg(site.path(name));
+        ended(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+    };
+    // What root reads there by its path, the owner can put anything of root's in the place of.
+    site.write("mail/u0/roots", text, 0o600);
+    site.write("mail/u0/folder/roots", text, 0o600);
+    symlink("u0/roots", site.path("mail/theirs")).unwrap();
+    for name in ["mail/u0/roots", "mail/u0/folder/roots", "mail/theirs"] {
+        let run = decrypt(name);
+        assert!(run.status == Some(75) && run.stdout.is_empty(), "{name}: {run:?}");
+        assert!(run.stderr.contains("denied") && run.stderr.lines().count() == 2, "{name}: {run:?}");
+    }
+    // Where all is root's, a link is root's, too.
+    site.write("roots/own", text, 0o600);
+    symlink("../roots/own", site.path("mail/link")).unwrap();
+    for name in ["roots/own", "mail/link"] {
+        let run = decrypt(name);
+        assert!(run.status == Some(0) && run.stdout == text, "{name}: {run:?}");
+    }
+    // A folder where everybody can put a link.
+    fs::set_permissions(site.path("roots"), fs::Permissions::from_mode(0o1777)).unwrap();
+    symlink("own", site.path("roots/link")).unwrap();
+    lchown(site.path("roots/link"), Some(SHOWN), Some(SHOWN)).unwrap();
+    nix::unistd::mkfifo(&site.path("roots/fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for name in ["roots/link", "roots/fifo"] {
+        let run = decrypt(name);
+        assert!(run.status == Some(75) && run.stdout.is_empty(), "{name}: {run:?}");
+        assert!(run.stderr.contains("not a regular file"), "{name}: {run:?}");
+    }
 }

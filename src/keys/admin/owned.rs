@@ -26,10 +26,9 @@ use crate::exit::Exit;
 use crate::keys::admin::{Action, Keys};
 use crate::keys::enrol;
 use crate::keystore::user::User;
-use crate::maildir::dir::Dir;
 use crate::system::owner::Bytes;
 use crate::system::owner::child::{Order, Reports};
-use crate::system::owner::identity::Identity;
+use crate::system::owner::identity::{Identity, owner_at};
 use crate::system::owner::process::{PATIENCE, Process, Report, Start, Watch, feed};
 use crate::system::process;
 use crate::{cli, keystore, limits};
@@ -116,7 +115,10 @@ impl Owner {
         let owner = match (account.uid, account.gid) {
             // The group of the same number is a user's own.
             (Some(uid), gid) if uid != 0 => Some((Uid::from_raw(uid), Gid::from_raw(gid.unwrap_or(uid)))),
-            _ => owner_of(&home)?,
+            _ => owner_at(&home).map_err(|error| Error::Home {
+                path: home.clone(),
+                what: format!("cannot be reached: {error}"),
+            })?,
         };
         let identity = owner.map(|(uid, gid)| Identity::of(uid, gid)).transpose()?;
         Ok(identity.map(|identity| Self { identity, home }))
@@ -219,24 +221,6 @@ fn shown(action: &Action, out: Vec<u8>) -> Option<Vec<u8>> {
             Some(lines.join("\n").into())
         }
     }
-}
-
-/// Who owns `home`, or would own it if it were made: `None` is root.
-fn owner_of(home: &Path) -> Result<Option<(Uid, Gid)>, Error> {
-    for folder in home.ancestors() {
-        match Dir::stat_at(folder) {
-            Ok(stat) if stat.st_uid != 0 => {
-                return Ok(Some((Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid))));
-            }
-            // Whoever owns a folder can put another one in the place of root's that lies in it.
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => {
-                return Err(Error::Home { path: home.into(), what: format!("cannot be reached: {error}") });
-            }
-        }
-    }
-    Ok(None)
 }
 
 /// Root's process, to the one that it has started.
