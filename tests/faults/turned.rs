@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, lchown, symlink};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use crate::dovecot::flavour::Flavour;
@@ -20,6 +21,26 @@ use crate::support::{fixtures, oracle, skip};
 const ASKED: u32 = 7000;
 const FORGOTTEN: u32 = 7100;
 const SHOWN: u32 = 7200;
+const FOLLOWED: u32 = 7500;
+
+/// A program of an owner's, until it is dropped.
+struct Attack(std::process::Child);
+
+impl Attack {
+    /// A shell's, with the rights of `uid`.
+    fn begin(uid: u32, script: &str) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).uid(uid).gid(uid).current_dir("/").process_group(0);
+        Self(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+}
+
+impl Drop for Attack {
+    fn drop(&mut self) {
+        let _ = killpg(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGKILL);
+        let _ = self.0.wait();
+    }
+}
 
 fn has(program: &str) -> bool {
     let found = Command::new(program).arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
@@ -245,4 +266,93 @@ fn nothing_of_roots_in_a_folder_of_an_owners_is_shown() {
         assert!(run.status == Some(75) && run.stdout.is_empty(), "{name}: {run:?}");
         assert!(run.stderr.contains("not a regular file"), "{name}: {run:?}");
     }
+}
+
+impl Site {
+    /// `mailseal keys ARGUMENTS`, with certificates in `keys` and in the users' homes, which are `mail/u0`...
+    fn keys(&self, arguments: &[&str]) -> std::process::Child {
+        let sources = |folder: &str| format!("sources = [{folder}\"file:%{{home}}/mailseal.pgp\"]");
+        let folder = if arguments[0] == "scan" || !arguments.contains(&"u0") {
+            format!("\"file:{}/%{{user}}.pgp\", ", self.path("keys").display())
+        } else {
+            String::new()
+        };
+        fs::create_dir_all(self.path("keys")).unwrap();
+        let known = self.path("known");
+        let text = format!("[keys]\nknown = \"{}\"\n{}\n", known.display(), sources(&folder));
+        let config = format!("{}.toml", arguments[0]);
+        self.write(&config, &text, 0o644);
+        let path = std::env::var_os("PATH").unwrap();
+        let path = [self.path("bin")].into_iter().chain(std::env::split_paths(&path));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mailseal"));
+        command.env("PATH", std::env::join_paths(path).unwrap());
+        command.arg("--config").arg(self.path(&config)).arg("keys").args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    fn certificate(&self) -> String {
+        oracle::key(CERT).to_str().unwrap().to_owned()
+    }
+}
+
+/// The processes that root has started with the rights of `uid`.
+fn processes_of(uid: u32) -> Vec<i32> {
+    let pids =
+        fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    let is_theirs = |pid: &i32| {
+        let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
+        read("cmdline").contains("--as-owner") && read("status").contains(&format!("\nUid:\t{uid}\t"))
+    };
+    pids.filter(is_theirs).collect()
+}
+
+fn until(what: &str, done: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !done() {
+        assert!(begin.elapsed() < Duration::from_secs(20), "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The owner of a home holds the lock that the process in it waits for.
+#[test]
+fn what_root_does_not_follow_any_more_is_not_done_in_a_home() {
+    if !is_root() || !has("flock") {
+        return;
+    }
+    let site = Site::new(FOLLOWED, 1, "exit 1");
+    let (home, file) = (site.path("mail/u0"), site.certificate());
+    let add = ["add", "u0", "--home", home.to_str().unwrap(), &file];
+    let remove = ["remove", "u0", "--home", home.to_str().unwrap()];
+    let hold = || Attack::begin(FOLLOWED, &format!("exec flock '{}' sleep 60", home.display()));
+    let held = |arguments: &[&str], signal: Signal| {
+        let attack = hold();
+        std::thread::sleep(Duration::from_millis(300));
+        let child = site.keys(arguments);
+        until("the owner's process is there", || !processes_of(FOLLOWED).is_empty());
+        std::thread::sleep(Duration::from_millis(300));
+        let begin = Instant::now();
+        kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
+        let run = ended(child);
+        assert!(begin.elapsed() < Duration::from_secs(2), "{run:?}");
+        (run, attack)
+    };
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let (run, attack) = held(&add, signal);
+        assert!(run.status == Some(75) && run.stderr.contains("interrupted"), "{run:?}");
+        assert!(processes_of(FOLLOWED).is_empty(), "{signal}");
+        drop(attack);
+    }
+    assert!(!home.join("mailseal.pgp").exists());
+
+    let run = ended(site.keys(&add));
+    assert_eq!(run.status, Some(0), "{run:?}");
+    // Root's process ends without a word.
+    let (_, attack) = held(&remove, Signal::SIGKILL);
+    assert!(!processes_of(FOLLOWED).is_empty(), "it waits for the lock");
+    drop(attack);
+    until("the owner's process ends", || processes_of(FOLLOWED).is_empty());
+    assert!(home.join("mailseal.pgp").exists(), "what root does not follow is not removed");
+    let run = ended(site.keys(&remove));
+    assert!(run.status == Some(0) && !home.join("mailseal.pgp").exists(), "{run:?}");
 }

@@ -18,6 +18,8 @@ pub mod register;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use mail_builder::MessageBuilder;
@@ -65,6 +67,8 @@ pub struct Keys<'a> {
     now: SystemTime,
     /// Root's process, where it has started this one with the rights of the home's owner.
     parent: Option<&'a Parent>,
+    /// Set where the command is to end, and the processes that it has started with it.
+    stop: Arc<AtomicBool>,
 }
 
 /// A command about one user.
@@ -154,7 +158,13 @@ impl<'a> Keys<'a> {
         home: Option<PathBuf>,
         now: SystemTime,
     ) -> Self {
-        Self { config, config_path, home, now, parent: None }
+        Self { config, config_path, home, now, parent: None, stop: Arc::default() }
+    }
+
+    /// The same, ended when `stop` is set.
+    #[must_use]
+    pub fn until(self, stop: &Arc<AtomicBool>) -> Self {
+        Self { stop: Arc::clone(stop), ..self }
     }
 
     /// Works in the process of a home's owner, which `parent` has started.
@@ -318,6 +328,9 @@ impl<'a> Keys<'a> {
                 what: format!("{} has no such certificate in {}", user.name(), file.path().display()),
                 hint: format!("look with `mailseal keys show {}`", user.name()),
             });
+        }
+        if let Some(parent) = self.parent {
+            parent.begin()?;
         }
         file.store(&kept)?;
         for cert in gone {

@@ -2,7 +2,8 @@
 //! which are those of a delivery, and that process carries them out: root's own opens nothing there.
 //!
 //! The register of known users is root's alone, so the process asks root for two things: to note the user, before it stores
-//! a certificate, and to forget the user, after it has removed the last one. Root answers with a line when that is done.
+//! a certificate, and to forget the user, after it has removed the last one. Before it removes one, it asks whether root still
+//! follows. Root answers with a line; where it does not, because it was ended, nothing is stored or removed.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -10,7 +11,7 @@ use std::io::{self, ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::unistd::{Gid, Uid};
@@ -65,6 +66,8 @@ struct Task<A> {
 enum Event {
     /// Asks that the user be noted: a certificate is about to be stored.
     Note,
+    /// Asks whether to go on: certificates are about to be removed.
+    Begin,
     /// Asks that the user be forgotten, if nothing is found any more.
     Forget,
     /// A piece of what the command writes.
@@ -78,7 +81,8 @@ impl Report for Event {}
 /// What the process has told.
 #[derive(Debug, Default)]
 struct Told {
-    is_asked: bool,
+    /// How often it has asked for something.
+    asked: u8,
     out: Vec<u8>,
     ok: Option<bool>,
     /// What root itself has to say after that.
@@ -87,13 +91,15 @@ struct Told {
 
 impl Told {
     /// Refuses what the process does not say in the course of `action`: a question that is not the action's or comes twice,
+    /// or not in its turn,
     /// more output than [`limits::KEYRING`], and anything after its last word.
     fn judge(&mut self, event: &Event, action: Option<&Action>) -> io::Result<()> {
         let fits = match (event, action) {
-            (Event::Note, Some(Action::Add(_))) | (Event::Forget, Some(Action::Remove { .. })) => {
-                !std::mem::replace(&mut self.is_asked, true)
+            (Event::Note, Some(Action::Add(_))) | (Event::Begin, Some(Action::Remove { .. })) => {
+                std::mem::replace(&mut self.asked, 1) == 0
             }
-            (Event::Note | Event::Forget, _) => false,
+            (Event::Forget, Some(Action::Remove { .. })) => std::mem::replace(&mut self.asked, 2) == 1,
+            (Event::Note | Event::Begin | Event::Forget, _) => false,
             (Event::Out(piece), _) => {
                 !piece.0.is_empty() && (self.out.len() + piece.0.len()) as u64 <= limits::KEYRING
             }
@@ -162,8 +168,7 @@ impl Owner {
         let (reports, output) = io::pipe().map_err(failed)?;
         let start = Start { program: cli::ADMIN, kind: KIND, identity: &self.identity };
         let mut child = Process::start(&start, input.into(), output.into(), Stdio::null()).map_err(failed)?;
-        let stop = AtomicBool::new(false);
-        let watch = Watch { patience: PATIENCE, stop: &stop, slot: None };
+        let watch = Watch { patience: PATIENCE, stop: &keys.stop, slot: None };
         let order = File::from(OwnedFd::from(order));
         let fed = feed(&order, &self.identity, &self.task(keys, user, action)?, &watch);
         let (mut told, mut failure) = (Told::default(), None);
@@ -177,6 +182,8 @@ impl Owner {
         let listened = child.listen(reports, None, &watch, &mut |event| {
             told.judge(&event, action)?;
             match event {
+                Event::Note | Event::Begin | Event::Forget if keys.stop.load(Ordering::Relaxed) => {}
+                Event::Begin => return answer(Ok(())),
                 Event::Note => return answer(keys.make_known(user)),
                 Event::Forget => return answer(keys.forget(user, &mut told.after)),
                 Event::Out(piece) => told.out.extend(piece.0),
@@ -185,6 +192,9 @@ impl Owner {
             Ok(())
         });
         failure.map_or(listened, Err)?;
+        if told.ok.is_none() && keys.stop.load(Ordering::Relaxed) {
+            return Err(interrupted());
+        }
         fed.map_err(failed)?;
         if told.ok.is_some() { Ok(told) } else { Err(self.odd("it does not say what came of its task")) }
     }
@@ -206,6 +216,16 @@ impl Owner {
             hint: "see what the owner or another program does there, and run it again".into(),
             exit: Exit::Temporary,
         }
+    }
+}
+
+/// That whoever runs the command has ended it.
+#[must_use]
+pub fn interrupted() -> Error {
+    Error::Owner {
+        what: "interrupted before it was done".into(),
+        hint: "run it again: it goes on where this ended".into(),
+        exit: Exit::Temporary,
     }
 }
 
@@ -237,6 +257,14 @@ impl Parent {
     /// [`Error::Read`] where root does not: nothing may be stored then.
     pub fn note(&self) -> Result<(), Error> {
         self.ask(Event::Note)
+    }
+
+    /// Asks whether root still follows what is done.
+    ///
+    /// # Errors
+    /// [`Error::Read`] where it does not: nothing may be removed then.
+    pub fn begin(&self) -> Result<(), Error> {
+        self.ask(Event::Begin)
     }
 
     /// Has root forget the user, unless something is found still.
@@ -311,6 +339,9 @@ mod tests {
         let out = |size: usize| Event::Out(Bytes(vec![b'x'; size]));
         let mut told = Told::default();
         assert!(told.judge(&Event::Note, Some(&remove)).is_err());
+        assert!(Told::default().judge(&Event::Forget, Some(&remove)).is_err(), "not before it has begun");
+        assert!(told.judge(&Event::Begin, Some(&remove)).is_ok());
+        assert!(told.judge(&Event::Begin, Some(&remove)).is_err(), "once");
         assert!(told.judge(&Event::Forget, Some(&remove)).is_ok());
         assert!(told.judge(&Event::Forget, Some(&remove)).is_err(), "once");
         for action in [None, Some(&Action::Test), Some(&Action::Show { json: true })] {
