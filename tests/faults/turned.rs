@@ -1,7 +1,9 @@
 //! Owners who turn on what root does beside sealing: the round trip of `doctor`, what Dovecot is asked for, single files.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, lchown, symlink};
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -22,6 +24,7 @@ const ASKED: u32 = 7000;
 const FORGOTTEN: u32 = 7100;
 const SHOWN: u32 = 7200;
 const FOLLOWED: u32 = 7500;
+const SCANNED: u32 = 7600;
 
 /// A program of an owner's, until it is dropped.
 struct Attack(std::process::Child);
@@ -355,4 +358,80 @@ fn what_root_does_not_follow_any_more_is_not_done_in_a_home() {
     assert!(home.join("mailseal.pgp").exists(), "what root does not follow is not removed");
     let run = ended(site.keys(&remove));
     assert!(run.status == Some(0) && !home.join("mailseal.pgp").exists(), "{run:?}");
+}
+
+/// What Dovecot says over the socket `auth-userdb` of the users `u0`..., whose homes are the Maildirs.
+fn answer_for_dovecot(site: &Site) {
+    site.write("bin/doveconf", &format!("#!/bin/sh\necho {}\n", site.path("").display()), 0o755);
+    let listener = UnixListener::bind(site.path("auth-userdb")).unwrap();
+    let (mail, owners) = (site.path("mail"), site.owners.clone());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.write_all(b"VERSION\t1\t2\nSPID\t1\n");
+            for line in BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok) {
+                let fields: Vec<&str> = line.split('\t').collect();
+                let number =
+                    || fields[2].strip_prefix('u')?.parse::<usize>().ok().filter(|it| *it < owners.len());
+                let answer = match (fields[0], fields.get(1)) {
+                    ("LIST", Some(id)) => {
+                        (0..owners.len()).map(|it| format!("LIST\t{id}\tu{it}\n")).collect::<String>()
+                            + &format!("DONE\t{id}\t\n")
+                    }
+                    ("USER", Some(id)) => match number() {
+                        Some(it) => {
+                            let (uid, home) = (owners[it], mail.join(format!("u{it}")));
+                            format!("USER\t{id}\tu{it}\tuid={uid}\tgid={uid}\thome={}\n", home.display())
+                        }
+                        None => format!("NOTFOUND\t{id}\n"),
+                    },
+                    _ => continue,
+                };
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        }
+    });
+}
+
+/// While a scan waits for an owner, others are enrolled; what the scan notes in the end takes none of that back.
+#[test]
+fn who_stops_a_scan_keeps_nobody_from_being_enrolled() {
+    if !is_root() {
+        return;
+    }
+    let site = Site::new(SCANNED, 4, "exit 1");
+    answer_for_dovecot(&site);
+    let file = site.certificate();
+    let run = ended(site.keys(&["add", "u2", &file]));
+    assert_eq!(run.status, Some(0), "{run:?}");
+    // The owner's program must find the process in the moment in which it has the owner's rights.
+    let stopped = (0..20).find_map(|_| {
+        let mut scan = site.keys(&["scan"]);
+        while scan.try_wait().unwrap().is_none() {
+            let found = processes_of(SCANNED);
+            if let Some(pid) = found.first() {
+                let _ = kill(Pid::from_raw(*pid), Signal::SIGSTOP);
+                let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+                if status.contains("State:\tT") {
+                    return Some(scan);
+                }
+            }
+        }
+        None
+    });
+    let mut scan = stopped.expect("the owner finds the process");
+    let run = ended(site.keys(&["add", "u1", &file]));
+    assert_eq!(run.status, Some(0), "{run:?}");
+    let run = ended(site.keys(&["remove", "u2"]));
+    assert_eq!(run.status, Some(0), "{run:?}");
+    assert!(scan.try_wait().unwrap().is_none(), "the scan still waits");
+    let run = ended(scan);
+    assert!(
+        run.status == Some(1) && run.stdout.contains("not asked, and deferred until it can be: u0"),
+        "{run:?}"
+    );
+    let has = |name: &str| site.path("known").join(name).exists();
+    assert_eq!(
+        ["u1", "u2", ".unasked/u0", ".unasked/u1", ".unasked/u3"].map(has),
+        [true, false, true, false, false]
+    );
 }
