@@ -23,6 +23,7 @@ use crate::support::{fixtures, oracle, skip};
 const ASKED: u32 = 7000;
 const FORGOTTEN: u32 = 7100;
 const SHOWN: u32 = 7200;
+const LOCKED: u32 = 7300;
 const FOLLOWED: u32 = 7500;
 const SCANNED: u32 = 7600;
 
@@ -269,6 +270,26 @@ fn nothing_of_roots_in_a_folder_of_an_owners_is_shown() {
         assert!(run.status == Some(75) && run.stdout.is_empty(), "{name}: {run:?}");
         assert!(run.stderr.contains("not a regular file"), "{name}: {run:?}");
     }
+}
+
+/// Anybody who can open a folder can lock it.
+#[test]
+fn who_locks_a_maildir_of_roots_is_not_waited_for_without_end() {
+    if !is_root() || !has("flock") {
+        return;
+    }
+    let site = Site::new(LOCKED, 4, "exit 1");
+    let roots = site.path("mail/u0");
+    give(&roots, 0);
+    fs::set_permissions(&roots, fs::Permissions::from_mode(0o755)).unwrap();
+    let attack = Attack::begin(LOCKED, &format!("exec flock '{}' sleep 60", roots.display()));
+    let begin = Instant::now();
+    let run = site.seal(&["--patience", "3", "--jobs", "1"]);
+    assert!(begin.elapsed() < Duration::from_secs(30), "{run:?}");
+    drop(attack);
+    assert!(!site.is_sealed(0) && (1..4).all(|number| site.is_sealed(number)), "{run:?}");
+    let named = run.stderr.lines().any(|line| line.contains("mail/u0") && line.contains("held by another"));
+    assert!(named && run.status == Some(75), "{run:?}");
 }
 
 impl Site {

@@ -231,18 +231,29 @@ impl Jobs<'_> {
             let result = match &owned.identity {
                 Some(identity) => child::run(&job, identity, &watch, &report),
                 None => {
-                    let open: maildir::Open<'_> = &|path, control| {
-                        let patience = Patience::of(None, Arc::clone(self.stop));
-                        Maildir::open(path, control).map(|maildir| maildir.with_patience(patience))
-                    };
-                    // The numbers of its own job are right.
-                    maildir::run(&job, open, self.stop, &|event| _ = report(event));
+                    self.seal_here(&job, slot, &report);
                     Ok(())
                 }
             };
             if let Err(error) = result {
                 (self.note)(Event::failed(*first, &error));
             }
+        });
+    }
+
+    /// Does a job with the rights of who runs this. Others can hold a lock in its Maildirs, too: it has the same patience, and
+    /// gives up its turn as soon as it waits.
+    fn seal_here(&self, job: &Job, slot: &Slot<'_>, report: &child::Report<'_>) {
+        let open: maildir::Open<'_> = &|path, control| {
+            let patience = Patience::of(Some(self.options.patience), Arc::clone(self.stop));
+            Maildir::open(path, control).map(|maildir| maildir.with_patience(patience))
+        };
+        maildir::run(job, open, self.stop, &|event| {
+            if matches!(event, Event::Waiting { .. }) {
+                slot.step_aside();
+            }
+            // The numbers of its own job are right.
+            let _ = report(event);
         });
     }
 
