@@ -24,6 +24,7 @@ const ASKED: u32 = 7000;
 const FORGOTTEN: u32 = 7100;
 const SHOWN: u32 = 7200;
 const LOCKED: u32 = 7300;
+const NAMED: u32 = 7400;
 const FOLLOWED: u32 = 7500;
 const SCANNED: u32 = 7600;
 
@@ -290,6 +291,21 @@ fn who_locks_a_maildir_of_roots_is_not_waited_for_without_end() {
     assert!(!site.is_sealed(0) && (1..4).all(|number| site.is_sealed(number)), "{run:?}");
     let named = run.stderr.lines().any(|line| line.contains("mail/u0") && line.contains("held by another"));
     assert!(named && run.status == Some(75), "{run:?}");
+}
+
+#[test]
+fn what_is_for_scripts_does_nothing_to_a_terminal() {
+    if !is_root() {
+        return;
+    }
+    let site = Site::new(NAMED, 1, "exit 1");
+    for place in ["cur", "new", "tmp"] {
+        fs::create_dir_all(site.path(&format!("mail/u0/.x\u{9b}31m/{place}"))).unwrap();
+    }
+    give(&site.path("mail/u0"), NAMED);
+    let run = site.seal(&["--json", "--dry-run"]);
+    assert!(run.status == Some(0) && run.stdout.contains(".x\\u009b31m"), "{run:?}");
+    assert!(!run.stdout.contains('\u{9b}'), "{run:?}");
 }
 
 impl Site {

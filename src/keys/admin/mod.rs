@@ -31,6 +31,7 @@ use serde::{Deserialize, Serialize};
 use crate::cert::{Assessment, Fitness, Lapse, assess};
 use crate::config::Config;
 use crate::console::date::day;
+use crate::console::json;
 use crate::console::table::Table;
 use crate::dovecot::userdb::{Account, Answer, Userdb};
 use crate::error::Error;
@@ -664,8 +665,7 @@ fn broken(user: &str, error: &Error) -> Row {
 
 fn write_rows(rows: &[Row], json: bool, out: &mut impl Write) -> Result<(), Error> {
     if json {
-        serde_json::to_writer_pretty(&mut *out, rows).map_err(|error| Error::Output(error.into()))?;
-        return writeln!(out).map_err(Error::Output);
+        return json::write(out, &rows).map_err(Error::Output);
     }
     if rows.is_empty() {
         return Ok(());

@@ -20,7 +20,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::console::escape;
+use crate::console::{escape, json};
 use crate::dovecot::userdb::Account;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -229,12 +229,15 @@ pub fn interrupted() -> Error {
     }
 }
 
-/// What may be shown of what `action` gave: JSON and a message as they are, and lines made safe for a terminal. `None` for
+/// What may be shown of what `action` gave: a message as it is, JSON and lines made safe for a terminal. `None` for
 /// what is not JSON, and for a message with other control characters than mail has.
 fn shown(action: &Action, out: Vec<u8>) -> Option<Vec<u8>> {
     let is_mail = |byte: &u8| !byte.is_ascii_control() || b"\r\n\t".contains(byte);
     match action {
-        Action::Show { json: true } => serde_json::from_slice::<Vec<IgnoredAny>>(&out).is_ok().then_some(out),
+        Action::Show { json: true } => {
+            serde_json::from_slice::<Vec<IgnoredAny>>(&out).ok()?;
+            Some(json::escaped(&String::from_utf8(out).ok()?).into())
+        }
         Action::Test => out.iter().all(is_mail).then_some(out),
         _ => {
             let lines: Vec<String> = out.split(|byte| *byte == b'\n').map(escape::again).collect();
@@ -363,6 +366,7 @@ mod tests {
         assert_eq!(shown(&remove, b"a\x1b[2J\nb\xff".to_vec()), Some(b"a\\x1b[2J\nb\\xff".to_vec()));
         let json = Action::Show { json: true };
         assert!(shown(&json, b"[\n  {}\n]\n".to_vec()).is_some());
+        assert_eq!(shown(&json, "[\"\u{9b}\"]".into()), Some(b"[\"\\u009b\"]".to_vec()));
         assert!(
             shown(&json, b"[\"\x1b[2J\"]".to_vec()).is_none() && shown(&json, b"hello".to_vec()).is_none()
         );

@@ -29,8 +29,8 @@ use std::time::{Duration, Instant};
 use nix::unistd::geteuid;
 use serde::Serialize;
 
-use crate::console::escape;
 use crate::console::progress::{Progress, Show};
+use crate::console::{escape, json};
 use crate::delivery::filter;
 use crate::dovecot::doveadm::Doveadm;
 use crate::error::Error;
@@ -611,8 +611,7 @@ impl Front<'_> {
                 left_behind: left,
                 folders: &self.folders,
             };
-            serde_json::to_writer_pretty(&mut *out, &summary).map_err(|error| Error::Output(error.into()))?;
-            return writeln!(out).map_err(Error::Output);
+            return json::write(out, &summary).map_err(Error::Output);
         }
         self.write_text(time, (messages, bytes), interrupted, left, out).map_err(Error::Output)
     }
