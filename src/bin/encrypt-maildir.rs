@@ -102,9 +102,6 @@ struct Args {
     patience: u64,
 }
 
-/// How long an interrupted run may take to end.
-const END: Duration = Duration::from_millis(1800);
-
 const HELP: &str = "\
 Exit status:
    0  nothing is left in clear but the mail of users without a certificate
@@ -132,9 +129,9 @@ fn run() -> Result<Exit, Error> {
         Ok(args) => args,
         Err(status) => return Ok(status),
     };
-    heed_signals(&stop)?;
+    process::heed_signals(&stop)?;
     process::raise_file_limit();
-    process::end_after(&stop, END).map_err(CoreError::Read)?;
+    process::end_after(&stop, process::END).map_err(CoreError::Read)?;
     let mut out = BufWriter::new(std::io::stdout());
     let status = encrypt::run(&options(args), &stop, &mut out)?;
     out.flush().map_err(Error::Output)?;
@@ -143,15 +140,8 @@ fn run() -> Result<Exit, Error> {
 
 /// What the process of an owner does.
 fn owner_main(kind: &OsStr, stop: &Arc<AtomicBool>) -> Result<(), Error> {
-    heed_signals(stop)?;
+    process::heed_signals(stop)?;
     child::main(kind, stop)
-}
-
-fn heed_signals(stop: &Arc<AtomicBool>) -> Result<(), Error> {
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
-        signal_hook::flag::register(signal, Arc::clone(stop)).map_err(CoreError::Read)?;
-    }
-    Ok(())
 }
 
 /// Parses a number of messages a second, `20` or `0.5`.

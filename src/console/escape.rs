@@ -58,7 +58,8 @@ pub fn log_value(text: &[u8], cap: usize) -> String {
 }
 
 /// Control characters and the marks that turn the direction of text.
-fn is_unsafe(c: char) -> bool {
+#[must_use]
+pub fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }

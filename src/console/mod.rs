@@ -2,5 +2,6 @@
 
 pub mod date;
 pub mod escape;
+pub mod json;
 pub mod progress;
 pub mod table;

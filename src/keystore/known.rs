@@ -128,16 +128,30 @@ impl Known {
         Ok(users)
     }
 
-    /// Makes the folder where it is not there, and waits until nobody else changes the register.
+    /// Makes the folder where it is not there, and waits until nobody else changes the register. Nobody is asked for anything
+    /// while it is held.
     ///
     /// # Errors
     /// [`Error::KeyStore`].
     pub fn lock(&self) -> Result<Lock, Error> {
+        self.lock_folder(self.folder.clone())
+    }
+
+    /// Waits until no other scan is under way: what an older one has been told undoes nothing of a newer one's. The register can
+    /// be changed meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::KeyStore`].
+    pub fn lock_scans(&self) -> Result<Lock, Error> {
+        self.lock_folder(self.folder.join(UNASKED))
+    }
+
+    fn lock_folder(&self, held: PathBuf) -> Result<Lock, Error> {
         for folder in [self.folder.clone(), self.folder.join(NEAR), self.folder.join(UNASKED)] {
             make_folder(&folder).map_err(|error| failed(&folder, &error))?;
         }
-        let file = File::open(&self.folder).and_then(|file| file.lock().map(|()| file));
-        Ok(Lock { _folder: file.map_err(|error| failed(&self.folder, &error))? })
+        let file = File::open(&held).and_then(|file| file.lock().map(|()| file));
+        Ok(Lock { _folder: file.map_err(|error| failed(&held, &error))? })
     }
 
     /// Notes that these users have, or had, a certificate. On the disk when it returns.

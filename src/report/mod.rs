@@ -23,6 +23,7 @@ use mailseal_maildir::durable;
 
 use self::summary::Summary;
 use crate::cli;
+use crate::console::json;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::log::entry::Entry;
@@ -79,9 +80,7 @@ pub fn run(options: &Options, out: &mut impl Write) -> Result<Exit, Error> {
                 if std::io::stdout().is_terminal() { text::Style::Terminal } else { text::Style::Plain };
             text::write(&figures, style, out)
         }
-        Form::Json => {
-            serde_json::to_writer_pretty(&mut *out, &figures).map_err(Into::into).and_then(|()| writeln!(out))
-        }
+        Form::Json => json::write(out, &figures),
         Form::Prometheus => prometheus::write(&figures, out),
         Form::Html(path) if path == Path::new("-") => out.write_all(html::page(&figures).as_bytes()),
         Form::Html(path) => durable::write(&page_file(path)?, html::page(&figures).as_bytes(), MODE),

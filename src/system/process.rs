@@ -56,6 +56,20 @@ pub fn raise_file_limit() {
     }
 }
 
+/// From here on, what ends a process from a terminal or a script (SIGINT, SIGTERM, SIGHUP) sets `stop`.
+///
+/// # Errors
+/// [`Error::Read`] where the system refuses.
+pub fn heed_signals(stop: &Arc<AtomicBool>) -> Result<(), Error> {
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(stop)).map_err(CoreError::Read)?;
+    }
+    Ok(())
+}
+
+/// How long an interrupted run may take to end.
+pub const END: Duration = Duration::from_millis(1800);
+
 /// Ends the process with [`Exit::Temporary`] when `stop` has been set for as long as `grace`, whatever it waits for. What it
 /// leaves is what a killed one leaves.
 ///

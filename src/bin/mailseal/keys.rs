@@ -2,6 +2,8 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand};
@@ -11,8 +13,10 @@ use mailseal::error::Error;
 use mailseal::exit::Exit;
 use mailseal::keys::admin::register::UserList;
 use mailseal::keys::admin::{Action, Addition, Existing, Input, Keys, read_inputs};
-#[cfg(feature = "network")]
 use mailseal::system::owner::Bytes;
+use mailseal::system::process;
+#[cfg(feature = "network")]
+use mailseal_core::error::Error as CoreError;
 
 /// The argument without which a file is required.
 const WKD: &str = if cfg!(feature = "network") { "wkd" } else { "help" };
@@ -139,8 +143,13 @@ pub fn run(
     path: Option<&Path>,
     out: &mut (impl Write + Send + Sync),
 ) -> Result<Exit, Error> {
+    // The processes that it starts end with it.
+    let stop = Arc::new(AtomicBool::new(false));
+    process::heed_signals(&stop)?;
+    process::end_after(&stop, process::END).map_err(CoreError::Read)?;
     let keys = |user: Option<&UserArguments>| {
-        Keys::new(config, path.map(Path::to_owned), user.and_then(|it| it.home.clone()), SystemTime::now())
+        let home = user.and_then(|it| it.home.clone());
+        Keys::new(config, path.map(Path::to_owned), home, SystemTime::now()).until(&stop)
     };
     let (user, action) = match command {
         Command::Add(add) => (&add.user, Action::Add(addition(add, &keys(None))?)),

@@ -4,20 +4,21 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
+use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use mailseal_core::error::Error as CoreError;
 use nix::unistd::{Gid, Uid};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::cli;
 use crate::config::Config;
 use crate::dovecot::userdb::Account;
 use crate::error::Error;
+use crate::keys::admin::owned;
 use crate::keystore::census;
 use crate::keystore::source::Source;
 use crate::keystore::trust::Trust;
@@ -27,6 +28,7 @@ use crate::system::owner::child::{Order, Reports};
 use crate::system::owner::cut;
 use crate::system::owner::identity::Identity;
 use crate::system::owner::process::{Report, Start, Watch, run as run_as_owner};
+use crate::system::owner::slots::side_by_side;
 use crate::system::process;
 
 /// The kind of the task.
@@ -86,11 +88,18 @@ pub fn one(config: &Config, user: &User, home: Option<&Path>, trust: Trust, in_h
 }
 
 /// Asks the homes of `accounts`, in their order: as root, with one process for each owner, side by side.
-#[must_use]
-pub fn homes(config: &Config, path: Option<&Path>, accounts: &[(User, Account)]) -> Vec<Answer> {
+///
+/// # Errors
+/// [`Error::Owner`] where `stop` is set first.
+pub fn homes(
+    config: &Config,
+    path: Option<&Path>,
+    accounts: &[(User, Account)],
+    stop: &AtomicBool,
+) -> Result<Vec<Answer>, Error> {
     let mut answers = vec![Answer::None; accounts.len()];
     if sources(config, true).next().is_none() {
-        return answers;
+        return Ok(answers);
     }
     let own = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     let mut owners: BTreeMap<(u32, u32), Vec<usize>> = BTreeMap::new();
@@ -102,21 +111,19 @@ pub fn homes(config: &Config, path: Option<&Path>, accounts: &[(User, Account)])
         }
     }
     let owners: Vec<_> = owners.into_iter().collect();
-    let asked: Vec<Vec<(usize, Answer)>> = owners
-        .par_iter()
-        .map(|(owner, numbers)| {
-            let asked: Vec<&(User, Account)> = numbers.iter().map(|number| &accounts[*number]).collect();
-            let answers =
-                if owner.0 == own.0 { Ok(here(config, &asked)) } else { there(path, *owner, &asked) };
-            let answers =
-                answers.unwrap_or_else(|error| vec![Answer::Unasked(error.to_string()); numbers.len()]);
-            numbers.iter().copied().zip(answers).collect()
-        })
-        .collect();
-    for (number, answer) in asked.into_iter().flatten() {
-        answers[number] = answer;
-    }
-    answers
+    let jobs = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let told = Mutex::new(&mut answers);
+    side_by_side(jobs, &owners, stop, |(owner, numbers), slot| {
+        let asked: Vec<&(User, Account)> = numbers.iter().map(|number| &accounts[*number]).collect();
+        let watch = Watch { patience: PATIENCE, stop, slot: Some(slot) };
+        let said =
+            if owner.0 == own.0 { Ok(here(config, &asked)) } else { there(path, *owner, &asked, &watch) };
+        let said = said.unwrap_or_else(|error| vec![Answer::Unasked(error.to_string()); numbers.len()]);
+        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        numbers.iter().zip(said).for_each(|(number, answer)| told[*number] = answer);
+    });
+    // Who was not asked any more must not pass for somebody without a certificate.
+    if stop.load(Ordering::Relaxed) { Err(owned::interrupted()) } else { Ok(answers) }
 }
 
 fn here(config: &Config, asked: &[&(User, Account)]) -> Vec<Answer> {
@@ -125,11 +132,14 @@ fn here(config: &Config, asked: &[&(User, Account)]) -> Vec<Answer> {
 }
 
 /// Asks with the rights of `owner`. Users whom its process does not answer for were not asked.
-fn there(path: Option<&Path>, owner: (u32, u32), asked: &[&(User, Account)]) -> Result<Vec<Answer>, Error> {
+fn there(
+    path: Option<&Path>,
+    owner: (u32, u32),
+    asked: &[&(User, Account)],
+    watch: &Watch<'_>,
+) -> Result<Vec<Answer>, Error> {
     let identity = Identity::of(Uid::from_raw(owner.0), Gid::from_raw(owner.1))?;
     let start = Start { program: cli::ADMIN, kind: KIND, identity: &identity };
-    let stop = AtomicBool::new(false);
-    let watch = Watch { patience: PATIENCE, stop: &stop, slot: None };
     let config = path.map(std::path::absolute).transpose().map_err(CoreError::Read)?;
     let mut answers = Vec::new();
     for asked in asked.chunks(AT_ONCE) {
@@ -140,7 +150,7 @@ fn there(path: Option<&Path>, owner: (u32, u32), asked: &[&(User, Account)]) -> 
         let task =
             Task { config: config.clone().map(Into::into), questions: asked.iter().map(question).collect() };
         let end = answers.len() + asked.len();
-        let told = run_as_owner(&start, &task, None, &watch, &mut |answer| {
+        let told = run_as_owner(&start, &task, None, watch, &mut |answer| {
             // There is one for each question.
             if answers.len() == end {
                 return Err(io::ErrorKind::InvalidData.into());
@@ -161,10 +171,12 @@ fn there(path: Option<&Path>, owner: (u32, u32), asked: &[&(User, Account)]) -> 
 pub fn main() -> Result<(), Error> {
     let mut order = Order::begin()?;
     let task: Task = order.line()?;
-    let reports = Reports::to(process::stdout()?, &Arc::new(AtomicBool::new(false)));
+    let stop = Arc::new(AtomicBool::new(false));
+    order.stop_at_end(&stop);
+    let reports = Reports::to(process::stdout()?, &stop);
     let config =
         Config::load(task.config.as_deref().map(Path::new)).inspect_err(|error| reports.fail(error))?;
-    for question in task.questions {
+    for question in task.questions.iter().take_while(|_| !stop.load(Ordering::Relaxed)) {
         let trust = Trust::of_process(config.keys.trusted_groups.ids());
         let home = question.home.as_deref().map(Path::new);
         let answer = match User::parse(&question.user) {

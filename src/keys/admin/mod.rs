@@ -18,6 +18,8 @@ pub mod register;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use mail_builder::MessageBuilder;
@@ -34,6 +36,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::console::date::day;
+use crate::console::json;
 use crate::console::table::Table;
 use crate::dovecot::userdb::{Account, Answer, Userdb};
 use crate::error::Error;
@@ -66,6 +69,8 @@ pub struct Keys<'a> {
     now: SystemTime,
     /// Root's process, where it has started this one with the rights of the home's owner.
     parent: Option<&'a Parent>,
+    /// Set where the command is to end, and the processes that it has started with it.
+    stop: Arc<AtomicBool>,
 }
 
 /// A command about one user.
@@ -155,7 +160,13 @@ impl<'a> Keys<'a> {
         home: Option<PathBuf>,
         now: SystemTime,
     ) -> Self {
-        Self { config, config_path, home, now, parent: None }
+        Self { config, config_path, home, now, parent: None, stop: Arc::default() }
+    }
+
+    /// The same, ended when `stop` is set.
+    #[must_use]
+    pub fn until(self, stop: &Arc<AtomicBool>) -> Self {
+        Self { stop: Arc::clone(stop), ..self }
     }
 
     /// Works in the process of a home's owner, which `parent` has started.
@@ -319,6 +330,9 @@ impl<'a> Keys<'a> {
                 what: format!("{} has no such certificate in {}", user.name(), file.path().display()),
                 hint: format!("look with `mailseal keys show {}`", user.name()),
             });
+        }
+        if let Some(parent) = self.parent {
+            parent.begin()?;
         }
         file.store(&kept)?;
         for cert in gone {
@@ -651,8 +665,7 @@ fn broken(user: &str, error: &Error) -> Row {
 
 fn write_rows(rows: &[Row], json: bool, out: &mut impl Write) -> Result<(), Error> {
     if json {
-        serde_json::to_writer_pretty(&mut *out, rows).map_err(|error| Error::Output(error.into()))?;
-        return writeln!(out).map_err(Error::Output);
+        return json::write(out, &rows).map_err(Error::Output);
     }
     if rows.is_empty() {
         return Ok(());

@@ -2,7 +2,8 @@
 //! which are those of a delivery, and that process carries them out: root's own opens nothing there.
 //!
 //! The register of known users is root's alone, so the process asks root for two things: to note the user, before it stores
-//! a certificate, and to forget the user, after it has removed the last one. Root answers with a line when that is done.
+//! a certificate, and to forget the user, after it has removed the last one. Before it removes one, it asks whether root still
+//! follows. Root answers with a line; where it does not, because it was ended, nothing is stored or removed.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -10,18 +11,17 @@ use std::io::{self, ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mailseal_core::error::Error as CoreError;
-use mailseal_maildir::dir::Dir;
 use nix::unistd::{Gid, Uid};
 use sequoia_openpgp::Cert;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::console::escape;
+use crate::console::{escape, json};
 use crate::dovecot::userdb::Account;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -30,7 +30,7 @@ use crate::keys::enrol;
 use crate::keystore::user::User;
 use crate::system::owner::Bytes;
 use crate::system::owner::child::{Order, Reports};
-use crate::system::owner::identity::Identity;
+use crate::system::owner::identity::{Identity, owner_at};
 use crate::system::owner::process::{PATIENCE, Process, Report, Start, Watch, feed};
 use crate::system::process;
 use crate::{cli, keystore, limits};
@@ -67,6 +67,8 @@ struct Task<A> {
 enum Event {
     /// Asks that the user be noted: a certificate is about to be stored.
     Note,
+    /// Asks whether to go on: certificates are about to be removed.
+    Begin,
     /// Asks that the user be forgotten, if nothing is found any more.
     Forget,
     /// A piece of what the command writes.
@@ -80,7 +82,8 @@ impl Report for Event {}
 /// What the process has told.
 #[derive(Debug, Default)]
 struct Told {
-    is_asked: bool,
+    /// How often it has asked for something.
+    asked: u8,
     out: Vec<u8>,
     ok: Option<bool>,
     /// What root itself has to say after that.
@@ -89,13 +92,15 @@ struct Told {
 
 impl Told {
     /// Refuses what the process does not say in the course of `action`: a question that is not the action's or comes twice,
+    /// or not in its turn,
     /// more output than [`limits::KEYRING`], and anything after its last word.
     fn judge(&mut self, event: &Event, action: Option<&Action>) -> io::Result<()> {
         let fits = match (event, action) {
-            (Event::Note, Some(Action::Add(_))) | (Event::Forget, Some(Action::Remove { .. })) => {
-                !std::mem::replace(&mut self.is_asked, true)
+            (Event::Note, Some(Action::Add(_))) | (Event::Begin, Some(Action::Remove { .. })) => {
+                std::mem::replace(&mut self.asked, 1) == 0
             }
-            (Event::Note | Event::Forget, _) => false,
+            (Event::Forget, Some(Action::Remove { .. })) => std::mem::replace(&mut self.asked, 2) == 1,
+            (Event::Note | Event::Begin | Event::Forget, _) => false,
             (Event::Out(piece), _) => {
                 !piece.0.is_empty() && (self.out.len() + piece.0.len()) as u64 <= limits::KEYRING
             }
@@ -117,7 +122,10 @@ impl Owner {
         let owner = match (account.uid, account.gid) {
             // The group of the same number is a user's own.
             (Some(uid), gid) if uid != 0 => Some((Uid::from_raw(uid), Gid::from_raw(gid.unwrap_or(uid)))),
-            _ => owner_of(&home)?,
+            _ => owner_at(&home).map_err(|error| Error::Home {
+                path: home.clone(),
+                what: format!("cannot be reached: {error}"),
+            })?,
         };
         let identity = owner.map(|(uid, gid)| Identity::of(uid, gid)).transpose()?;
         Ok(identity.map(|identity| Self { identity, home }))
@@ -161,8 +169,7 @@ impl Owner {
         let (reports, output) = io::pipe().map_err(failed)?;
         let start = Start { program: cli::ADMIN, kind: KIND, identity: &self.identity };
         let mut child = Process::start(&start, input.into(), output.into(), Stdio::null()).map_err(failed)?;
-        let stop = AtomicBool::new(false);
-        let watch = Watch { patience: PATIENCE, stop: &stop, slot: None };
+        let watch = Watch { patience: PATIENCE, stop: &keys.stop, slot: None };
         let order = File::from(OwnedFd::from(order));
         let fed = feed(&order, &self.identity, &self.task(keys, user, action)?, &watch);
         let (mut told, mut failure) = (Told::default(), None);
@@ -176,6 +183,8 @@ impl Owner {
         let listened = child.listen(reports, None, &watch, &mut |event| {
             told.judge(&event, action)?;
             match event {
+                Event::Note | Event::Begin | Event::Forget if keys.stop.load(Ordering::Relaxed) => {}
+                Event::Begin => return answer(Ok(())),
                 Event::Note => return answer(keys.make_known(user)),
                 Event::Forget => return answer(keys.forget(user, &mut told.after)),
                 Event::Out(piece) => told.out.extend(piece.0),
@@ -184,6 +193,9 @@ impl Owner {
             Ok(())
         });
         failure.map_or(listened, Err)?;
+        if told.ok.is_none() && keys.stop.load(Ordering::Relaxed) {
+            return Err(interrupted());
+        }
         fed.map_err(failed)?;
         if told.ok.is_some() { Ok(told) } else { Err(self.odd("it does not say what came of its task")) }
     }
@@ -209,36 +221,31 @@ impl Owner {
     }
 }
 
-/// What may be shown of what `action` gave: JSON and a message as they are, and lines made safe for a terminal. `None` for
+/// That whoever runs the command has ended it.
+#[must_use]
+pub fn interrupted() -> Error {
+    Error::Owner {
+        what: "interrupted before it was done".into(),
+        hint: "run it again: it goes on where this ended".into(),
+        exit: Exit::Temporary,
+    }
+}
+
+/// What may be shown of what `action` gave: a message as it is, JSON and lines made safe for a terminal. `None` for
 /// what is not JSON, and for a message with other control characters than mail has.
 fn shown(action: &Action, out: Vec<u8>) -> Option<Vec<u8>> {
     let is_mail = |byte: &u8| !byte.is_ascii_control() || b"\r\n\t".contains(byte);
     match action {
-        Action::Show { json: true } => serde_json::from_slice::<Vec<IgnoredAny>>(&out).is_ok().then_some(out),
+        Action::Show { json: true } => {
+            serde_json::from_slice::<Vec<IgnoredAny>>(&out).ok()?;
+            Some(json::escaped(&String::from_utf8(out).ok()?).into())
+        }
         Action::Test => out.iter().all(is_mail).then_some(out),
         _ => {
             let lines: Vec<String> = out.split(|byte| *byte == b'\n').map(escape::again).collect();
             Some(lines.join("\n").into())
         }
     }
-}
-
-/// Who owns `home`, or would own it if it were made: `None` is root.
-fn owner_of(home: &Path) -> Result<Option<(Uid, Gid)>, Error> {
-    for folder in home.ancestors() {
-        match Dir::stat_at(folder) {
-            Ok(stat) if stat.st_uid != 0 => {
-                return Ok(Some((Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid))));
-            }
-            // Whoever owns a folder can put another one in the place of root's that lies in it.
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => {
-                return Err(Error::Home { path: home.into(), what: format!("cannot be reached: {error}") });
-            }
-        }
-    }
-    Ok(None)
 }
 
 /// Root's process, to the one that it has started.
@@ -255,6 +262,14 @@ impl Parent {
     /// [`CoreError::Read`] where root does not: nothing may be stored then.
     pub fn note(&self) -> Result<(), Error> {
         self.ask(Event::Note)
+    }
+
+    /// Asks whether root still follows what is done.
+    ///
+    /// # Errors
+    /// [`Error::Read`] where it does not: nothing may be removed then.
+    pub fn begin(&self) -> Result<(), Error> {
+        self.ask(Event::Begin)
     }
 
     /// Has root forget the user, unless something is found still.
@@ -329,6 +344,9 @@ mod tests {
         let out = |size: usize| Event::Out(Bytes(vec![b'x'; size]));
         let mut told = Told::default();
         assert!(told.judge(&Event::Note, Some(&remove)).is_err());
+        assert!(Told::default().judge(&Event::Forget, Some(&remove)).is_err(), "not before it has begun");
+        assert!(told.judge(&Event::Begin, Some(&remove)).is_ok());
+        assert!(told.judge(&Event::Begin, Some(&remove)).is_err(), "once");
         assert!(told.judge(&Event::Forget, Some(&remove)).is_ok());
         assert!(told.judge(&Event::Forget, Some(&remove)).is_err(), "once");
         for action in [None, Some(&Action::Test), Some(&Action::Show { json: true })] {
@@ -350,6 +368,7 @@ mod tests {
         assert_eq!(shown(&remove, b"a\x1b[2J\nb\xff".to_vec()), Some(b"a\\x1b[2J\nb\\xff".to_vec()));
         let json = Action::Show { json: true };
         assert!(shown(&json, b"[\n  {}\n]\n".to_vec()).is_some());
+        assert_eq!(shown(&json, "[\"\u{9b}\"]".into()), Some(b"[\"\\u009b\"]".to_vec()));
         assert!(
             shown(&json, b"[\"\x1b[2J\"]".to_vec()).is_none() && shown(&json, b"hello".to_vec()).is_none()
         );

@@ -55,10 +55,11 @@ impl Keys<'_> {
     /// [`Error::Dovecot`] where the users cannot be listed.
     pub fn init(&self, users: &UserList, accepted: &[PathBuf], out: &mut impl Write) -> Result<Exit, Error> {
         let known = self.known();
+        let _scans = known.lock_scans()?;
         let lock = known.lock()?;
-        let before = known.marker()?;
-        let mut marker = match &before {
-            Some(marker) => marker.clone(),
+        let before = known.users()?;
+        let mut marker = match known.marker()? {
+            Some(marker) => marker,
             None => Marker { id: Id::new()?, stores: Vec::new() },
         };
         let wanted = stores(&self.config.keys);
@@ -70,8 +71,10 @@ impl Keys<'_> {
                 marker.stores.push(Store { path, id });
             }
         }
+        drop(lock);
         let census = self.census(users, out)?;
-        self.note(&known, &lock, &census)?;
+        let lock = known.lock()?;
+        note(&known, &lock, &before, &census)?;
         known.complete(&lock, &marker)?;
         say(out, format_args!("the register {} is complete", known.folder().display()))?;
         tell(&census, out)
@@ -80,11 +83,12 @@ impl Keys<'_> {
     /// Notes every user for whom a source has a certificate, and everybody who could not be asked.
     ///
     /// # Errors
-    /// [`Error::KeyStore`]; [`Error::Dovecot`] where the users cannot be listed.
+    /// [`Error::KeyStore`]; [`Error::Dovecot`] where the users cannot be listed; [`Error::Owner`] where it is interrupted, and
+    /// nothing is noted.
     pub fn scan(&self, users: &UserList, out: &mut impl Write) -> Result<Exit, Error> {
         let known = self.known();
-        let lock = known.lock()?;
-        let marker = known.marker()?;
+        let _scans = known.lock_scans()?;
+        let (before, marker) = (known.users()?, known.marker()?);
         if let Some(marker) = &marker {
             // What is not mounted says of nobody that there is no certificate.
             for store in stores(&self.config.keys) {
@@ -92,7 +96,7 @@ impl Keys<'_> {
             }
         }
         let census = self.census(users, out)?;
-        self.note(&known, &lock, &census)?;
+        note(&known, &known.lock()?, &before, &census)?;
         if marker.is_none() {
             say(out, format_args!("note: the register has no marker yet: run `mailseal keys init`"))?;
         }
@@ -172,12 +176,6 @@ impl Keys<'_> {
         Trust::of_owner(store, self.config.keys.trusted_groups.ids())
     }
 
-    fn note(&self, known: &Known, lock: &Lock, census: &Census) -> Result<(), Error> {
-        known.note(lock, &census.known)?;
-        let asked = census.asked.iter().filter(|user| !census.unasked.contains_key(user));
-        known.note_asked(lock, asked, census.unasked.keys())
-    }
-
     /// Asks every source for every user.
     fn census(&self, users: &UserList, out: &mut impl Write) -> Result<Census, Error> {
         let mut census = Census::default();
@@ -200,7 +198,8 @@ impl Keys<'_> {
             .filter(|(_, answer)| **answer == Answer::None)
             .map(|(account, _)| account.clone())
             .collect();
-        let mut in_homes = ask::homes(self.config, self.config_path.as_deref(), &missing).into_iter();
+        let mut in_homes =
+            ask::homes(self.config, self.config_path.as_deref(), &missing, &self.stop)?.into_iter();
         for ((user, _), answer) in accounts.into_iter().zip(in_stores) {
             let answer = if answer == Answer::None { in_homes.next().unwrap_or(answer) } else { answer };
             match answer {
@@ -272,6 +271,16 @@ impl Keys<'_> {
         }
         Ok(accounts)
     }
+}
+
+/// Notes what a scan has found, which began when the users of `before` were known. The register may have changed since: who was
+/// noted stays so, and who was known then and is not any more was removed, with what the scan has found.
+fn note(known: &Known, lock: &Lock, before: &BTreeSet<User>, census: &Census) -> Result<(), Error> {
+    let now = known.users()?;
+    let removed: BTreeSet<&User> = before.difference(&now).collect();
+    known.note(lock, census.known.iter().filter(|user| !removed.contains(user)))?;
+    let asked = census.asked.iter().filter(|user| !census.unasked.contains_key(user));
+    known.note_asked(lock, asked, census.unasked.keys())
 }
 
 /// A user as the system knows it: without Dovecot, an admin may ask name services.

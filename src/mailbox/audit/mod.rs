@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use self::keys::State;
 use crate::config::Config;
+use crate::console::json;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::keys::enrol;
@@ -182,11 +183,7 @@ pub fn run(options: &Options, config: &Config, out: &mut impl Write) -> Result<E
         audit.unreadable += maildir.folders.iter().map(|count| count.unreadable).fold(0, u64::saturating_add);
         audit.maildirs.push(maildir);
     }
-    let written = if options.json {
-        serde_json::to_writer_pretty(&mut *out, &audit).map_err(Into::into).and_then(|()| writeln!(out))
-    } else {
-        page::write(&audit, out)
-    };
+    let written = if options.json { json::write(out, &audit) } else { page::write(&audit, out) };
     written.map_err(Error::Output)?;
     result?;
     Ok(if (audit.clear, audit.unreadable) == (0, 0) { Exit::Ok } else { Exit::Negative })

@@ -1,11 +1,11 @@
-//! Edge: `mailseal decrypt` of a file: whoever's it is. Root has another's opened in a process with the owner's rights, and
-//! hands on what comes out of it.
+//! Edge: `mailseal decrypt` of a file: whoever's it is. Root opens what root alone can have put there. What is another's, or
+//! lies in another's folder, root has opened in a process with the owner's rights, and hands on what comes out of it.
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -13,8 +13,11 @@ use std::time::Duration;
 
 use mailseal_core::error::Error as CoreError;
 use mailseal_core::unseal::Expansion;
-use mailseal_maildir::dir::Dir;
+use mailseal_maildir::dir::{Dir, Kind, kind_of};
 use mailseal_maildir::error::Error as MaildirError;
+use nix::errno::Errno;
+use nix::fcntl::readlinkat;
+use nix::sys::stat::FileStat;
 use nix::unistd::{Gid, Uid, geteuid};
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +26,7 @@ use crate::error::Error;
 use crate::keys::secret::files::KeyFiles;
 use crate::mailbox::decrypt::{Opener, Outcome, decrypt};
 use crate::system::owner::child::{Order, Reports};
-use crate::system::owner::identity::Identity;
+use crate::system::owner::identity::{Identity, owner_at};
 use crate::system::owner::process::{Process, Report, Start, Watch, feed};
 use crate::system::process;
 
@@ -43,31 +46,71 @@ struct Task {
 
 impl Report for Outcome {}
 
-/// Decrypts the message at `path` to `out`.
+/// How many links of root's lead to a file at most.
+const LINKS: usize = 40;
+
+/// How a file is opened.
+enum Place {
+    /// It is open.
+    Open(File),
+    /// At this path, by a process with these rights.
+    Owned(PathBuf, Identity),
+}
+
+/// Decrypts the message at `path` to `out`. As root, it must be a regular file.
 ///
 /// # Errors
 /// Those of [`decrypt`] and of the owner's process; [`MaildirError::Mail`] where it cannot be opened.
 pub fn run(path: &Path, opener: Opener<'_>, out: &mut (impl Write + Send)) -> Result<Outcome, Error> {
     let named = |source| Error::from(MaildirError::Mail { path: path.into(), source });
-    match owner_of(path)? {
-        None => decrypt(File::open(path).map_err(named)?, out, opener),
-        Some(identity) => {
-            let path = std::path::absolute(path).map_err(named)?;
-            as_owner(
-                &identity,
-                &Task { path: path.into(), keys: opener.keys.export()?, expansion: opener.expansion },
-                out,
-            )
-        }
+    if !geteuid().is_root() {
+        return decrypt(File::open(path).map_err(named)?, out, opener);
+    }
+    match find(path)? {
+        Place::Open(file) => decrypt(file, out, opener),
+        Place::Owned(path, identity) => as_owner(
+            &identity,
+            &Task { path: path.into(), keys: opener.keys.export()?, expansion: opener.expansion },
+            out,
+        ),
     }
 }
 
-/// Whose rights opening a file takes; `None` are those of who runs this.
-fn owner_of(path: &Path) -> Result<Option<Identity>, Error> {
-    if !geteuid().is_root() {
-        return Ok(None);
+/// Opens the file, once, where it and the folders above are root's. Links are followed where they are root's as well, in
+/// folders where nobody else can put another one in their place.
+fn find(path: &Path) -> Result<Place, Error> {
+    let named = |source| Error::from(MaildirError::Mail { path: path.into(), source });
+    let mut path = std::path::absolute(path).map_err(named)?;
+    for _ in 0..LINKS {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(named(io::ErrorKind::IsADirectory.into()));
+        };
+        if let Some((user, group)) = owner_at(parent).map_err(named)? {
+            return Ok(Place::Owned(path.clone(), Identity::of(user, group)?));
+        }
+        let dir = Dir::open(parent).map_err(named)?;
+        let folder = dir.stat_self().map_err(named)?;
+        let entry = dir.stat(name).map_err(named)?;
+        let owner = match other(&folder)? {
+            None => other(&entry)?,
+            owner => owner,
+        };
+        if let Some(identity) = owner {
+            return Ok(Place::Owned(path, identity));
+        }
+        if kind_of(&entry) == Kind::Link && (folder.st_mode & 0o022 == 0 || folder.st_mode & 0o1000 != 0) {
+            path = parent.join(readlinkat(&dir, name).map_err(|error| named(error.into()))?);
+            continue;
+        }
+        let (file, stat) = dir.open_file(name).map_err(named)?;
+        // Another may have taken its place since.
+        return Ok(other(&stat)?.map_or(Place::Open(file), |identity| Place::Owned(path.clone(), identity)));
     }
-    let stat = Dir::stat_entry(path).map_err(|source| MaildirError::Mail { path: path.into(), source })?;
+    Err(named(Errno::ELOOP.into()))
+}
+
+/// Whose it is, if not root's.
+fn other(stat: &FileStat) -> Result<Option<Identity>, Error> {
     let owner = Uid::from_raw(stat.st_uid);
     if owner.is_root() { Ok(None) } else { Identity::of(owner, Gid::from_raw(stat.st_gid)).map(Some) }
 }

@@ -33,8 +33,8 @@ use mailseal_maildir::patience::Patience;
 use nix::unistd::geteuid;
 use serde::Serialize;
 
-use crate::console::escape;
 use crate::console::progress::{Progress, Show};
+use crate::console::{escape, json};
 use crate::delivery::filter;
 use crate::dovecot::doveadm::Doveadm;
 use crate::error::Error;
@@ -231,18 +231,29 @@ impl Jobs<'_> {
             let result = match &owned.identity {
                 Some(identity) => child::run(&job, identity, &watch, &report),
                 None => {
-                    let open: maildir::Open<'_> = &|path, control| {
-                        let patience = Patience::of(None, Arc::clone(self.stop));
-                        Maildir::open(path, control).map(|maildir| maildir.with_patience(patience))
-                    };
-                    // The numbers of its own job are right.
-                    maildir::run(&job, open, self.stop, &|event| _ = report(event));
+                    self.seal_here(&job, slot, &report);
                     Ok(())
                 }
             };
             if let Err(error) = result {
                 (self.note)(Event::failed(*first, &error));
             }
+        });
+    }
+
+    /// Does a job with the rights of who runs this. Others can hold a lock in its Maildirs, too: it has the same patience, and
+    /// gives up its turn as soon as it waits.
+    fn seal_here(&self, job: &Job, slot: &Slot<'_>, report: &child::Report<'_>) {
+        let open: maildir::Open<'_> = &|path, control| {
+            let patience = Patience::of(Some(self.options.patience), Arc::clone(self.stop));
+            Maildir::open(path, control).map(|maildir| maildir.with_patience(patience))
+        };
+        maildir::run(job, open, self.stop, &|event| {
+            if matches!(event, Event::Waiting { .. }) {
+                slot.step_aside();
+            }
+            // The numbers of its own job are right.
+            let _ = report(event);
         });
     }
 
@@ -600,8 +611,7 @@ impl Front<'_> {
                 left_behind: left,
                 folders: &self.folders,
             };
-            serde_json::to_writer_pretty(&mut *out, &summary).map_err(|error| Error::Output(error.into()))?;
-            return writeln!(out).map_err(Error::Output);
+            return json::write(out, &summary).map_err(Error::Output);
         }
         self.write_text(time, (messages, bytes), interrupted, left, out).map_err(Error::Output)
     }

@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::io;
 use std::path::Path;
 
+use mailseal_maildir::dir::Dir;
 use mailseal_maildir::error::Error as MaildirError;
 use mailseal_maildir::layout::Maildir;
 use nix::unistd::{Gid, Uid, User, getegid, geteuid, getgrouplist};
@@ -14,6 +15,26 @@ use crate::system::process;
 
 /// Groups below belong to the system and not to people (`SYS_GID_MAX`).
 const FIRST_OF_PEOPLE: u32 = 1000;
+
+/// The owner of what is at `path`, or of the nearest folder above it, that is there and not root's: whoever owns a folder can put
+/// another one in the place of root's that lies in it. `None` where root alone can have made all of it. Nothing is opened, and
+/// no link of others' is followed.
+///
+/// # Errors
+/// Those of looking, as [`Dir::stat_at`] has them.
+pub fn owner_at(path: &Path) -> io::Result<Option<(Uid, Gid)>> {
+    for folder in path.ancestors() {
+        match Dir::stat_at(folder) {
+            Ok(stat) if stat.st_uid != 0 => {
+                return Ok(Some((Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid))));
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
 
 /// A user's ids, as numbers: whoever gets them asks nobody.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
