@@ -59,7 +59,7 @@ pub fn raise_file_limit() {
 /// From here on, what ends a process from a terminal or a script (SIGINT, SIGTERM, SIGHUP) sets `stop`.
 ///
 /// # Errors
-/// [`Error::Read`] where the system refuses.
+/// [`CoreError::Read`] where the system refuses.
 pub fn heed_signals(stop: &Arc<AtomicBool>) -> Result<(), Error> {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(stop)).map_err(CoreError::Read)?;

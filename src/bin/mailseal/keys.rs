@@ -13,9 +13,9 @@ use mailseal::error::Error;
 use mailseal::exit::Exit;
 use mailseal::keys::admin::register::UserList;
 use mailseal::keys::admin::{Action, Addition, Existing, Input, Keys, read_inputs};
+#[cfg(feature = "network")]
 use mailseal::system::owner::Bytes;
 use mailseal::system::process;
-#[cfg(feature = "network")]
 use mailseal_core::error::Error as CoreError;
 
 /// The argument without which a file is required.

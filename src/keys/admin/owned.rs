@@ -267,7 +267,7 @@ impl Parent {
     /// Asks whether root still follows what is done.
     ///
     /// # Errors
-    /// [`Error::Read`] where it does not: nothing may be removed then.
+    /// [`CoreError::Read`] where it does not: nothing may be removed then.
     pub fn begin(&self) -> Result<(), Error> {
         self.ask(Event::Begin)
     }
