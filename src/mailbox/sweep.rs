@@ -37,8 +37,7 @@ pub struct Sweep {
     pub control: Option<PathBuf>,
     /// Messages at once; as many as there are processors, if not said.
     pub jobs: Option<NonZeroUsize>,
-    /// In a process that root has started as the owner's, what says that it is to stop: no link but root's is followed, and
-    /// locks are waited for within a bound.
+    /// In a process that root has started as the owner's, what says that it is to stop: no link but root's is followed.
     pub owned: Option<Arc<AtomicBool>>,
 }
 
@@ -198,11 +197,12 @@ impl Sweep {
 
     fn open(&self, path: &Path) -> Result<Maildir, MaildirError> {
         let control = self.control.as_deref();
-        match &self.owned {
-            Some(stop) => Maildir::open_strictly(path, control)
-                .map(|maildir| maildir.with_patience(Patience::of(Some(OF_OWNERS), Arc::clone(stop)))),
-            None => Maildir::open(path, control),
-        }
+        let (maildir, stop) = match &self.owned {
+            Some(stop) => (Maildir::open_strictly(path, control), Arc::clone(stop)),
+            None => (Maildir::open(path, control), Arc::default()),
+        };
+        // Whoever can open a folder can lock it, root's as well.
+        maildir.map(|maildir| maildir.with_patience(Patience::of(Some(OF_OWNERS), stop)))
     }
 
     /// Rewrites the messages of each folder with `transform`, each in its place; `done` gets what became of a folder.

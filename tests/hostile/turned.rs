@@ -25,6 +25,7 @@ const FORGOTTEN: u32 = 7100;
 const SHOWN: u32 = 7200;
 const LOCKED: u32 = 7300;
 const NAMED: u32 = 7400;
+const LOCKED_BACK: u32 = 7700;
 const FOLLOWED: u32 = 7500;
 const SCANNED: u32 = 7600;
 
@@ -288,6 +289,7 @@ fn who_locks_a_maildir_of_roots_is_not_waited_for_without_end() {
     give(&roots, 0);
     fs::set_permissions(&roots, fs::Permissions::from_mode(0o755)).unwrap();
     let attack = Attack::begin(LOCKED, &format!("exec flock '{}' sleep 60", roots.display()));
+    std::thread::sleep(Duration::from_millis(300));
     let begin = Instant::now();
     let run = site.seal(&["--patience", "3", "--jobs", "1"]);
     assert!(begin.elapsed() < Duration::from_secs(30), "{run:?}");
@@ -295,6 +297,30 @@ fn who_locks_a_maildir_of_roots_is_not_waited_for_without_end() {
     assert!(!site.is_sealed(0) && (1..4).all(|number| site.is_sealed(number)), "{run:?}");
     let named = run.stderr.lines().any(|line| line.contains("mail/u0") && line.contains("held by another"));
     assert!(named && run.status == Some(75), "{run:?}");
+}
+
+#[test]
+#[ignore = "half a minute: locks are waited for"]
+fn who_locks_a_maildir_of_roots_does_not_stop_the_way_back() {
+    if !is_root() || !has("flock") {
+        return;
+    }
+    let site = Site::new(LOCKED_BACK, 3, "exit 1");
+    let roots = site.path("mail/u0");
+    give(&roots, 0);
+    fs::set_permissions(&roots, fs::Permissions::from_mode(0o755)).unwrap();
+    let run = site.seal(&[]);
+    assert!((0..3).all(|number| site.is_sealed(number)), "{run:?}");
+    let attack = Attack::begin(LOCKED_BACK, &format!("exec flock '{}' sleep 120", roots.display()));
+    std::thread::sleep(Duration::from_millis(300));
+    let mut command = Command::new("timeout");
+    command.args(["-s", "KILL", "90", env!("CARGO_BIN_EXE_mailseal"), "decrypt", "--secret-key"]);
+    command.arg(fixtures::secret(CERT)).args((0..3).map(|number| site.path(&format!("mail/u{number}"))));
+    let run =
+        ended(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    drop(attack);
+    assert!(site.is_sealed(0) && !site.is_sealed(1) && !site.is_sealed(2), "{run:?}");
+    assert!(run.status == Some(75) && run.stderr.contains("held by another"), "{run:?}");
 }
 
 #[test]

@@ -113,6 +113,12 @@ pub fn run(sweep: &Sweep, opener: Opener<'_>, work: &Work, out: &mut impl Write)
         let done = match identity {
             None => {
                 let own = Sweep { paths: vec![path.to_path_buf()], ..sweep.clone() };
+                let tell = |event: Event| {
+                    if matches!(event, Event::Waiting { .. }) {
+                        slot.step_aside();
+                    }
+                    tell(event);
+                };
                 work_on(&own, opener, work, folder.as_ref(), &tell)
             }
             Some(identity) => {
