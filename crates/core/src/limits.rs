@@ -13,8 +13,8 @@ pub const ENTITY_HEADER: usize = 6 * HEADER + 4096;
 /// message has, and whether it is encrypted already. What lies beyond is taken to be like the beginning.
 pub const LOOK_AHEAD: usize = 1024 * 1024;
 
-/// How many bytes of the body are looked at behind a header that is nearly as long as it may be. Otherwise header and
-/// look-ahead together are at most [`HEADER`] long.
+/// How many bytes of the body are looked at behind a header that is nearly as long as it may be. Otherwise the header and twice
+/// the look-ahead, which is decoded as well, are at most [`HEADER`] long together.
 pub const LEAST_LOOK_AHEAD: usize = 64 * 1024;
 
 /// How many bytes of the look-ahead are left off where it does not reach the end of the message: more than armors and

@@ -67,8 +67,8 @@ impl Opening {
             return Err(Error::Empty);
         }
         // Beside a header of megabytes less of the body is looked at, to bound them together.
-        let look_ahead =
-            limits::HEADER.saturating_sub(fields_end).clamp(limits::LEAST_LOOK_AHEAD, limits::LOOK_AHEAD);
+        let look_ahead = (limits::HEADER.saturating_sub(fields_end) / 2)
+            .clamp(limits::LEAST_LOOK_AHEAD, limits::LOOK_AHEAD);
         let end = body_start + look_ahead;
         while !whole && bytes.len() < end {
             let missing = end - bytes.len();
