@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::Findings;
+use super::findings::Findings;
 use super::scripts::without_comments;
 use crate::cli;
 use crate::dovecot::installation::{ImapRule, Installation};

@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use super::Findings;
 use super::access::others_who_can_change;
+use super::findings::Findings;
 use super::users::Users;
 use crate::config::Config;
 use crate::error::Error;

@@ -10,7 +10,7 @@ use super::access::{Identity, others_who_can_change};
 use crate::cli;
 use crate::config::Config;
 use crate::delivery::filter::DRAIN;
-use crate::doctor::Findings;
+use crate::doctor::findings::Findings;
 use crate::dovecot::doveconf;
 use crate::dovecot::installation::Installation;
 use crate::keystore::source::Source;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use nix::unistd::{Gid, Group};
 
-use super::Findings;
+use super::findings::Findings;
 use super::users::{Account, Users};
 use crate::config::Config;
 use crate::error::Error;

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use mailseal_core::classify::classify;
 use mailseal_core::message::opening::Opening;
 
-use super::Findings;
+use super::findings::Findings;
 use super::users::Account;
 use crate::cli;
 use crate::dovecot::doveconf;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::access::{Identity, others_who_can_change};
 use crate::cli;
-use crate::doctor::Findings;
+use crate::doctor::findings::Findings;
 use crate::dovecot::doveconf;
 use crate::dovecot::installation::Installation;
 

@@ -1,7 +1,7 @@
 //! Checks of the trap: the folder that cannot be delivered to, which turns a failure into a deferral.
 
-use super::Findings;
 use super::access::others_who_can_change;
+use super::findings::Findings;
 use super::scripts::Script;
 use crate::dovecot::installation::{Installation, Namespace};
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
-use super::Findings;
 use super::access::Identity;
+use super::findings::Findings;
 use super::home::{Facts, Task};
 use crate::dovecot::installation::Installation;
 use crate::dovecot::userdb::{self, Answer, Userdb};

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::doctor::Findings;
 use crate::dovecot::doveconf::{self, Block};
 
 /// Memory of a service where nothing is set: Dovecot's default.
@@ -62,27 +61,10 @@ impl Installation {
         Some(Self { config: config.map(Path::to_owned), version, version_text, settings })
     }
 
-    /// The version, and what is known to be wrong with it.
-    pub fn check_version(&self, findings: &mut Findings) {
-        let what = format!("version {}", self.version_text);
-        match self.version {
-            [2, 3 | 4, _] => findings.ok("Dovecot", what.clone()),
-            _ => findings.warn(
-                "Dovecot",
-                format!("{what}: mailseal is tested with 2.3 and 2.4"),
-                "check a delivery with: mailseal doctor --user NAME",
-            ),
-        }
-        if self.runs_filters_with_roots_rights() {
-            findings.warn(
-                "Dovecot",
-                format!(
-                    "{what} runs filters under LMTP with root as their real user: mailseal-filter gives that up, a shell \
-                     script in its place would be root"
-                ),
-                "update to 2.4.4, and put no script in the filter's place",
-            );
-        }
+    /// The version: its text, and the first three numbers in it.
+    #[must_use]
+    pub fn version(&self) -> (&str, [u32; 3]) {
+        (&self.version_text, self.version)
     }
 
     /// Whether settings are written as in 2.4.

@@ -314,7 +314,7 @@ fn who_locks_a_maildir_of_roots_does_not_stop_the_way_back() {
     let attack = Attack::begin(LOCKED_BACK, &format!("exec flock '{}' sleep 120", roots.display()));
     std::thread::sleep(Duration::from_millis(300));
     let mut command = Command::new("timeout");
-    command.args(["-s", "KILL", "90", env!("CARGO_BIN_EXE_mailseal"), "decrypt", "--secret-key"]);
+    command.args(["-s", "KILL", "90"]).arg(testing::program("mailseal")).args(["decrypt", "--secret-key"]);
     command.arg(fixtures::secret(CERT)).args((0..3).map(|number| site.path(&format!("mail/u{number}"))));
     let run =
         ended(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
