@@ -6,13 +6,14 @@ use std::time::Duration;
 use clap::builder::{NonEmptyStringValueParser, TypedValueParser as _};
 use mailseal_core::openpgp::compress::Compression;
 use mailseal_core::protect::Policy;
+use serde::{Deserialize, Serialize};
 
 use crate::delivery::filter::{Options, WhenUnchanged};
 use crate::log::Target;
 use crate::system::sandbox::Sandbox;
 
 /// What `--protect-headers` may say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 pub enum ProtectHeaders {
     /// None
     None,

@@ -3,17 +3,16 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use mailseal_core::openpgp::compress::Compression;
-use mailseal_core::protect::Policy;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::mailbox::encrypt::options::How;
 use crate::mailbox::tally::Tally;
 use crate::system::owner::cut;
 use crate::system::owner::process::Report;
-use crate::system::sandbox::Sandbox;
 
 /// What one process works on: Maildirs of one owner.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -81,26 +80,17 @@ pub struct Settings {
     pub config: Option<OsString>,
     /// Certificates, each serialized; when there are any, none are looked up.
     pub certs: Vec<Vec<u8>>,
-    /// Which header fields are hidden inside, if not as configured.
-    pub protect_headers: Option<Policy>,
-    /// How messages are compressed, if not as configured.
-    pub compression: Option<Compression>,
-    /// Seal to certificates that nobody confirmed.
-    pub unconfirmed: bool,
-    /// Rewrite names in `dovecot-uidlist`.
-    pub keep_uids: bool,
-    /// Unpack packed messages.
-    pub unpack: bool,
-    /// Change nothing.
-    pub dry_run: bool,
-    /// Whether what touches mail must be confined to the Maildirs.
-    pub sandbox: Sandbox,
-    /// Messages at once.
-    pub jobs: usize,
-    /// Only messages whose ctime is at most so many seconds ago.
-    pub newer_than: Option<u64>,
-    /// Only messages whose ctime is at least so many seconds ago.
-    pub older_than: Option<u64>,
+    /// How messages are sealed.
+    pub how: How,
+}
+
+impl Settings {
+    /// The same with so many messages at once, one at least.
+    #[must_use]
+    pub fn with_jobs(&self, jobs: usize) -> Self {
+        let how = How { jobs: NonZeroUsize::new(jobs.max(1)), ..self.how.clone() };
+        Self { how, ..self.clone() }
+    }
 }
 
 /// What is reported.

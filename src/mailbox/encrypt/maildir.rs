@@ -9,9 +9,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use mailseal_core::error::Error as CoreError;
+use mailseal_core::protect::Policy;
 use mailseal_core::recipients::{Recipients, Warning};
 use mailseal_maildir::commit::{Committed, Uids};
 use mailseal_maildir::draft::{Change, Drafted, Ready};
@@ -121,18 +122,19 @@ impl Work<'_> {
         let maildir = (self.open)(Path::new(&self.target.path), control)?;
         let addressee = addressee(self.settings, self.target, &config)?;
         let own: Vec<&Path> = [Some(Path::new(&self.target.path)), control].into_iter().flatten().collect();
-        self.settings.sandbox.within(&own, || self.work_on(&maildir, addressee, &config))
+        self.settings.how.sandbox.within(&own, || self.work_on(&maildir, addressee, &config))
     }
 
     /// The work, once the certificates are known.
     fn work_on(&self, maildir: &Maildir, addressee: Addressee, config: &Config) -> Result<(), Error> {
         let folders = maildir.folders()?;
         let now = seconds(SystemTime::now());
-        let back =
-            |age: Option<u64>| age.map(|age| now.saturating_sub(i64::try_from(age).unwrap_or(i64::MAX)));
+        let back = |age: Option<Duration>| {
+            age.map(|age| now.saturating_sub(i64::try_from(age.as_secs()).unwrap_or(i64::MAX)))
+        };
         let ages = Ages {
-            from: back(self.settings.newer_than),
-            to: back(self.settings.older_than),
+            from: back(self.settings.how.newer_than),
+            to: back(self.settings.how.older_than),
             untagged: false,
         };
         self.survey(maildir, &folders, &ages)?;
@@ -208,7 +210,7 @@ impl Work<'_> {
         mut ages: Ages,
         sealer: &Sealer<'_>,
     ) -> Result<(), Error> {
-        let pool = match self.settings.jobs {
+        let pool = match self.settings.how.jobs() {
             1 => None,
             jobs => Some(rayon::ThreadPoolBuilder::new().num_threads(jobs).build()),
         };
@@ -265,7 +267,7 @@ impl Work<'_> {
         let shared = Shared { tally: Mutex::default(), links, when_gone, fatal: Mutex::default() };
         let result = (|| {
             let folder = maildir.folder(path)?;
-            let _hold = if self.settings.dry_run {
+            let _hold = if self.settings.how.dry_run {
                 None
             } else {
                 let hold = folder.hold(|| {
@@ -288,7 +290,7 @@ impl Work<'_> {
             }
             let items = self.items(&folder, ages)?;
             // Small enough that every job has some.
-            let messages = items.len().div_ceil(self.settings.jobs.max(1)).clamp(1, BATCH.messages);
+            let messages = items.len().div_ceil(self.settings.how.jobs().max(1)).clamp(1, BATCH.messages);
             let most = Most { messages, ..BATCH };
             let batches = batches(&items, most, |item| item.bytes, |_| false);
             let work = |batch: &&[Item]| self.batch(&folder, batch, sealer, &shared);
@@ -312,7 +314,7 @@ impl Work<'_> {
                 break;
             }
             let drafted = folder.draft(&item.message, |original, draft| {
-                if self.settings.dry_run {
+                if self.settings.how.dry_run {
                     let mut out = Counted::new(Pulse::new(std::io::sink(), &alive));
                     let verdict = sealer.seal(original.file(), &mut out)?;
                     return Ok(Change::Keep((verdict, out.total())));
@@ -344,7 +346,7 @@ impl Work<'_> {
         if ready.is_empty() {
             return;
         }
-        let uids = if self.settings.keep_uids { Uids::Keep } else { Uids::New };
+        let uids = if self.settings.how.keep_uids { Uids::Keep } else { Uids::New };
         let facts: Vec<_> =
             ready.iter().map(|ready| (ready.original().stamp().inode, ready.size())).collect();
         let results = folder.commit(ready, uids);
@@ -449,8 +451,8 @@ pub(super) fn addressee(settings: &Settings, target: &Target, config: &Config) -
     }
     let found = addressee::find(config, &whose, now)?;
     if let Addressee::Sealed { certs, looked_up: true, .. } = &found
-        && !settings.unconfirmed
-        && !settings.dry_run
+        && !settings.how.unconfirmed
+        && !settings.how.dry_run
     {
         let confirmed = Enrolled::of(&config.keys)
             .and_then(|enrolled| enrolled.file(&User::parse(user)?, home)?.is_confirmed(certs));
@@ -477,11 +479,12 @@ pub(super) fn sealer<'a>(
     config: &Config,
     recipients: &'a Recipients,
 ) -> Sealer<'a> {
-    let compression = settings.compression.unwrap_or(config.message.compression);
+    let compression = settings.how.compression.unwrap_or(config.message.compression);
     let rule = User::parse(&target.user).ok().and_then(|user| config.rule(&user));
     let of_rule = rule.and_then(|rule| rule.protect_headers);
-    let protect_headers = settings.protect_headers.or(of_rule).unwrap_or(config.message.protect_headers);
-    Sealer { user: &target.user, recipients, protect_headers, compression, unpack: settings.unpack }
+    let protect_headers =
+        settings.how.protect_headers.map(Policy::from).or(of_rule).unwrap_or(config.message.protect_headers);
+    Sealer { user: &target.user, recipients, protect_headers, compression, unpack: settings.how.unpack }
 }
 
 /// Whether no further message can be written either.

@@ -6,6 +6,7 @@
 //!  │   ├─ maildir   its work on Maildirs: folders, batches, commits             [edge]
 //!  │   ├─ dovecot   its work on a mailbox through Dovecot                       [edge]
 //!  │   └─ message   one message: judged by all of it, sealed
+//!  ├─ options   read once, handed down as they are
 //!  ├─ batches   how the messages of a folder are cut
 //!  └─ event     what the two tell each other
 //! ```
@@ -18,22 +19,21 @@ pub mod dovecot;
 pub mod event;
 pub mod maildir;
 pub mod message;
+pub mod options;
 
 use std::collections::HashSet;
 use std::io::{self, IsTerminal as _, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use mailseal_core::openpgp::compress::Compression;
-use mailseal_core::protect::Policy;
 use mailseal_maildir::layout::Maildir;
 use mailseal_maildir::patience::Patience;
 use nix::unistd::geteuid;
 use serde::Serialize;
 
-use crate::console::progress::{Progress, Show};
+use crate::console::progress::Progress;
 use crate::console::{escape, json};
 use crate::delivery::filter;
 use crate::dovecot::doveadm::Doveadm;
@@ -44,67 +44,16 @@ use crate::keystore::trust::Trust;
 use crate::keystore::user::User;
 use crate::log::sink::Sink;
 use crate::mailbox::encrypt::event::{Event, Job, Mailbox, Settings, Target};
+use crate::mailbox::encrypt::options::Options;
 use crate::mailbox::tally::{FolderLine, Tally, rate, size};
 use crate::mailbox::target;
 use crate::system::owner::identity::Identity;
 use crate::system::owner::process::Watch;
 use crate::system::owner::slots::{Slot, side_by_side};
-use crate::system::sandbox::Sandbox;
 use crate::{cli, keystore};
 
 /// How many sessions a user gets at most: each message that Dovecot cannot read takes two.
 const SESSIONS: usize = 100;
-
-/// What the command line says.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The Maildirs, or patterns of their paths.
-    pub maildirs: Vec<PathBuf>,
-    /// The delivery users.
-    pub users: Vec<String>,
-    /// The users whose mailboxes are reached through Dovecot, or patterns of their names.
-    pub dovecot: Vec<String>,
-    /// At most so many messages a second, of all users through Dovecot together.
-    pub rate: Option<f64>,
-    /// The users' homes, with variables; if another than the system knows.
-    pub home: Option<PathBuf>,
-    /// Files with the certificates to seal to; when there are any, none are looked up.
-    pub key_files: Vec<PathBuf>,
-    /// The configuration file, if another than the default.
-    pub config: Option<PathBuf>,
-    /// Dovecot's configuration file, if another than its default.
-    pub dovecot_config: Option<PathBuf>,
-    /// Which header fields are hidden inside, if not as configured.
-    pub protect_headers: Option<Policy>,
-    /// How messages are compressed, if not as configured.
-    pub compression: Option<Compression>,
-    /// Refuse mailboxes that are in use.
-    pub offline: bool,
-    /// Rewrite names in `dovecot-uidlist`.
-    pub keep_uids: bool,
-    /// Dovecot's control folder, with variables.
-    pub control: Option<PathBuf>,
-    /// Unpack packed messages.
-    pub unpack: bool,
-    /// Change nothing.
-    pub dry_run: bool,
-    /// Whether what touches mail must be confined to the Maildirs.
-    pub sandbox: Sandbox,
-    /// Messages at once.
-    pub jobs: usize,
-    /// How long an owner may make no progress.
-    pub patience: Duration,
-    /// Whether progress is shown.
-    pub progress: Show,
-    /// The summary for scripts.
-    pub json: bool,
-    /// Seal to certificates that nobody confirmed.
-    pub unconfirmed: bool,
-    /// Only messages that changed within this time.
-    pub newer_than: Option<Duration>,
-    /// Only messages that did not change within this time.
-    pub older_than: Option<Duration>,
-}
 
 /// The summary. The names are those of the JSON output.
 #[derive(Debug, Serialize)]
@@ -156,24 +105,24 @@ struct Front<'a> {
 /// [`Error::Output`] for the summary. What fails later is in the exit status and on standard error.
 pub fn run(options: &Options, stop: &Arc<AtomicBool>, out: &mut impl Write) -> Result<Exit, Error> {
     let start = Instant::now();
-    let config = filter::load_config(cli::BULK, options.config.as_deref(), &options.key_files)?;
-    let watch = Watch { patience: options.patience, stop, slot: None };
-    let doveadm = Doveadm::find(options.dovecot_config.as_deref(), &watch);
+    let config = filter::load_config(cli::BULK, options.which.config.as_deref(), &options.which.key_files)?;
+    let watch = Watch { patience: options.patience(), stop, slot: None };
+    let doveadm = Doveadm::find(options.which.dovecot_config.as_deref(), &watch);
     let settings = settings(options)?;
-    let live = !options.dovecot.is_empty();
+    let live = !options.which.dovecot.is_empty();
     let targets = if live {
-        mailboxes(&options.dovecot, doveadm.as_ref(), &watch)?
+        mailboxes(&options.which.dovecot, doveadm.as_ref(), &watch)?
     } else {
         maildirs(options, doveadm.as_ref(), &watch)?
     };
-    if !options.dry_run && !may_begin(options.keep_uids) {
+    if !options.how.dry_run && !may_begin(options.how.keep_uids) {
         return Ok(Exit::Negative);
     }
     let mut front = Front {
         targets: &targets,
         progress: Progress::new(options.progress),
         sink: Sink::open(&config.log.to, cli::BULK),
-        dry_run: options.dry_run,
+        dry_run: options.how.dry_run,
         live,
         folders: Vec::new(),
         total: Tally::default(),
@@ -219,13 +168,13 @@ impl Jobs<'_> {
     fn seal_maildirs(&self, targets: &[Target]) {
         let owners = by_owner(targets, &|number, error| (self.note)(Event::failed(number, error)));
         // The last owners have most of the processors for themselves.
-        let turns = self.options.jobs.min(owners.len()).max(1);
-        let jobs = (2 * self.options.jobs).div_ceil(turns).min(self.options.jobs);
-        side_by_side(self.options.jobs, &owners, self.stop, |owned, slot| {
+        let turns = self.options.how.jobs().min(owners.len()).max(1);
+        let jobs = (2 * self.options.how.jobs()).div_ceil(turns).min(self.options.how.jobs());
+        side_by_side(self.options.how.jobs(), &owners, self.stop, |owned, slot| {
             let watch = self.watch(slot);
             let (numbers, targets) = self.complete(owned, targets, &watch);
             let Some(first) = numbers.first() else { return };
-            let job = Job { targets, settings: Settings { jobs, ..self.settings.clone() } };
+            let job = Job { targets, settings: self.settings.with_jobs(jobs) };
             let report =
                 |event: Event| event.renumbered(|number| numbers.get(number).copied()).map(self.note);
             let result = match &owned.identity {
@@ -245,7 +194,7 @@ impl Jobs<'_> {
     /// gives up its turn as soon as it waits.
     fn seal_here(&self, job: &Job, slot: &Slot<'_>, report: &child::Report<'_>) {
         let open: maildir::Open<'_> = &|path, control| {
-            let patience = Patience::of(Some(self.options.patience), Arc::clone(self.stop));
+            let patience = Patience::of(Some(self.options.patience()), Arc::clone(self.stop));
             Maildir::open(path, control).map(|maildir| maildir.with_patience(patience))
         };
         maildir::run(job, open, self.stop, &|event| {
@@ -279,11 +228,11 @@ impl Jobs<'_> {
     fn seal_mailboxes(&self, targets: &[Target]) {
         let Some(doveadm) = self.doveadm else { return };
         let numbered: Vec<(usize, &Target)> = targets.iter().enumerate().collect();
-        let jobs = self.options.jobs.min(targets.len());
+        let jobs = self.options.how.jobs().min(targets.len());
         // How many jobs there are is known to be few.
         #[allow(clippy::cast_precision_loss)]
-        let rate = self.options.rate.map(|rate| rate / jobs.max(1) as f64);
-        side_by_side(self.options.jobs, &numbered, self.stop, |(number, target), slot| {
+        let rate = self.options.which.rate.map(|rate| rate / jobs.max(1) as f64);
+        side_by_side(self.options.how.jobs(), &numbered, self.stop, |(number, target), slot| {
             let report = |event: Event| {
                 let own = |target: usize| (target == 0).then_some(*number);
                 event.renumbered(own).map(self.note)
@@ -301,7 +250,7 @@ impl Jobs<'_> {
         let told: Vec<Mutex<Option<Vec<String>>>> = sealed.iter().map(|_| Mutex::default()).collect();
         let places: Vec<_> = sealed.iter().zip(&told).collect();
         // Who interrupts a run does not wait for Dovecot.
-        side_by_side(self.options.jobs, &places, self.stop, |(target, told), slot| {
+        side_by_side(self.options.how.jobs(), &places, self.stop, |(target, told), slot| {
             let left = self.forget_one(target, &self.watch(slot));
             *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(left);
         });
@@ -315,13 +264,13 @@ impl Jobs<'_> {
 
     fn forget_one(&self, target: &Target, watch: &Watch<'_>) -> Vec<String> {
         let Some(doveadm) = self.doveadm else { return self.untold(target) };
-        if !self.options.dovecot.is_empty() {
+        if !self.options.which.dovecot.is_empty() {
             let mut left = doveadm.forget(&target.user, false, watch);
             left.extend(doveadm.purge(&target.user, watch));
             return left;
         }
         match doveadm.mailbox(&target.user, Path::new(&target.path), watch) {
-            Ok(Some(_)) => doveadm.forget(&target.user, self.options.keep_uids, watch),
+            Ok(Some(_)) => doveadm.forget(&target.user, self.options.how.keep_uids, watch),
             Ok(None) => self.untold(target),
             Err(error) => [vec![format!("{}: {error}", target.user)], self.untold(target)].concat(),
         }
@@ -334,12 +283,12 @@ impl Jobs<'_> {
              is out of date; where Dovecot knows the user: doveadm mailbox cache {} -u USER, doveadm fts rescan \
              -u USER, doveadm quota recalc -u USER",
             Path::new(&target.path).display(),
-            if self.options.keep_uids { "remove" } else { "purge" },
+            if self.options.how.keep_uids { "remove" } else { "purge" },
         )]
     }
 
     fn watch<'a>(&'a self, slot: &'a Slot<'a>) -> Watch<'a> {
-        Watch { patience: self.options.patience, stop: self.stop, slot: Some(slot) }
+        Watch { patience: self.options.patience(), stop: self.stop, slot: Some(slot) }
     }
 
     fn one(
@@ -423,17 +372,18 @@ fn mailboxes(names: &[String], doveadm: Option<&Doveadm>, watch: &Watch<'_>) -> 
 /// The Maildirs that the command line names, none of them in use where none may be. Dovecot knows who is logged in by itself:
 /// no user holds that up.
 fn maildirs(options: &Options, doveadm: Option<&Doveadm>, watch: &Watch<'_>) -> Result<Vec<Target>, Error> {
-    let mut targets = target::expand(&options.maildirs, &options.users, options.control.as_deref())?;
-    let may_be_in_use = options.dry_run || !(options.offline || options.keep_uids);
+    let mut targets =
+        target::expand(&options.which.maildirs, &options.which.users, options.which.control.as_deref())?;
+    let may_be_in_use = options.how.dry_run || !(options.which.offline || options.how.keep_uids);
     for target in &mut targets {
         target.path = std::path::absolute(&target.path).map_or_else(|_| target.path.clone(), Into::into);
         let fill = |home| target::fill(home, &User::parse(&target.user)?);
-        target.home = options.home.as_deref().map(fill).transpose()?;
+        target.home = options.which.home.as_deref().map(fill).transpose()?;
         if let Some(doveadm) = doveadm.filter(|_| !may_be_in_use) {
             doveadm.refuse_in_use(&target.user, watch)?;
         }
     }
-    if options.offline && doveadm.is_none() {
+    if options.which.offline && doveadm.is_none() {
         warn("doveadm is not there: whether somebody is logged in could not be checked");
     }
     Ok(targets)
@@ -441,24 +391,15 @@ fn maildirs(options: &Options, doveadm: Option<&Doveadm>, watch: &Watch<'_>) -> 
 
 /// What the processes that touch mail are told.
 fn settings(options: &Options) -> Result<Settings, Error> {
-    let certs = keystore::read_all_named(&options.key_files, &Trust::of_process(&[]))?;
+    let certs = keystore::read_all_named(&options.which.key_files, &Trust::of_process(&[]))?;
     let certs: Result<_, Error> =
         certs.iter().map(|cert| enrol::serialize(std::slice::from_ref(cert))).collect();
     // Another process may have another working folder in a later version; its paths are whole.
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into());
     Ok(Settings {
-        config: options.config.as_deref().map(|path| absolute(path).into()),
+        config: options.which.config.as_deref().map(|path| absolute(path).into()),
         certs: certs?,
-        protect_headers: options.protect_headers,
-        compression: options.compression,
-        unconfirmed: options.unconfirmed,
-        keep_uids: options.keep_uids,
-        unpack: options.unpack,
-        dry_run: options.dry_run,
-        sandbox: options.sandbox,
-        jobs: options.jobs,
-        newer_than: options.newer_than.map(|age| age.as_secs()),
-        older_than: options.older_than.map(|age| age.as_secs()),
+        how: options.how.clone(),
     })
 }
 

@@ -78,7 +78,7 @@ pub fn run<R: BufRead + Send, W: Write + Send>(
     let temporary = std::env::temp_dir();
     let home = mailbox.target.home.as_deref().map(Path::new);
     let own: Vec<&Path> = home.into_iter().chain([&*temporary]).collect();
-    let outcome = settings.sandbox.within(&own, || match addressee {
+    let outcome = settings.how.sandbox.within(&own, || match addressee {
         Addressee::Clear(why) => work.count(why.reason()),
         Addressee::Sealed { recipients, .. } => {
             warn(&mailbox.target, &recipients, report);
@@ -163,7 +163,7 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
 
     fn seal(&mut self, sealer: &Sealer<'_>) -> Result<(), Error> {
         let begin = Instant::now();
-        let mut journal = if self.settings.dry_run { None } else { Some(self.journal()?) };
+        let mut journal = if self.settings.how.dry_run { None } else { Some(self.journal()?) };
         let mut recovered = match &mut journal {
             Some(journal) => self.recover(journal)?,
             None => 0,
@@ -176,7 +176,7 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
                 if self.stopped() {
                     break;
                 }
-                let selected = match self.session.select(&name, self.settings.dry_run)? {
+                let selected = match self.session.select(&name, self.settings.how.dry_run)? {
                     Ok(selected) => selected,
                     Err(answer) => {
                         // A folder that has just been removed holds nothing.
@@ -203,7 +203,7 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
                 result?;
                 next.insert(name.clone(), selected.uid_next);
             }
-            if !found || self.settings.dry_run || self.stopped() {
+            if !found || self.settings.how.dry_run || self.stopped() {
                 break;
             }
         }
@@ -226,9 +226,9 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
     /// The messages of the selected folder from this UID on that are wanted: UID and size.
     fn items(&mut self, folder: &Folder<'_>, from: u32) -> Result<Vec<(u32, u64)>, Error> {
         let mut wanted = None;
-        let spans = [("YOUNGER", self.settings.newer_than), ("OLDER", self.settings.older_than)];
+        let spans = [("YOUNGER", self.settings.how.newer_than), ("OLDER", self.settings.how.older_than)];
         let spans: Vec<String> =
-            spans.iter().filter_map(|(word, span)| Some(format!(" {word} {}", (*span)?))).collect();
+            spans.iter().filter_map(|(word, span)| Some(format!(" {word} {}", (*span)?.as_secs()))).collect();
         if !spans.is_empty() {
             let found = self.session.search(&format!("UID {from}:*{}", spans.concat()))?;
             wanted = Some(found.into_iter().collect::<BTreeSet<u32>>());
@@ -271,7 +271,7 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
         let new = |uid: &u32| *uid < selected.uid_next && own.is_none_or(|own| !own.contains(uid));
         let items: Vec<(u32, u64)> = items.into_iter().filter(|(uid, _)| new(uid)).collect();
         self.survey(&items);
-        if !selected.writable && !self.settings.dry_run {
+        if !selected.writable && !self.settings.how.dry_run {
             if !items.is_empty() {
                 let what = format!("{}: stays readable: it is read-only", name::readable(folder.name));
                 self.complain(what, "give the user the rights to it, or seal its files");
@@ -373,7 +373,7 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
             return Ok(sealed);
         }
         let mut read = Vec::new();
-        let (dry, report) = (self.settings.dry_run, self.report);
+        let (dry, report) = (self.settings.how.dry_run, self.report);
         let alive = || report(Event::Alive);
         let answer = self.session.fetch(&set(left.keys().copied()), &mut |message, text| {
             let mut out = Out::new(dry);
