@@ -66,7 +66,7 @@ fn assert_pgp_mime(message: &Split<'_>, most: usize) {
     let (control, data) = (split(control), split(data));
     // Blanks and CRs round the slash are passed over.
     let type_of = |part| {
-        value_of(part, "content-type").to_ascii_lowercase().replace(|c: char| c.is_ascii_whitespace(), "")
+        part_value(part, "content-type").to_ascii_lowercase().replace(|c: char| c.is_ascii_whitespace(), "")
     };
     assert!(type_of(&control).contains("application/pgp-encrypted"));
     assert!(type_of(&data).contains("application/octet-stream"));
@@ -90,9 +90,18 @@ fn value_of(part: &Split<'_>, name: &str) -> String {
     value
 }
 
+/// The same in a part, where blanks before the colon do not matter: nothing but the two parts' own text is in question.
+fn part_value(part: &Split<'_>, name: &str) -> String {
+    let named = |line: &[u8]| {
+        let name_end = line.iter().position(|&byte| byte == b':').unwrap_or(0);
+        line[..name_end].trim_ascii_end().eq_ignore_ascii_case(name.as_bytes())
+    };
+    part.items.iter().find(|item| named(item.bytes)).map(|item| item.value()).unwrap_or_default()
+}
+
 /// The body without its encoding; `None` for quoted-printable.
 fn decoded(part: &Split<'_>) -> Option<Vec<u8>> {
-    match &*value_of(part, "content-transfer-encoding").to_ascii_lowercase() {
+    match &*part_value(part, "content-transfer-encoding").to_ascii_lowercase() {
         "quoted-printable" => None,
         "base64" => {
             let characters: Vec<u8> =
