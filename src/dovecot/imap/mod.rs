@@ -228,7 +228,7 @@ impl<R: BufRead, W: Write> Session<R, W> {
             self.send(&format!("UID FETCH {uids} (UID MODSEQ FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[])"))?;
         self.answer(&tag, &mut |_| (), &mut |before, literal| {
             let line = [before, b")\r\n"].concat();
-            if let Some(Response::Fetch(_, values)) = grammar::parse(&line) {
+            if let Ok(Some(Response::Fetch(_, values))) = grammar::parse(&line) {
                 on_message(Message::of(&values), literal);
             }
         })
@@ -315,7 +315,7 @@ impl<R: BufRead, W: Write> Session<R, W> {
                 return Ok(None);
             }
             if line.starts_with(tag.as_bytes()) {
-                let response = grammar::parse(&line).ok_or_else(|| unexpected(&line))?;
+                let response = read(&line)?.ok_or_else(|| unexpected(&line))?;
                 return Ok(Answer::of(&response));
             }
         }
@@ -367,13 +367,12 @@ impl<R: BufRead, W: Write> Session<R, W> {
     ) -> Result<Answer, Error> {
         loop {
             let line = self.line(on_message)?;
-            let parsed = grammar::parse(&line);
+            let parsed = read(&line)?;
             if line.starts_with(tag.as_bytes()) {
                 let response = parsed.ok_or_else(|| unexpected(&line))?;
                 each(&response);
                 return Answer::of(&response).ok_or_else(|| unexpected(&line));
             }
-            // What is not asked for may be of an extension that nobody here knows.
             if let Some(response) = parsed {
                 each(&response);
             }
@@ -504,6 +503,11 @@ fn broken(error: io::Error) -> Error {
         }
         _ => failed(format!("the IMAP session: {error}")),
     }
+}
+
+/// What a line says; `None` for what is not asked for, which may be of an extension that nobody here knows.
+fn read(line: &[u8]) -> Result<Option<Response<'_>>, Error> {
+    grammar::parse(line).map_err(|grammar::Unreadable| unexpected(line))
 }
 
 fn unexpected(line: &[u8]) -> Error {
