@@ -10,11 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use nix::unistd::{Gid, Uid, geteuid};
-use serde::{Deserialize, Serialize};
-
 use mailseal_core::classify::classify;
 use mailseal_core::message::opening::Opening;
+use nix::unistd::{Gid, Uid, geteuid};
+use serde::{Deserialize, Serialize};
 
 use super::findings::Findings;
 use super::users::Account;
