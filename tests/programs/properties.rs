@@ -18,8 +18,8 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 use testing::{
     filter::{Run, in_pieces},
     openers::rpgp,
-    oracle::{check_run, key},
-    protected::{armor, is_protected},
+    oracle::key,
+    protected::{armor, check_unasked, is_protected},
     restore::restore,
 };
 
@@ -73,6 +73,9 @@ fn line_rest() -> impl Strategy<Value = Vec<u8>> {
         " quoted-printable",
         " text/html; charset=utf-8",
         " text/plain;",
+        " text/plain; hp=\"cipher\"",
+        " text/plain; Protected-Headers (x)=v1",
+        " hp*0=clear",
         " =?utf-8?q?Gr=C3=BC=C3=9Fe=0A?= x",
         " Alice <alice@example.org>, b@example.org",
     ]);
@@ -256,7 +259,7 @@ proptest! {
         // One write a byte is slow for long mail.
         let piece = if mail.len() > 10_000 { piece.max(61) } else { piece };
         let run = in_pieces(&key(CERT), &[], &mail, piece);
-        if let Err(why) = check_run(&mail, &run, CERT, None) {
+        if let Err(why) = check_unasked(&mail, &run, CERT) {
             prop_assert!(false, "{why}\n{:?}", String::from_utf8_lossy(&mail));
         }
     }
@@ -268,7 +271,7 @@ proptest! {
         let mut sink = Sink { written: Vec::new(), pieces: writes, room: usize::MAX };
         seal_with(source, &mut sink, Policy::None).unwrap();
         let run = Run { status: Some(0), stdout: sink.written, stderr: String::new() };
-        if let Err(why) = check_run(&mail, &run, CERT, None) {
+        if let Err(why) = check_unasked(&mail, &run, CERT) {
             prop_assert!(false, "{why}\n{:?}", String::from_utf8_lossy(&mail));
         }
     }

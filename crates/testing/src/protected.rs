@@ -5,7 +5,7 @@ use super::{
     filter::Run,
     header::{Item, Kind, Split, content, lines, split},
     openers::{self, GnuPg, Opened},
-    oracle::{check_outside_of, compare, has_crlf, line_ending, mended},
+    oracle::{check_outside, check_outside_of, check_run, compare, has_crlf, line_ending, mended},
     restore::restore,
     variants::to_crlf,
 };
@@ -44,6 +44,34 @@ pub fn only_outside(sealed: &[u8], lf: bool) -> Vec<Vec<u8>> {
 /// Whether an item of the region goes inside: all fields but `HP-Outer`, which would be taken for ours.
 fn goes_inside(item: &Item<'_>) -> bool {
     matches!(&item.kind, Kind::Field(name) if name != "hp-outer")
+}
+
+/// Whether some reader may find in a message's header the claim that it is protected.
+pub fn may_claim(message: &[u8]) -> bool {
+    split(message).items.iter().any(|item| {
+        let text = String::from_utf8_lossy(item.bytes).to_ascii_lowercase();
+        text.contains("content-type") && ["hp", "protected-headers"].iter().any(|it| text.contains(it))
+    })
+}
+
+/// Checks in every respect a message that was sealed without a policy: its header goes inside only where it claims to be
+/// protected.
+pub fn check_unasked(message: &[u8], run: &Run, cert: &str) -> Result<(), String> {
+    if !may_claim(message) {
+        return check_run(message, run, cert, None).map(drop);
+    }
+    let opened = openers::rpgp(cert, check_outside(message, &run.stdout)?.armor)?;
+    if is_protected(&opened.file_name) {
+        return check(message, run, Policy::Open, cert, None).map(drop);
+    }
+    if !String::from_utf8_lossy(&opened.file_name).contains(";lost=1") {
+        return check_run(message, run, cert, None).map(drop);
+    }
+    let back = decrypt(cert, &run.stdout);
+    let told = back.status == Some(0) && back.stderr.contains("could not be restored");
+    (told && back.stdout.ends_with(split(message).body))
+        .then_some(())
+        .ok_or_else(|| "mailseal decrypt does not tell what is lost, or loses the body".to_owned())
 }
 
 /// Checks in every respect a message that was sealed with its header protected, to the fixture certificate `cert`.
