@@ -123,7 +123,7 @@ fn keys(source: &Source, user: &str) -> usize {
     match keystore::find([source], &request).unwrap() {
         Some(certs) => {
             let chosen = Recipients::choose(user.name(), &certs, &[], WhenExpired::Encrypt, now).unwrap();
-            chosen.session(user.name()).unwrap().key_ids.len()
+            chosen.session().unwrap().key_ids.len()
         }
         None => 0,
     }

@@ -12,10 +12,11 @@ use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use mailseal_core::classify::classify;
 use mailseal_core::message::opening::Opening;
+use mailseal_core::openpgp::Encryption;
 use mailseal_core::openpgp::compress::{Compression, Compressor};
-use mailseal_core::openpgp::encrypt;
+use mailseal_core::protect::Policy;
 use mailseal_core::recipients::{Recipients, WhenExpired};
-use mailseal_core::seal::seal;
+use mailseal_core::seal::Sealer;
 use sequoia_openpgp::Cert;
 use sequoia_openpgp::parse::Parse as _;
 use sequoia_openpgp::policy::StandardPolicy;
@@ -210,7 +211,7 @@ mod compress {
 #[divan::bench(args = [4, 6])]
 fn session(bencher: Bencher<'_, '_>, version: u8) {
     let recipients = recipients(version);
-    bencher.bench(|| recipients.session("user").unwrap());
+    bencher.bench(|| recipients.session().unwrap());
 }
 
 /// Reading and judging a certificate.
@@ -240,11 +241,11 @@ mod sealing {
 
     fn sealing(bencher: Bencher<'_, '_>, mail: Mail, version: u8, compression: Compression) {
         let recipients = recipients(version);
+        let sealer = Sealer { recipients: &recipients, protect_headers: Policy::None, compression };
         bencher.counter(BytesCount::new(mail.bytes().len())).bench(|| {
-            let session = recipients.session("user").unwrap();
             let mut rest = mail.bytes();
             let opening = Opening::read(&mut rest).unwrap();
-            seal(&opening, &mut rest, io::sink(), &session, compression, None).unwrap();
+            sealer.seal(&opening, &mut rest, io::sink()).unwrap();
         });
     }
 }
@@ -263,12 +264,19 @@ mod ciphertext {
     fn ours(bencher: Bencher<'_, '_>) {
         let (data, recipients) = (Mail::Large.bytes(), recipients(4));
         bencher.counter(BytesCount::new(data.len())).bench(|| {
-            let session = recipients.session("user").unwrap();
-            encrypt(io::sink(), "\n", &session, Compression::None, b"", None, |out| {
+            let session = recipients.session().unwrap();
+            let encryption = Encryption {
+                session: &session,
+                compression: Compression::None,
+                name: b"",
+                ending: "\n",
+                pieces: None,
+            };
+            let written = encryption.write(io::sink(), |out| {
                 data.chunks(1 << 16).for_each(|piece| out.write_all(piece).unwrap());
                 Ok(())
-            })
-            .unwrap()
+            });
+            written.unwrap()
         });
     }
 

@@ -284,6 +284,13 @@ impl Config {
     pub fn rule(&self, user: &User) -> Option<&Rule> {
         self.users.iter().find(|rule| rule.patterns.iter().any(|pattern| user.matches(pattern)))
     }
+
+    /// Which header fields of mail for the delivery user `user` are hidden inside.
+    #[must_use]
+    pub fn protect_headers(&self, user: &str) -> Policy {
+        let rule = User::parse(user).ok().and_then(|user| self.rule(&user));
+        rule.and_then(|rule| rule.protect_headers).unwrap_or(self.message.protect_headers)
+    }
 }
 
 /// Reads a file that nobody but root and the user who runs this could have written; `None` where there is none. The null

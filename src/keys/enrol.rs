@@ -7,8 +7,9 @@ use mailseal_core::cert::{Assessment, Fitness, assess};
 use mailseal_core::error::Error as CoreError;
 use mailseal_core::message::opening::Opening;
 use mailseal_core::openpgp::compress::Compression;
+use mailseal_core::protect::Policy;
 use mailseal_core::recipients::{Recipients, WhenExpired};
-use mailseal_core::seal::seal;
+use mailseal_core::seal::Sealer;
 use sequoia_openpgp::packet::{Key, Signature, key};
 use sequoia_openpgp::policy::StandardPolicy;
 use sequoia_openpgp::serialize::SerializeInto as _;
@@ -100,11 +101,13 @@ pub fn test_seal(
     recovery: &[Cert],
     now: SystemTime,
 ) -> Result<Vec<&'static str>, Error> {
-    let session = Recipients::choose(user, certs, recovery, WhenExpired::Encrypt, now)?.session(user)?;
+    let recipients = Recipients::choose(user, certs, recovery, WhenExpired::Encrypt, now)?;
+    let sealer =
+        Sealer { recipients: &recipients, protect_headers: Policy::None, compression: Compression::Auto };
     let mut message = &b"Subject: test\r\n\r\ntest\r\n"[..];
     let opening = Opening::read(&mut message)?;
-    seal(&opening, &mut message, std::io::sink(), &session, Compression::Auto, None)?;
-    Ok(session.warnings.iter().map(|warning| warning.name()).collect())
+    let sealed = sealer.seal(&opening, &mut message, std::io::sink())?;
+    Ok(sealed.warnings.iter().map(|warning| warning.name()).collect())
 }
 
 /// Whether a User ID that the owner has signed has this address, without regard to case.

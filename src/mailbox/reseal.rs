@@ -7,10 +7,7 @@ use std::io::Write as _;
 
 use mailseal_core::error::Error as CoreError;
 use mailseal_core::message::opening::Opening;
-use mailseal_core::openpgp::compress::Compression;
-use mailseal_core::protect::{self, Policy};
-use mailseal_core::recipients::Recipients;
-use mailseal_core::seal::seal;
+use mailseal_core::seal::Sealer;
 use mailseal_core::unseal::original::Endings;
 use mailseal_core::unseal::{Foreign, Inspected, Unsealed, inspect, read_error, unseal};
 use mailseal_maildir::commit::Uids;
@@ -21,17 +18,6 @@ use crate::mailbox::decrypt::{Opener, Stored};
 use crate::mailbox::sweep::{Event, Sweep, Tell, Verdict};
 use crate::system::owner::child::Pulse;
 
-/// To what messages are sealed anew.
-#[derive(Debug)]
-pub struct Seal {
-    /// The new keys.
-    pub recipients: Recipients,
-    /// Which header fields are hidden inside.
-    pub protect_headers: Policy,
-    /// How messages are compressed.
-    pub compression: Compression,
-}
-
 /// Who is named where the new certificate is of no use.
 pub const USER: &str = "the new key";
 
@@ -39,7 +25,13 @@ pub const USER: &str = "the new key";
 ///
 /// # Errors
 /// Those of the folders; single messages that fail are told.
-pub fn run(sweep: &Sweep, uids: Uids, opener: Opener<'_>, new: &Seal, tell: &Tell<'_>) -> Result<(), Error> {
+pub fn run(
+    sweep: &Sweep,
+    uids: Uids,
+    opener: Opener<'_>,
+    new: Sealer<'_>,
+    tell: &Tell<'_>,
+) -> Result<(), Error> {
     let transform = |original: &Original, draft: &mut Draft<'_>| reseal(original, draft, opener, new, tell);
     sweep.rewrite(uids, &transform, tell)
 }
@@ -48,17 +40,16 @@ fn reseal(
     original: &Original,
     draft: &mut Draft<'_>,
     opener: Opener<'_>,
-    new: &Seal,
+    new: Sealer<'_>,
     tell: &Tell<'_>,
 ) -> Result<Change<Verdict>, Error> {
     let Some((opening, rest)) = Stored::open(original.file())? else {
         return Ok(Change::Keep(Verdict::Clear));
     };
-    let session = new.recipients.session(USER)?;
     match inspect(&opening, std::io::empty()) {
         // Of a run before, or delivered since the key was changed.
         Ok(Inspected::Sealed(envelope))
-            if envelope.recipients().iter().all(|id| session.key_ids.contains(id)) =>
+            if envelope.recipients().iter().all(|id| new.recipients.have_key(id)) =>
         {
             return Ok(Change::Keep(Verdict::Encrypted));
         }
@@ -76,10 +67,9 @@ fn reseal(
     };
     let beginning = Opening::read(&mut plain).map_err(read_failed)?;
     // It reads to the end: what is not proven there is an error, and the draft is thrown away.
-    let protection = protect::plan(new.protect_headers, &beginning).protection;
     let alive = || tell(Event::Alive);
     let out = Pulse::new(&mut *draft, &alive);
-    seal(&beginning, &mut plain, out, &session, new.compression, protection).map_err(read_failed)?;
+    new.seal(&beginning, &mut plain, out).map_err(read_failed)?;
     draft.flush().map_err(CoreError::Write)?;
     Ok(Change::Replace(Verdict::Done { exact: plain.exact }))
 }

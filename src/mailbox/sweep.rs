@@ -10,23 +10,18 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use mailseal_core::error::Error as CoreError;
-use mailseal_maildir::commit::{Committed, Uids};
-use mailseal_maildir::draft::{Change, Draft, Drafted, Original, Ready};
+use mailseal_maildir::commit::Uids;
+use mailseal_maildir::draft::{Change, Draft, Original};
 use mailseal_maildir::error::Error as MaildirError;
-use mailseal_maildir::folder::{Folder, Message};
+use mailseal_maildir::folder::Folder;
 use mailseal_maildir::layout::Maildir;
 use mailseal_maildir::patience::{OF_OWNERS, Patience};
-use mailseal_maildir::recover::recover;
-use rayon::prelude::*;
-
+use mailseal_maildir::rewrite::{self, Manner, Outcome, rewrite};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::system::owner::cut;
 use crate::system::owner::process::Report;
-
-/// Messages that one thread takes at once, and that are committed together.
-const BATCH: usize = 16;
 
 /// Which Maildirs, and how.
 #[derive(Clone, Debug)]
@@ -215,69 +210,74 @@ impl Sweep {
         transform: &(impl Fn(&Original, &mut Draft<'_>) -> Result<Change<Verdict>, Error> + Sync),
         tell: &Tell<'_>,
     ) -> Result<(), Error> {
+        let manner = Manner::Replace(uids);
         self.each_folder(tell, |_, folder| {
-            let hold =
-                folder.hold(|| tell(Event::Waiting { folder: folder.path().display().to_string() }))?;
-            recover(&hold)?;
-            let listing = folder.list()?;
-            let tally = Mutex::new(Tally::default());
-            for odd in &listing.odd {
-                complain(odd, &of_file(odd, CoreError::Read(io::Error::other("it is no file")).into()), tell);
-            }
-            listing
-                .messages
-                .par_chunks(BATCH)
-                .for_each(|batch| rewrite_batch(folder, batch, uids, transform, (&tally, tell)));
-            tell(folder_done(folder, tally));
+            let rewriting = Rewriting { folder, transform, tally: Mutex::default(), tell };
+            rewrite(folder, manner, &rewriting)?;
+            tell(folder_done(folder, rewriting.tally));
             Ok(())
         })
     }
+}
+
+/// The work on one folder.
+struct Rewriting<'a, F> {
+    folder: &'a Folder,
+    transform: &'a F,
+    tally: Mutex<Tally>,
+    tell: &'a Tell<'a>,
+}
+
+impl<F> rewrite::Work for Rewriting<'_, F>
+where
+    F: Fn(&Original, &mut Draft<'_>) -> Result<Change<Verdict>, Error> + Sync,
+{
+    type Finding = Verdict;
+    type Error = Error;
+
+    fn transform(&self, original: &Original, draft: &mut Draft<'_>) -> Result<Change<Verdict>, Error> {
+        (self.transform)(original, draft)
+    }
+
+    fn tell(&self, event: rewrite::Event<'_, Verdict, Error>) {
+        let Self { folder, tell, .. } = self;
+        match event {
+            rewrite::Event::Waiting => {
+                tell(Event::Waiting { folder: folder.path().display().to_string() });
+            }
+            rewrite::Event::Recovered(_) => {}
+            rewrite::Event::Alive => tell(Event::Alive),
+            rewrite::Event::Odd(path) => complain(path, &not_there(path, "it is no file"), tell),
+            rewrite::Event::Message(item, result) => {
+                let path = folder.path_of(&item.message);
+                let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+                match result {
+                    Ok(Outcome::Replaced { finding, .. } | Outcome::Kept(finding)) => tally.count(finding),
+                    Ok(Outcome::Missing | Outcome::Expunged) => {}
+                    Ok(Outcome::Moved) => {
+                        let error = not_there(&path, "it was moved to another folder meanwhile");
+                        tally.fail(&path, error, tell);
+                    }
+                    Ok(Outcome::Changed) => {
+                        tally.fail(&path, not_there(&path, "it was changed meanwhile"), tell);
+                    }
+                    Err(error) => tally.fail(&path, error, tell),
+                }
+                tell(Event::Alive);
+            }
+        }
+    }
+}
+
+/// That a message is not what it was to be.
+fn not_there(path: &Path, what: &str) -> Error {
+    MaildirError::Mail { path: path.into(), source: io::Error::other(what) }.into()
 }
 
 /// That a folder is done.
 pub fn folder_done(folder: &Folder, tally: Mutex<Tally>) -> Event {
     let tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
     Event::Folder { folder: folder.path().display().to_string(), tally }
-}
-
-fn rewrite_batch(
-    folder: &Folder,
-    batch: &[Message],
-    uids: Uids,
-    transform: &(impl Fn(&Original, &mut Draft<'_>) -> Result<Change<Verdict>, Error> + Sync),
-    (shared, tell): (&Mutex<Tally>, &Tell<'_>),
-) {
-    let mut tally = Tally::default();
-    let mut ready: Vec<Box<Ready<'_>>> = Vec::new();
-    let mut of: Vec<(&Message, Verdict)> = Vec::new();
-    for message in batch {
-        match folder.draft(message, transform) {
-            Ok(Drafted::Ready(draft, verdict)) => {
-                ready.push(draft);
-                of.push((message, verdict));
-            }
-            Ok(Drafted::Kept(verdict)) => tally.count(verdict),
-            Ok(Drafted::Gone) => {}
-            Err(error) => tally.fail(&folder.path_of(message), error, tell),
-        }
-        tell(Event::Alive);
-    }
-    if !ready.is_empty() {
-        for ((message, verdict), result) in of.into_iter().zip(folder.commit(ready, uids)) {
-            match result {
-                Ok(Committed::Replaced { .. }) => tally.count(verdict),
-                Ok(Committed::Gone) => {}
-                Ok(outcome @ (Committed::Moved | Committed::Changed)) => {
-                    let what =
-                        if outcome == Committed::Moved { "moved to another folder" } else { "changed" };
-                    let source = io::Error::other(format!("it was {what} meanwhile"));
-                    tally.fail(&folder.path_of(message), CoreError::Read(source).into(), tell);
-                }
-                Err(error) => tally.fail(&folder.path_of(message), error.into(), tell),
-            }
-        }
-    }
-    shared.lock().unwrap_or_else(PoisonError::into_inner).add(tally);
 }
 
 /// The first error of several; the others are said at once.

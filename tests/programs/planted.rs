@@ -17,7 +17,7 @@ use mailseal::{
 use mailseal_core::{
     error::Error,
     message::opening::Opening,
-    openpgp::{compress::Compression, encrypt},
+    openpgp::{Encryption, compress::Compression},
     recipients::{Recipients, WhenExpired},
     unseal::{Unsealed, original::Endings, unseal},
 };
@@ -44,11 +44,15 @@ fn planted(outer: &str, record: &str, entity: &[u8]) -> Vec<u8> {
     let before = "--=_mailseal-0\nContent-Type: application/pgp-encrypted\n\nVersion: 1\n\n\
                   --=_mailseal-0\nContent-Type: application/octet-stream\n\n";
     let mut message = format!("{}\n{before}", outer.replace("[ours]", OURS)).into_bytes();
-    let session = RECIPIENTS.session("alice").unwrap();
-    encrypt(&mut message, "\n", &session, Compression::default(), record.as_bytes(), None, |data| {
-        data.write_all(entity).map_err(Error::Write)
-    })
-    .unwrap();
+    let session = RECIPIENTS.session().unwrap();
+    let encryption = Encryption {
+        session: &session,
+        compression: Compression::default(),
+        name: record.as_bytes(),
+        ending: "\n",
+        pieces: None,
+    };
+    encryption.write(&mut message, |data| data.write_all(entity).map_err(Error::Write)).unwrap();
     message.extend(b"\n--=_mailseal-0--\n");
     message
 }

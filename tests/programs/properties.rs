@@ -10,9 +10,9 @@ use mailseal::keystore::{read_named, trust::Trust};
 use mailseal_core::{
     message::opening::Opening,
     openpgp::compress::Compression,
-    protect::{self, Policy},
+    protect::Policy,
     recipients::{Recipients, WhenExpired},
-    seal::seal,
+    seal::Sealer,
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use testing::{
@@ -219,16 +219,10 @@ fn seal_with(
         let certs = read_named(&key(CERT), &Trust::of_process(&[])).unwrap();
         Recipients::choose("alice", &certs, &[], WhenExpired::Encrypt, SystemTime::now()).unwrap()
     });
-    let session = RECIPIENTS.session("alice").unwrap();
     let opening = Opening::read(&mut source)?;
-    seal(
-        &opening,
-        &mut source,
-        sink,
-        &session,
-        Compression::default(),
-        protect::plan(policy, &opening).protection,
-    )
+    let sealer =
+        Sealer { recipients: &RECIPIENTS, protect_headers: policy, compression: Compression::default() };
+    sealer.seal(&opening, &mut source, sink).map(drop)
 }
 
 fn pieces() -> impl Strategy<Value = Pieces> {

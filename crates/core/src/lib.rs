@@ -9,9 +9,9 @@
 //! use mailseal_core::error::Error;
 //! use mailseal_core::message::opening::Opening;
 //! use mailseal_core::openpgp::compress::Compression;
-//! use mailseal_core::protect::{self, Policy};
+//! use mailseal_core::protect::Policy;
 //! use mailseal_core::recipients::{Recipients, WhenExpired};
-//! use mailseal_core::seal::seal;
+//! use mailseal_core::seal::Sealer;
 //! use mailseal_core::unseal::keys::{Key, Keys};
 //! use mailseal_core::unseal::original::Endings;
 //! use mailseal_core::unseal::{Expansion, Unsealed, unseal};
@@ -26,12 +26,15 @@
 //! // Certificates and a message in, a sealed message out.
 //! let mail: &[u8] = b"From: bob@example.org\nSubject: Lunch\n\nAt one, where the river bends.\n";
 //! let recipients = Recipients::choose("alice", &[cert], &[], WhenExpired::Defer, SystemTime::now())?;
-//! let session = recipients.session("alice")?;
 //! let mut rest = mail;
 //! let opening = Opening::read(&mut rest)?;
-//! let plan = protect::plan(Policy::Baseline, &opening);
 //! let mut sealed = Vec::new();
-//! seal(&opening, &mut rest, &mut sealed, &session, Compression::Auto, plan.protection)?;
+//! let sealer = Sealer {
+//!     recipients: &recipients,
+//!     protect_headers: Policy::Baseline,
+//!     compression: Compression::Auto,
+//! };
+//! sealer.seal(&opening, &mut rest, &mut sealed)?;
 //!
 //! let shown = String::from_utf8(sealed.clone())?;
 //! assert!(shown.contains("From: bob@example.org\n") && shown.contains("Subject: [...]\n"));

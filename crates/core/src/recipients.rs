@@ -84,6 +84,8 @@ impl Warning {
 /// The certificates that messages are sealed to.
 #[derive(Clone, Debug)]
 pub struct Recipients {
+    /// The delivery user, whom errors name.
+    user: String,
     members: Vec<Member>,
     warnings: Vec<Warning>,
 }
@@ -164,7 +166,17 @@ impl Recipients {
             }
             members.push(member);
         }
-        Ok(Self { members, warnings })
+        Ok(Self { user: user.to_owned(), members, warnings })
+    }
+
+    /// Whether the key with this id, 16 hexadecimal digits, is one of theirs.
+    #[must_use]
+    pub fn have_key(&self, id: &str) -> bool {
+        self.keys().any(|key| key.keyid().to_hex() == id)
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &EncryptionKey> {
+        self.members.iter().flat_map(|member| &member.assessment.keys)
     }
 
     /// Makes a session key for one message and encrypts it to every key.
@@ -172,19 +184,18 @@ impl Recipients {
     /// # Errors
     /// [`Error::NoUsableKey`] when it could not be encrypted to any key of the user's certificates,
     /// [`Error::Recovery`] when it could not to any of a recovery certificate's.
-    pub fn session(&self, user: &str) -> Result<Session, Error> {
-        let keys = || self.members.iter().flat_map(|member| &member.assessment.keys);
-        let format = if keys().all(|key| key.version() == 6) { Format::Seipd2 } else { Format::Seipd1 };
-        let session = self.try_session(user, format)?;
+    pub fn session(&self) -> Result<Session, Error> {
+        let format = if self.keys().all(|key| key.version() == 6) { Format::Seipd2 } else { Format::Seipd1 };
+        let session = self.try_session(format)?;
         // What failed may have been all that was not of version 6.
         let reached = |key: &EncryptionKey| session.key_ids.contains(&key.keyid().to_hex());
-        if format == Format::Seipd1 && keys().filter(|key| reached(key)).all(|key| key.version() == 6) {
-            return self.try_session(user, Format::Seipd2);
+        if format == Format::Seipd1 && self.keys().filter(|key| reached(key)).all(|key| key.version() == 6) {
+            return self.try_session(Format::Seipd2);
         }
         Ok(session)
     }
 
-    fn try_session(&self, user: &str, format: Format) -> Result<Session, Error> {
+    fn try_session(&self, format: Format) -> Result<Session, Error> {
         let mut session = Session {
             key: SessionKey::new(CIPHER_KEY).map_err(Error::OpenPgp)?,
             packets: Vec::new(),
@@ -216,7 +227,7 @@ impl Recipients {
             }
         }
         if users == 0 {
-            return Err(Error::NoUsableKey { user: user.to_owned(), why: failed.join("; ") });
+            return Err(Error::NoUsableKey { user: self.user.clone(), why: failed.join("; ") });
         }
         if !failed.is_empty() {
             session.warnings.push(Warning::SomeKeysUnusable);

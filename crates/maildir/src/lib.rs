@@ -1,18 +1,41 @@
 //! Replaces messages in Maildirs that are in use, so that none is ever lost.
 //!
-//! What a message becomes, the caller says: [`folder::Folder::draft`] takes a function from the old message to the new one.
-//! Delivering agents, IMAP servers and other runs of this may work on the folder at the same time.
+//! What a message becomes, the caller says: [`rewrite::rewrite`] goes through a folder with a [`rewrite::Work`], which has a
+//! function from the old message to the new one. Delivering agents, IMAP servers and other runs of this may work on the folder
+//! at the same time.
 //!
 //! ```
 //! use std::fs;
 //! use std::io::{Read as _, Write as _};
 //!
-//! use mailseal_maildir::commit::{Committed, Uids};
-//! use mailseal_maildir::draft::{Change, Drafted};
+//! use mailseal_maildir::commit::Uids;
+//! use mailseal_maildir::draft::{Change, Draft, Original};
 //! use mailseal_maildir::layout::Maildir;
-//! use mailseal_maildir::recover::recover;
+//! use mailseal_maildir::rewrite::{Event, Manner, Work, rewrite};
 //!
-//! # type Error = Box<dyn std::error::Error + Send + Sync>;
+//! type Error = Box<dyn std::error::Error + Send + Sync>;
+//!
+//! /// Whoever was to come at one comes at two.
+//! struct Later;
+//!
+//! impl Work for Later {
+//!     type Finding = ();
+//!     type Error = Error;
+//!
+//!     fn transform(&self, original: &Original, draft: &mut Draft<'_>) -> Result<Change<()>, Error> {
+//!         let mut text = String::new();
+//!         original.file().read_to_string(&mut text)?;
+//!         draft.write_all(text.replace("one", "two").as_bytes())?;
+//!         Ok(Change::Replace(()))
+//!     }
+//!
+//!     fn tell(&self, event: Event<'_, (), Error>) {
+//!         if let Event::Message(item, outcome) = event {
+//!             println!("{:?}: {outcome:?}", item.message.name.as_os_str());
+//!         }
+//!     }
+//! }
+//!
 //! let dir = tempfile::tempdir()?;
 //! for place in ["cur", "new", "tmp"] {
 //!     fs::create_dir(dir.path().join(place))?;
@@ -22,21 +45,7 @@
 //! let maildir = Maildir::open(dir.path(), None)?;
 //! for path in maildir.folders()? {
 //!     let folder = maildir.folder(&path)?;
-//!     // No other run works here as long as this is held; what a killed one left is cleared up.
-//!     let hold = folder.hold(|| println!("waiting for another run"))?;
-//!     recover(&hold)?;
-//!     for message in folder.list()?.messages {
-//!         let drafted = folder.draft(&message, |original, draft| {
-//!             let mut text = String::new();
-//!             original.file().read_to_string(&mut text)?;
-//!             draft.write_all(text.replace("one", "two").as_bytes())?;
-//!             Ok::<_, Error>(Change::Replace(()))
-//!         })?;
-//!         let Drafted::Ready(ready, ()) = drafted else { continue };
-//!         for committed in folder.commit(vec![ready], Uids::New) {
-//!             assert_eq!(committed?, Committed::Replaced { links: 0 });
-//!         }
-//!     }
+//!     rewrite(&folder, Manner::Replace(Uids::New), &Later)?;
 //!     for message in folder.list()?.messages {
 //!         assert_eq!(message.name.flags(), b"S");
 //!         assert_eq!(fs::read_to_string(folder.path_of(&message))?, "Subject: Lunch\n\nAt two.\n");
@@ -69,9 +78,10 @@
 //!  ├─ lock     Dovecot's lock on a folder
 //!  ├─ patience how long locks are waited for
 //!  └─ uidlist  Dovecot's list of UIDs: names replaced in it
-//! draft     a new message in tmp/, and its sizes
-//! commit    new messages in the place of old ones
-//! recover   what a killed run left behind
+//! rewrite   every message of a folder, in batches
+//!  ├─ draft    a new message in tmp/, and its sizes
+//!  ├─ commit   new messages in the place of old ones
+//!  └─ recover  what a killed run left behind
 //! name      the name of a message's file;  tag  whose place it took
 //! packed    what Dovecot stores compressed or under mail_crypt
 //! durable   a file is replaced whole or not at all
@@ -91,6 +101,7 @@ pub mod name;
 pub mod packed;
 pub mod patience;
 pub mod recover;
+pub mod rewrite;
 pub mod tag;
 pub mod uidlist;
 

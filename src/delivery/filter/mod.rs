@@ -17,9 +17,9 @@ use mailseal_core::error::Error as CoreError;
 use mailseal_core::message::head::Head;
 use mailseal_core::message::opening::Opening;
 use mailseal_core::openpgp::compress::Compression;
-use mailseal_core::protect::{self, Policy};
-use mailseal_core::recipients::{Recipients, Session, Warning};
-use mailseal_core::seal::seal;
+use mailseal_core::protect::Policy;
+use mailseal_core::recipients::Recipients;
+use mailseal_core::seal::{Sealed, Sealer};
 
 use crate::cli;
 use crate::config::{Config, Mode};
@@ -28,7 +28,6 @@ use crate::delivery::unchanged::{Off, Unchanged};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::keys::addressee::{self, Addressee, Whose};
-use crate::keystore::user::User;
 use crate::limits;
 use crate::log::sink::Sink;
 use crate::log::{LogLine, Outcome, Target};
@@ -261,16 +260,16 @@ impl Sealing<'_> {
         output: &mut (impl Write + Send + Sync),
     ) -> Result<(), Error> {
         let Self { options, config, user, report } = self;
+        let sealer = Sealer {
+            recipients,
+            protect_headers: options.protect_headers.unwrap_or_else(|| config.protect_headers(user)),
+            compression: options.compression.unwrap_or(config.message.compression),
+        };
         let key_start = Instant::now();
-        let session = recipients.session(user)?;
+        let sealing = sealer.begin(opening)?;
         report.line().key_time += key_start.elapsed();
-        let rule = User::parse(user).ok().and_then(|user| config.rule(&user));
-        let of_rule = rule.and_then(|rule| rule.protect_headers);
-        let policy = options.protect_headers.or(of_rule).unwrap_or(config.message.protect_headers);
-        let plan = protect::plan(policy, opening);
-        report.note(&session, plan.warning);
-        let compression = options.compression.unwrap_or(config.message.compression);
-        Ok(seal(opening, rest, output, &session, compression, plan.protection)?)
+        report.note(sealing.sealed());
+        Ok(sealing.write(rest, output)?)
     }
 
     /// Does all that sealing takes, and gives nothing out: why the message would stay as it is, or that it would not.
@@ -325,12 +324,11 @@ impl Report {
     }
 
     /// Notes what a message is sealed to.
-    fn note(&self, session: &Session, warning: Option<Warning>) {
+    fn note(&self, sealed: Sealed) {
         let mut line = self.line();
-        line.warnings.clone_from(&session.warnings);
-        line.warnings.extend(warning);
-        line.key_ids.clone_from(&session.key_ids);
-        line.format = Some(session.format);
+        line.warnings = sealed.warnings;
+        line.key_ids = sealed.key_ids;
+        line.format = Some(sealed.format);
     }
 
     fn done(&self, outcome: Outcome, unchanged: WhenUnchanged) -> Exit {

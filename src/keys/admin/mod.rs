@@ -26,15 +26,14 @@ use mail_builder::MessageBuilder;
 use mailseal_core::cert::{Assessment, Fitness, Lapse, assess};
 use mailseal_core::error::Error as CoreError;
 use mailseal_core::message::opening::Opening;
-use mailseal_core::protect;
 use mailseal_core::recipients::Recipients;
-use mailseal_core::seal::seal;
+use mailseal_core::seal::Sealer;
 use nix::unistd::geteuid;
 use sequoia_openpgp::Cert;
 use sequoia_openpgp::types::HashAlgorithm;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
+use crate::config::{Config, Message};
 use crate::console::date::day;
 use crate::console::json;
 use crate::console::table::Table;
@@ -398,16 +397,15 @@ impl<'a> Keys<'a> {
         }
         let recovery = self.recovery()?;
         let keys = &self.config.keys;
-        let session = Recipients::choose(user.name(), &certs, &recovery, keys.expired, self.now)?
-            .session(user.name())?;
+        let recipients = Recipients::choose(user.name(), &certs, &recovery, keys.expired, self.now)?;
         let code = code()?;
         let message = test_message(&self.address(user).unwrap_or_else(|| user.name().to_owned()), &code)?;
         let mut rest = &*message;
         let opening = Opening::read(&mut rest)?;
         self.enrolled()?.file(user, self.home.as_deref())?.remember_test(&hash(&code)?, &certs)?;
-        let message = &self.config.message;
-        let protection = protect::plan(message.protect_headers, &opening).protection;
-        seal(&opening, &mut rest, &mut out, &session, message.compression, protection)?;
+        let Message { protect_headers, compression, .. } = self.config.message;
+        Sealer { recipients: &recipients, protect_headers, compression }
+            .seal(&opening, &mut rest, &mut out)?;
         out.flush().map_err(CoreError::Write)?;
         Ok(Exit::Ok)
     }

@@ -16,6 +16,7 @@ use mailseal_core::error::Error as CoreError;
 use mailseal_core::openpgp::compress::Compression;
 use mailseal_core::protect::Policy;
 use mailseal_core::recipients::{Recipients, WhenExpired};
+use mailseal_core::seal::Sealer;
 use mailseal_core::unseal::Expansion;
 use mailseal_maildir::commit::Uids;
 use mailseal_maildir::dir::Dir;
@@ -179,9 +180,12 @@ fn work_on(
             };
             let (certs, recovery, now) = (parsed(certs)?, parsed(recovery)?, SystemTime::now());
             let recipients = Recipients::choose(reseal::USER, &certs, &recovery, WhenExpired::Defer, now)?;
-            let new =
-                reseal::Seal { recipients, protect_headers: *protect_headers, compression: *compression };
-            reseal::run(sweep, uids(*keep_uids), opener, &new, tell)
+            let new = Sealer {
+                recipients: &recipients,
+                protect_headers: *protect_headers,
+                compression: *compression,
+            };
+            reseal::run(sweep, uids(*keep_uids), opener, new, tell)
         }
     }
 }

@@ -10,10 +10,7 @@ use mailseal_core::classify::Encrypted;
 use mailseal_core::error::Error as CoreError;
 use mailseal_core::message::lines::{Endings, LineEnding};
 use mailseal_core::message::opening::Opening;
-use mailseal_core::openpgp::compress::Compression;
-use mailseal_core::protect::{self, Policy};
-use mailseal_core::recipients::Recipients;
-use mailseal_core::seal::seal;
+use mailseal_core::seal::Sealer;
 use mailseal_maildir::packed::Packing;
 
 use crate::error::Error;
@@ -22,17 +19,11 @@ use crate::mailbox::stored::{Pass, Stored, hold, judge_pass};
 /// Bytes that are read at once.
 const PIECE: usize = 64 * 1024;
 
-/// How messages are sealed.
+/// How stored messages are sealed.
 #[derive(Debug)]
-pub struct Sealer<'a> {
-    /// The delivery user.
-    pub user: &'a str,
-    /// To whom.
-    pub recipients: &'a Recipients,
-    /// Which header fields are hidden inside.
-    pub protect_headers: Policy,
-    /// How they are compressed before they are encrypted.
-    pub compression: Compression,
+pub struct Sealing<'a> {
+    /// As every message is.
+    pub sealer: Sealer<'a>,
     /// Whether packed messages are unpacked.
     pub unpack: bool,
 }
@@ -57,11 +48,11 @@ pub struct Readable {
     pub fields: bool,
 }
 
-impl Sealer<'_> {
+impl Sealing<'_> {
     /// Writes the sealed form of the message in `file`, if it is to be sealed.
     ///
     /// # Errors
-    /// [`CoreError::Read`], [`CoreError::Write`], and those of [`seal`] and [`Recipients::session`].
+    /// [`CoreError::Read`], [`CoreError::Write`], and those of [`Sealer::seal`].
     pub fn seal<W: Write + Send + Sync>(&self, file: &File, out: W) -> Result<Verdict, Error> {
         let stored = Stored::open(file)?;
         if let Some(packing) =
@@ -87,10 +78,10 @@ impl Sealer<'_> {
     }
 
     /// The same for a message that can be read only once, with CRLF for every line ending. `None` for a long one that
-    /// begins like an encrypted one, of which this does not tell: it is to be read again, by [`Sealer::seal_held`].
+    /// begins like an encrypted one, of which this does not tell: it is to be read again, by [`Sealing::seal_held`].
     ///
     /// # Errors
-    /// As [`Sealer::seal`].
+    /// As [`Sealing::seal`].
     pub fn seal_stream<W: Write + Send + Sync>(
         &self,
         mut message: impl Read,
@@ -110,7 +101,7 @@ impl Sealer<'_> {
     /// The same for a long message that begins like an encrypted one, as much of which is held as that takes.
     ///
     /// # Errors
-    /// As [`Sealer::seal`].
+    /// As [`Sealing::seal`].
     pub fn seal_held<W: Write + Send + Sync>(
         &self,
         mut message: impl Read,
@@ -133,11 +124,8 @@ impl Sealer<'_> {
         rest: &mut impl Read,
         out: W,
     ) -> Result<Readable, Error> {
-        let session = self.recipients.session(self.user)?;
-        let plan = protect::plan(self.protect_headers, opening);
-        let fields = plan.warning.is_some();
-        seal(opening, rest, out, &session, self.compression, plan.protection)?;
-        Ok(Readable { fields })
+        let sealed = self.sealer.seal(opening, rest, out)?;
+        Ok(Readable { fields: sealed.leaves_fields() })
     }
 }
 

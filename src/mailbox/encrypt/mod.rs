@@ -3,23 +3,25 @@
 //! ```text
 //! encrypt   which mailboxes, the question, the summary, the exit status         [edge]
 //!  ├─ child     a process with the rights of one owner                          [edge]
-//!  │   ├─ maildir   its work on Maildirs: folders, batches, commits             [edge]
-//!  │   ├─ dovecot   its work on a mailbox through Dovecot                       [edge]
-//!  │   └─ message   one message: judged by all of it, sealed
+//!  │   ├─ maildir     its work on Maildirs                                    [edge]
+//!  │   │   └─ folder  one folder: what becomes of its messages                [edge]
+//!  │   ├─ dovecot     its work on a mailbox through Dovecot                     [edge]
+//!  │   ├─ recipients  to whom, and how
+//!  │   └─ message     one message: judged by all of it, sealed
 //!  ├─ options   read once, handed down as they are
-//!  ├─ batches   how the messages of a folder are cut
 //!  └─ event     what the two tell each other
 //! ```
 //!
 //! Root touches no mail: for each owner of a Maildir there is one process with that owner's rights only.
 
-mod batches;
 pub mod child;
 pub mod dovecot;
 pub mod event;
+mod folder;
 pub mod maildir;
 pub mod message;
 pub mod options;
+mod recipients;
 
 use std::collections::HashSet;
 use std::io::{self, IsTerminal as _, Write};

@@ -32,66 +32,70 @@ use self::seipd1::Seipd1;
 use crate::error::Error;
 use crate::recipients::{CIPHER, Format, Session};
 
-/// Writes an armored message for `session` to `out` and gives `out` back.
-///
-/// `write_data` writes the data, which is called `name` (at most 255 bytes) in the literal packet. The lines of the
-/// armor end with `ending`. Where `pieces` says how many bytes are handed on at once, these work at the same time: compressing,
-/// encrypting, armoring.
-///
-/// # Errors
-/// [`Error::Write`] when `out` fails, [`Error::OpenPgp`] when sequoia does, and those of `write_data`.
-pub fn encrypt<W: Write + Send + Sync>(
-    out: W,
-    ending: &'static str,
-    session: &Session,
-    compression: Compression,
-    name: &[u8],
-    pieces: Option<usize>,
-    write_data: impl FnOnce(&mut dyn Write) -> Result<(), Error>,
-) -> Result<W, Error> {
-    let checksum = session.format == Format::Seipd1;
-    let mut armor = Armor::new(out, ending, checksum).map_err(Error::Write)?;
-    for packet in &session.packets {
-        packet.serialize(&mut armor).map_err(sequoia_error)?;
+/// How one OpenPGP message is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Encryption<'a> {
+    /// The session key, and the packets that carry it.
+    pub session: &'a Session,
+    /// How the data is compressed.
+    pub compression: Compression,
+    /// What the literal packet calls it, at most 255 bytes.
+    pub name: &'a [u8],
+    /// How the lines of the armor end.
+    pub ending: &'static str,
+    /// Compressing, encrypting and armoring work at the same time where this says how many bytes they pass on at once.
+    pub pieces: Option<usize>,
+}
+
+impl Encryption<'_> {
+    /// Writes an armored message with what `write_data` writes to `out`, and gives `out` back.
+    ///
+    /// # Errors
+    /// [`Error::Write`] when `out` fails, [`Error::OpenPgp`] when sequoia does, and those of `write_data`.
+    pub fn write<W: Write + Send + Sync>(
+        &self,
+        out: W,
+        write_data: impl FnOnce(&mut dyn Write) -> Result<(), Error>,
+    ) -> Result<W, Error> {
+        let Session { format, key, packets, .. } = self.session;
+        let mut armor = Armor::new(out, self.ending, *format == Format::Seipd1).map_err(Error::Write)?;
+        for packet in packets {
+            packet.serialize(&mut armor).map_err(sequoia_error)?;
+        }
+        // Handing over what is only read costs more than it gains.
+        let busy = self.pieces.filter(|_| self.algorithm() != CompressionAlgorithm::Uncompressed);
+        let armor = stage(armor, self.pieces, |out| match format {
+            Format::Seipd1 => {
+                let seipd = Seipd1::new(out, key).map_err(Error::Write)?;
+                let seipd = stage(seipd, busy, |out| self.write_packets(out, write_data))?;
+                seipd.finish().map(drop).map_err(Error::Write)
+            }
+            Format::Seipd2 => {
+                let seipd = Encryptor::with_session_key(Message::new(out), CIPHER, key.clone())
+                    .and_then(|encryptor| encryptor.aead_algo(AEADAlgorithm::default()).build())
+                    .map_err(sequoia_error)?;
+                let seipd = stage(seipd, busy, |out| self.write_packets(out, write_data))?;
+                seipd.finalize().map_err(sequoia_error)
+            }
+        })?;
+        armor.finish().map_err(Error::Write)
     }
-    let algorithm = compression.algorithm(&session.compression);
-    let data = Data { algorithm, compression, name };
-    // Handing over what is only read costs more than it gains.
-    let busy = pieces.filter(|_| algorithm != CompressionAlgorithm::Uncompressed);
-    let armor = stage(armor, pieces, |out| match session.format {
-        Format::Seipd1 => {
-            let seipd = Seipd1::new(out, &session.key).map_err(Error::Write)?;
-            let seipd = stage(seipd, busy, |out| data.write(out, write_data))?;
-            seipd.finish().map(drop).map_err(Error::Write)
-        }
-        Format::Seipd2 => {
-            let seipd = Encryptor::with_session_key(Message::new(out), CIPHER, session.key.clone())
-                .and_then(|encryptor| encryptor.aead_algo(AEADAlgorithm::default()).build())
-                .map_err(sequoia_error)?;
-            let seipd = stage(seipd, busy, |out| data.write(out, write_data))?;
-            seipd.finalize().map_err(sequoia_error)
-        }
-    })?;
-    armor.finish().map_err(Error::Write)
-}
 
-/// What goes into the encrypted packet.
-struct Data<'a> {
-    algorithm: CompressionAlgorithm,
-    compression: Compression,
-    name: &'a [u8],
-}
+    fn algorithm(&self) -> CompressionAlgorithm {
+        self.compression.algorithm(&self.session.compression)
+    }
 
-impl Data<'_> {
-    fn write(
+    /// Writes what goes into the encrypted packet.
+    fn write_packets(
         &self,
         out: &mut dyn Write,
         write_data: impl FnOnce(&mut dyn Write) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        if self.algorithm == CompressionAlgorithm::Uncompressed {
+        let algorithm = self.algorithm();
+        if algorithm == CompressionAlgorithm::Uncompressed {
             return self.write_literal(out, write_data);
         }
-        let mut compressor = Compressor::new(out, self.algorithm, self.compression).map_err(Error::Write)?;
+        let mut compressor = Compressor::new(out, algorithm, self.compression).map_err(Error::Write)?;
         self.write_literal(&mut compressor, write_data)?;
         compressor.finish().map_err(Error::Write)?;
         Ok(())

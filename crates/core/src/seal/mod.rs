@@ -11,10 +11,10 @@ use self::envelope::{BOUNDARY_OCTETS, Envelope};
 use crate::error::Error;
 use crate::message::lines::ToCrlf;
 use crate::message::opening::{Opening, copy};
+use crate::openpgp::Encryption;
 use crate::openpgp::compress::Compression;
-use crate::openpgp::encrypt;
-use crate::protect::Protection;
-use crate::recipients::Session;
+use crate::protect::{self, Plan, Policy};
+use crate::recipients::{Format, Recipients, Session, Warning};
 
 /// Bytes that the threads which work on a long message hand on at once. Each time one is woken, which takes as long as
 /// encrypting some kilobytes: with pieces of 32 KiB a message of 28 MB takes a tenth longer.
@@ -24,34 +24,110 @@ const HANDED_ON: usize = 128 * 1024;
 const HANDED_ON_BESIDE: usize = 32 * 1024;
 const LONG_HEADER: usize = 1024 * 1024;
 
-/// Writes the sealed form of the message that begins with `opening` and goes on in `rest`, its header protected as
-/// [`crate::protect::plan`] has decided for `opening`. `out` is not flushed.
-///
-/// # Errors
-/// [`Error::Read`], [`Error::Write`] and [`Error::OpenPgp`]; what was written until then is no message.
-pub fn seal<W: Write + Send + Sync>(
-    opening: &Opening,
-    rest: &mut impl Read,
-    mut out: W,
-    session: &Session,
+/// How messages are sealed.
+#[derive(Clone, Copy, Debug)]
+pub struct Sealer<'a> {
+    /// To whom.
+    pub recipients: &'a Recipients,
+    /// Which header fields are hidden inside.
+    pub protect_headers: Policy,
+    /// How they are compressed before they are encrypted.
+    pub compression: Compression,
+}
+
+/// One message for which all is decided, and of which nothing is written yet.
+#[derive(Debug)]
+pub struct Sealing<'a> {
+    opening: &'a Opening,
+    session: Session,
+    plan: Plan<'a>,
     compression: Compression,
-    protection: Option<Protection<'_>>,
-) -> Result<(), Error> {
-    let mut random = [0; BOUNDARY_OCTETS];
-    sequoia_openpgp::crypto::random(&mut random).map_err(Error::OpenPgp)?;
-    let envelope = Envelope::new(opening.head(), opening.line_ending(), protection, random);
-    envelope.write_before(&mut out).map_err(Error::Write)?;
-    let name = envelope.record().encode();
-    let size = if opening.head().fields().len() > LONG_HEADER { HANDED_ON_BESIDE } else { HANDED_ON };
-    let pieces = (!opening.is_whole()).then_some(size);
-    let mut out = encrypt(out, envelope.ending(), session, compression, name.as_bytes(), pieces, |data| {
-        if envelope.converts_lines() {
-            write_entity(&envelope, opening, rest, &mut ToCrlf::new(data))
-        } else {
-            write_entity(&envelope, opening, rest, data)
-        }
-    })?;
-    envelope.write_after(&mut out).map_err(Error::Write)
+}
+
+/// What a message was sealed to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// The encryption container.
+    pub format: Format,
+    /// The key ids of the keys, 16 hexadecimal digits each.
+    pub key_ids: Vec<String>,
+    /// What to warn about, each once.
+    pub warnings: Vec<Warning>,
+}
+
+impl Sealed {
+    /// Whether header fields that should have been hidden stay readable outside.
+    #[must_use]
+    pub fn leaves_fields(&self) -> bool {
+        let skipped = [Warning::HpSkipped, Warning::HpSkippedSigned];
+        self.warnings.iter().any(|warning| skipped.contains(warning))
+    }
+}
+
+impl Sealer<'_> {
+    /// Decides how the message that begins with `opening` is sealed, and makes its session key.
+    ///
+    /// # Errors
+    /// Those of [`Recipients::session`].
+    pub fn begin<'a>(&self, opening: &'a Opening) -> Result<Sealing<'a>, Error> {
+        let session = self.recipients.session()?;
+        let plan = protect::plan(self.protect_headers, opening);
+        Ok(Sealing { opening, session, plan, compression: self.compression })
+    }
+
+    /// Writes the sealed form of the message that begins with `opening` and goes on in `rest`. `out` is not flushed.
+    ///
+    /// # Errors
+    /// Those of [`Sealer::begin`] and [`Sealing::write`].
+    pub fn seal<W: Write + Send + Sync>(
+        &self,
+        opening: &Opening,
+        rest: &mut impl Read,
+        out: W,
+    ) -> Result<Sealed, Error> {
+        let sealing = self.begin(opening)?;
+        let sealed = sealing.sealed();
+        sealing.write(rest, out).map(|()| sealed)
+    }
+}
+
+impl Sealing<'_> {
+    /// What the message is sealed to.
+    #[must_use]
+    pub fn sealed(&self) -> Sealed {
+        let Session { format, key_ids, warnings, .. } = &self.session;
+        let warnings = warnings.iter().copied().chain(self.plan.warning).collect();
+        Sealed { format: *format, key_ids: key_ids.clone(), warnings }
+    }
+
+    /// Writes the sealed form of the message, which goes on in `rest`. `out` is not flushed.
+    ///
+    /// # Errors
+    /// [`Error::Read`], [`Error::Write`] and [`Error::OpenPgp`]; what was written until then is no message.
+    pub fn write<W: Write + Send + Sync>(self, rest: &mut impl Read, mut out: W) -> Result<(), Error> {
+        let Self { opening, session, plan, compression } = self;
+        let mut random = [0; BOUNDARY_OCTETS];
+        sequoia_openpgp::crypto::random(&mut random).map_err(Error::OpenPgp)?;
+        let envelope = Envelope::new(opening.head(), opening.line_ending(), plan.protection, random);
+        envelope.write_before(&mut out).map_err(Error::Write)?;
+        let record = envelope.record().encode();
+        let size = if opening.head().fields().len() > LONG_HEADER { HANDED_ON_BESIDE } else { HANDED_ON };
+        let encryption = Encryption {
+            session: &session,
+            compression,
+            name: record.as_bytes(),
+            ending: envelope.ending(),
+            pieces: (!opening.is_whole()).then_some(size),
+        };
+        let mut out = encryption.write(out, |data| {
+            if envelope.converts_lines() {
+                write_entity(&envelope, opening, rest, &mut ToCrlf::new(data))
+            } else {
+                write_entity(&envelope, opening, rest, data)
+            }
+        })?;
+        envelope.write_after(&mut out).map_err(Error::Write)
+    }
 }
 
 fn write_entity(

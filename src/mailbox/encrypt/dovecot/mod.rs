@@ -24,17 +24,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mailseal_core::error::Error as CoreError;
+use mailseal_maildir::rewrite::{Most, batches};
 
 use self::draft::Draft;
 use crate::dovecot::imap::{self, Message, New, Selected, Session, name, set};
 use crate::error::Error;
 use crate::keys::addressee::Addressee;
-use crate::mailbox::encrypt::batches::{Most, batches};
 use crate::mailbox::encrypt::dovecot::journal::{Entry, Journal, Replaced};
 use crate::mailbox::encrypt::dovecot::replace::{Outcome, Pair, replace, take_back};
 use crate::mailbox::encrypt::event::{Complaint, Event, Mailbox, Settings, Suspect, Target};
-use crate::mailbox::encrypt::maildir::{addressee, config, sealer, warn};
-use crate::mailbox::encrypt::message::{Readable, Sealer, Verdict};
+use crate::mailbox::encrypt::message::{Readable, Sealing, Verdict};
+use crate::mailbox::encrypt::recipients::{addressee, config, sealing, warn};
 use crate::mailbox::tally::Tally;
 use crate::system::owner::child::Pulse;
 
@@ -82,8 +82,8 @@ pub fn run<R: BufRead + Send, W: Write + Send>(
         Addressee::Clear(why) => work.count(why.reason()),
         Addressee::Sealed { recipients, .. } => {
             warn(&mailbox.target, &recipients, report);
-            let sealer = sealer(settings, &mailbox.target, &config, &recipients);
-            work.seal(&sealer)
+            let sealing = sealing(settings, &mailbox.target, &config, &recipients);
+            work.seal(&sealing)
         }
     });
     report(Event::Maildir { target: 0, elsewhere: 0, changed: work.changed });
@@ -161,7 +161,7 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
         Ok(())
     }
 
-    fn seal(&mut self, sealer: &Sealer<'_>) -> Result<(), Error> {
+    fn seal(&mut self, sealer: &Sealing<'_>) -> Result<(), Error> {
         let begin = Instant::now();
         let mut journal = if self.settings.how.dry_run { None } else { Some(self.journal()?) };
         let mut recovered = match &mut journal {
@@ -263,7 +263,7 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
         folder: &mut Folder<'_>,
         selected: &Selected,
         from: u32,
-        sealer: &Sealer<'_>,
+        sealer: &Sealing<'_>,
         mut journal: Option<&mut Journal>,
     ) -> Result<(), Error> {
         let items = self.items(folder, from)?;
@@ -326,7 +326,7 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
         &mut self,
         folder: &mut Folder<'_>,
         batch: &[(u32, u64)],
-        sealer: &Sealer<'_>,
+        sealer: &Sealing<'_>,
         journal: Option<&mut Journal>,
     ) -> Result<(), Error> {
         let mut sealed = self.read(folder, batch, sealer)?;
@@ -357,7 +357,7 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
         &mut self,
         folder: &mut Folder<'_>,
         batch: &[(u32, u64)],
-        sealer: &Sealer<'_>,
+        sealer: &Sealing<'_>,
     ) -> Result<Vec<Sealed>, Error> {
         let (mut sealed, mut unknown) = (Vec::new(), Vec::new());
         let mut left: BTreeMap<u32, u64> = batch.iter().copied().collect();

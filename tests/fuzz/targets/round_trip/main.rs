@@ -15,7 +15,7 @@ use mailseal_core::message::opening::Opening;
 use mailseal_core::openpgp::compress::Compression;
 use mailseal_core::protect::{self, Policy};
 use mailseal_core::recipients::{Recipients, WhenExpired};
-use mailseal_core::seal::seal;
+use mailseal_core::seal::Sealer;
 use testing::filter::Run;
 use testing::fixtures;
 use testing::oracle::check_run_with;
@@ -42,16 +42,16 @@ fuzz_target!(|message: &[u8]| {
     let mut reader = Pieces { rest: message, size: [1, 7, 4096][choice / 24 % 3] };
 
     let opening = Opening::read(&mut reader).expect("a short message can be read");
-    let session = recipients.session(name).expect("a certificate that is fit");
     let mut stdout = Vec::new();
     let policy = [Policy::None, Policy::Baseline, Policy::Shy][choice / 72 % 3];
-    let protection = protect::plan(policy, &opening).protection;
-    let shown = protection.is_some().then_some(match policy {
+    let protected = protect::plan(policy, &opening).protection.is_some();
+    let shown = protected.then_some(match policy {
         Policy::None => Shown::Open,
         Policy::Baseline => Shown::Baseline,
         Policy::Shy => Shown::Shy,
     });
-    seal(&opening, &mut reader, &mut stdout, &session, compression, protection).expect("a vector takes all");
+    let sealer = Sealer { recipients, protect_headers: policy, compression };
+    sealer.seal(&opening, &mut reader, &mut stdout).expect("a vector takes all");
     let run = Run { status: Some(0), stdout, stderr: String::new() };
     let result = match shown {
         None => check_run_with(decrypt, message, &run, name, None).map(drop),
