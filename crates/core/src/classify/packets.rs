@@ -1,20 +1,18 @@
 //! Whether octets are the packets of an encrypted message (RFC 9580, section 10.3) and nothing else.
 
+use std::io;
+
 use super::noise::Noise;
 use super::session_keys::SessionKeys;
 use super::{Stop, demand};
+use crate::openpgp::header::tag::{OCB_ENCRYPTED, PKESK, SEIPD, SKESK};
+use crate::openpgp::header::{AEAD_HEADER, Length, read_header, read_length};
 
 /// Longest packet with an encrypted session key: one for ML-KEM-1024 has 1.7 kB, one for RSA with 16384 bits 2 kB.
 pub const LONGEST_SESSION_KEY: usize = 4096;
 
 /// Shortest encrypted packet: version, random prefix and MDC (RFC 9580, section 5.13.1).
 const SHORTEST_ENCRYPTED: usize = 1 + 18 + 22;
-
-const PKESK: u8 = 1;
-const SKESK: u8 = 3;
-const SEIPD: u8 = 18;
-/// LibrePGP's OCB Encrypted Data packet, which GnuPG 2.4 writes.
-const OCB_ENCRYPTED: u8 = 20;
 
 /// Proves that `data` is one or more encrypted session keys, then an integrity-protected encrypted packet. Of data that
 /// is not `whole`, the encrypted packet need only have begun.
@@ -28,6 +26,7 @@ pub fn prove(data: &[u8], whole: bool) -> Result<(), Stop> {
         let (tag, length, body) = header(rest)?;
         match (tag, length) {
             (PKESK | SKESK, Length::Definite(length)) => {
+                let length = in_memory(length);
                 demand(length <= LONGEST_SESSION_KEY)?;
                 let (packet, after) = body.split_at_checked(length).ok_or(Stop::Cut)?;
                 if tag == PKESK { keys.public(packet) } else { keys.symmetric(packet) }?;
@@ -47,14 +46,11 @@ pub fn prove(data: &[u8], whole: bool) -> Result<(), Stop> {
     }
 }
 
-/// Version, cipher, mode and chunk size: what stands before the ciphertext in a packet with AEAD, and its salt.
-pub const AEAD_HEADER: usize = 4;
-
 /// Whether `data` is packets, one at least, and each is there in full; lengths as certificates have them.
 pub fn are_whole(data: &[u8]) -> bool {
     let mut rest = data;
     while let Ok((_, Length::Definite(length), body)) = header(rest) {
-        let Some(after) = body.get(length..) else { return false };
+        let Some(after) = body.get(in_memory(length)..) else { return false };
         rest = after;
     }
     rest.is_empty() && !data.is_empty()
@@ -67,8 +63,8 @@ fn prove_ciphertext(mut length: Length, mut body: &[u8], whole: bool, mut beside
     let mut octets = 0;
     loop {
         let (size, last) = match length {
-            Length::Definite(size) => (size, true),
-            Length::Partial(size) => (size, false),
+            Length::Definite(size) => (in_memory(size), true),
+            Length::Partial(size) => (in_memory(size), false),
             Length::Indeterminate => (body.len(), true),
         };
         octets += size;
@@ -90,57 +86,29 @@ fn prove_ciphertext(mut length: Length, mut body: &[u8], whole: bool, mut beside
             None if whole => return Err(Stop::Cut),
             None => return noise.finish(false),
         };
-        match new_length(after) {
-            Ok((next, after)) => (length, body) = (next, after),
+        body = after;
+        match read_length(&mut body) {
+            Ok(next) => length = next,
             Err(_) if whole => return Err(Stop::Cut),
             Err(_) => return noise.finish(false),
         }
     }
 }
 
-#[derive(Clone, Copy)]
-enum Length {
-    Definite(usize),
-    Partial(usize),
-    Indeterminate,
+/// Type and length of the next packet, and what follows its header.
+fn header(mut data: &[u8]) -> Result<(u8, Length, &[u8]), Stop> {
+    let (tag, length) = read_header(&mut data).map_err(stop)?.ok_or(Stop::Cut)?;
+    Ok((tag, length, data))
 }
 
-/// Tag and length of the next packet, and what follows its header (RFC 9580, section 4.2).
-fn header(data: &[u8]) -> Result<(u8, Length, &[u8]), Stop> {
-    let (&first, rest) = data.split_first().ok_or(Stop::Cut)?;
-    if first & 0xc0 == 0xc0 {
-        let (length, rest) = new_length(rest)?;
-        return Ok((first & 0x3f, length, rest));
-    }
-    demand(first & 0x80 != 0)?;
-    let octets = match first & 3 {
-        0 => 1,
-        1 => 2,
-        2 => 4,
-        _ => return Ok(((first >> 2) & 15, Length::Indeterminate, rest)),
-    };
-    let (length, rest) = rest.split_at_checked(octets).ok_or(Stop::Cut)?;
-    Ok(((first >> 2) & 15, Length::Definite(big_endian(length)), rest))
+/// What a header that could not be read proves.
+fn stop(error: io::Error) -> Stop {
+    if error.kind() == io::ErrorKind::InvalidData { Stop::Refuted } else { Stop::Cut }
 }
 
-fn new_length(data: &[u8]) -> Result<(Length, &[u8]), Stop> {
-    let (&first, rest) = data.split_first().ok_or(Stop::Cut)?;
-    Ok(match first {
-        0..192 => (Length::Definite(first.into()), rest),
-        192..224 => {
-            let (&second, rest) = rest.split_first().ok_or(Stop::Cut)?;
-            (Length::Definite(((usize::from(first) - 192) << 8) + usize::from(second) + 192), rest)
-        }
-        224..255 => (Length::Partial(1 << (first & 31)), rest),
-        255 => {
-            let (length, rest) = rest.split_at_checked(4).ok_or(Stop::Cut)?;
-            (Length::Definite(big_endian(length)), rest)
-        }
-    })
-}
-
-fn big_endian(octets: &[u8]) -> usize {
-    octets.iter().fold(0, |sum, &octet| (sum << 8) | usize::from(octet))
+/// Octets in memory; what is longer than all memory is not there in full.
+fn in_memory(octets: u64) -> usize {
+    usize::try_from(octets).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

@@ -9,18 +9,6 @@ const PARTIAL_BITS: u32 = 14;
 /// Bytes of a partial body.
 pub const PARTIAL: usize = 1 << PARTIAL_BITS;
 
-/// Packet types that mailseal writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Tag {
-    /// Compressed Data (RFC 9580, section 5.6).
-    Compressed = 8,
-    /// Literal Data (section 5.9).
-    Literal = 11,
-    /// Symmetrically Encrypted and Integrity Protected Data (section 5.13).
-    Seipd = 18,
-}
-
 /// Writes the body of a packet; [`Packet::finish`] must be called to end it.
 #[derive(Debug)]
 pub struct Packet<W> {
@@ -29,12 +17,12 @@ pub struct Packet<W> {
 }
 
 impl<W: Write> Packet<W> {
-    /// Begins a packet on `inner`.
+    /// Begins a packet of the type `tag`, one of [`super::header::tag`], on `inner`.
     ///
     /// # Errors
     /// Those of `inner`.
-    pub fn new(mut inner: W, tag: Tag) -> io::Result<Self> {
-        inner.write_all(&[0xc0 | tag as u8])?;
+    pub fn new(mut inner: W, tag: u8) -> io::Result<Self> {
+        inner.write_all(&[0xc0 | tag])?;
         Ok(Self { inner, body: Vec::new() })
     }
 
@@ -92,6 +80,7 @@ mod tests {
     use sequoia_openpgp::{Packet as Parsed, PacketPile};
 
     use super::*;
+    use crate::openpgp::header::tag;
 
     #[test]
     fn sequoia_reads_every_length_back() {
@@ -100,7 +89,7 @@ mod tests {
         for size in sizes {
             for piece in [1, 777, PARTIAL, usize::MAX] {
                 let data: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
-                let mut packet = Packet::new(Vec::new(), Tag::Literal).unwrap();
+                let mut packet = Packet::new(Vec::new(), tag::LITERAL).unwrap();
                 packet.write_all(b"b\0\0\0\0\0").unwrap();
                 data.chunks(piece.min(size.max(1))).for_each(|part| packet.write_all(part).unwrap());
                 let bytes = packet.finish().unwrap();

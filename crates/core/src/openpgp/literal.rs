@@ -2,7 +2,8 @@
 
 use std::io::{self, Write};
 
-use super::framing::{Packet, Tag};
+use super::framing::Packet;
+use super::header::tag;
 use crate::limits;
 
 /// Begins a literal data packet called `name` on `inner`; what is written into it is its data.
@@ -16,7 +17,7 @@ pub fn literal<W: Write>(inner: W, name: &[u8]) -> io::Result<Packet<W>> {
             format!("a file name of over {} bytes", limits::LITERAL_NAME),
         )
     })?;
-    let mut packet = Packet::new(inner, Tag::Literal)?;
+    let mut packet = Packet::new(inner, tag::LITERAL)?;
     packet.write_all(&[b'b', length])?;
     packet.write_all(name)?;
     packet.write_all(&[0; 4])?;

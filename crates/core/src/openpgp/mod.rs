@@ -15,6 +15,7 @@
 mod armor;
 pub mod compress;
 mod framing;
+pub mod header;
 mod literal;
 mod relay;
 mod seipd1;

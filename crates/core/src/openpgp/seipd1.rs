@@ -14,7 +14,8 @@ use cfb_mode::Encryptor;
 use sequoia_openpgp::crypto::{SessionKey, random};
 use sha1::{Digest as _, Sha1};
 
-use super::framing::{PARTIAL, Packet, Tag};
+use super::framing::{PARTIAL, Packet};
+use super::header::tag;
 
 /// Octets of an AES block.
 const BLOCK: usize = 16;
@@ -45,7 +46,7 @@ impl<W: Write> Seipd1<W> {
     /// Those of `inner`, and those of the random number generator; a key of another length.
     pub fn new(inner: W, session_key: &SessionKey) -> io::Result<Self> {
         let cipher = Encryptor::new_from_slices(session_key, &[0; BLOCK]).map_err(io::Error::other)?;
-        let mut packet = Packet::new(inner, Tag::Seipd)?;
+        let mut packet = Packet::new(inner, tag::SEIPD)?;
         packet.write_all(&[1])?;
         // Random octets, the last two of them twice.
         let mut plain = Vec::with_capacity(PARTIAL);

@@ -4,8 +4,9 @@ use std::io::{self, BufRead as _, BufReader, Read};
 
 use zlib_rs::{Inflate, InflateFlush, Status};
 
-use super::packet::{Body, Tag, read_header};
+use super::packet::Body;
 use super::{Stream, broken, demand_end};
+use crate::openpgp::header::{read_header, tag};
 
 /// Octets that are decompressed at once.
 const PIECE: usize = 32 * 1024;
@@ -32,7 +33,7 @@ pub enum Content<'a> {
 /// Those of `plain`, and what is no packet. While reading, one that holds an [`Expands`] where there are more octets.
 pub fn open(mut plain: Stream<'_>, most: u64) -> io::Result<Content<'_>> {
     match read_header(&mut plain)? {
-        Some((Tag::COMPRESSED, length)) => {
+        Some((tag::COMPRESSED, length)) => {
             let mut body = Body::new(plain, length);
             let mut algorithm = [0];
             body.read_exact(&mut algorithm)?;
@@ -44,11 +45,11 @@ pub fn open(mut plain: Stream<'_>, most: u64) -> io::Result<Content<'_>> {
                 _ => return Ok(Content::Other(body.into_inner())),
             };
             match read_header(&mut inside)? {
-                Some((Tag::LITERAL, length)) => literal(Body::new(inside, length)),
+                Some((tag::LITERAL, length)) => literal(Body::new(inside, length)),
                 _ => Ok(Content::Other(inside)),
             }
         }
-        Some((Tag::LITERAL, length)) => literal(Body::new(plain, length)),
+        Some((tag::LITERAL, length)) => literal(Body::new(plain, length)),
         _ => Ok(Content::Other(plain)),
     }
 }

@@ -35,7 +35,7 @@ use self::armor::Armor;
 use self::content::{Content, Expands};
 use self::keys::{Key, Keys};
 use self::original::{Endings, Header};
-use self::packet::{Body, Length, Tag};
+use self::packet::Body;
 use crate::classify::mime::ContentType;
 use crate::classify::{Encrypted, judge_structure, packets};
 use crate::error::Error;
@@ -43,6 +43,7 @@ use crate::limits;
 use crate::message::head::Head;
 use crate::message::lines::{FromCrlf, LineEnding};
 use crate::message::opening::{Opening, copy};
+use crate::openpgp::header::{AEAD_HEADER, Length, read_header, tag};
 use crate::protect::Undone;
 use crate::record::{HeaderRecord, Protected, Record};
 use crate::seal::envelope::BOUNDARY_PREFIX;
@@ -153,7 +154,7 @@ impl<R: Read> Envelope<R> {
         let mut body = self.sealed.body;
         let mut version = [0];
         body.read_exact(&mut version).map_err(read_error)?;
-        let beside = if version == [1] { 0 } else { packets::AEAD_HEADER as u64 - 1 };
+        let beside = if version == [1] { 0 } else { AEAD_HEADER as u64 - 1 };
         io::copy(&mut body.by_ref().take(beside), &mut io::sink()).map_err(read_error)?;
         io::copy(&mut body, ciphertext).map(|_| ()).map_err(read_error)
     }
@@ -333,17 +334,15 @@ impl<R: Read> Sealed<R> {
     fn read(mut message: R) -> io::Result<Option<Self>> {
         let mut session_keys = Vec::new();
         loop {
-            let Some((tag, length)) = packet::read_header(&mut message)? else { return Ok(None) };
+            let Some((tag, length)) = read_header(&mut message)? else { return Ok(None) };
             match (tag, length) {
-                (Tag::SESSION_KEY, Length::Definite(length))
-                    if length <= packets::LONGEST_SESSION_KEY as u64 =>
-                {
+                (tag::PKESK, Length::Definite(length)) if length <= packets::LONGEST_SESSION_KEY as u64 => {
                     let mut body = vec![0; length as usize];
                     message.read_exact(&mut body)?;
                     // A key of a version or algorithm that is not known cannot be ours.
                     session_keys.extend(PKESK::from_bytes(&body).ok());
                 }
-                (Tag::SEIPD, length) => {
+                (tag::SEIPD, length) => {
                     return Ok(Some(Self { session_keys, body: Body::new(message, length) }));
                 }
                 _ => return Ok(None),

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use zlib_rs::adler32::adler32;
 
 use self::windows::Windows;
-use super::framing::{Packet, Tag};
+use super::framing::Packet;
+use super::header::tag;
 
 /// What a ZLIB stream with the usual window begins with (RFC 1950, section 2.2).
 const ZLIB_HEADER: [u8; 2] = [0x78, 0x9c];
@@ -69,7 +70,7 @@ impl<W: Write> Compressor<W> {
     /// # Errors
     /// Those of `inner`.
     pub fn new(inner: W, algorithm: CompressionAlgorithm, compression: Compression) -> io::Result<Self> {
-        let mut packet = Packet::new(inner, Tag::Compressed)?;
+        let mut packet = Packet::new(inner, tag::COMPRESSED)?;
         packet.write_all(&[algorithm.into()])?;
         let zlib = algorithm == CompressionAlgorithm::Zlib;
         if zlib {
