@@ -27,7 +27,7 @@ use testing::{
     filter::{self, Run, filter},
     fixtures,
     oracle::key,
-    planted::{OURS, OUTER, check, fields, in_order, outer_fields},
+    planted::{OURS, OUTER, OUTER_FIELDS, check, fields, in_order},
 };
 
 const CERT: &str = "curve25519";
@@ -154,7 +154,7 @@ fn the_program_says_that_the_outside_stays() {
         decrypt(CERT, &planted(OUTER, "mailseal1;eol=lf;hp=", b"From: evil\r\nSubject: x\r\n\r\nbody\r\n"));
     assert_eq!(run.status, Some(0), "{}", run.stderr);
     assert!(run.stderr.contains("could not be restored exactly"), "{}", run.stderr);
-    assert!(in_order(&outer_fields(), &fields(&run.stdout)) && run.stdout.ends_with(b"\n\nbody\n"));
+    assert!(in_order(&OUTER_FIELDS, &fields(&run.stdout)) && run.stdout.ends_with(b"\n\nbody\n"));
 }
 
 #[test]
@@ -474,7 +474,7 @@ fn record() -> impl Strategy<Value = String> {
 }
 
 fn entity() -> impl Strategy<Value = String> {
-    let outer: Vec<String> = outer_fields().iter().map(|line| line.trim_end().to_owned()).collect();
+    let outer: Vec<String> = OUTER_FIELDS.iter().map(|line| line.trim_end().to_owned()).collect();
     let own = select(vec![
         "Received: evil",
         "ARC-Seal: evil",
@@ -503,7 +503,7 @@ fn entity() -> impl Strategy<Value = String> {
     let whole = any::<bool>();
     (whole, vec(line, 0..14)).prop_map(|(whole, mut lines)| {
         if whole {
-            let outer = outer_fields().into_iter().map(|line| line.trim_end().replace("[...]", "inside"));
+            let outer = OUTER_FIELDS.iter().map(|line| line.trim_end().replace("[...]", "inside"));
             lines.splice(0..0, outer);
         }
         lines.join("\r\n") + "\r\n"

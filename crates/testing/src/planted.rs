@@ -1,6 +1,8 @@
 //! What must hold of a message that comes back from a seal with any record and any entity inside: what the server wrote
 //! outside is there, and nothing beside it that only a server writes.
 
+use std::sync::LazyLock;
+
 use super::header::{self, Kind};
 
 /// What the server wrote, and what of the sender's it showed. `[ours]` stands for the two fields of the seal.
@@ -23,9 +25,8 @@ fn text(item: &[u8]) -> String {
 }
 
 /// The outer fields without ours.
-pub fn outer_fields() -> Vec<String> {
-    fields(OUTER.replace("[ours]", "").as_bytes())
-}
+pub static OUTER_FIELDS: LazyLock<Vec<String>> =
+    LazyLock::new(|| fields(OUTER.replace("[ours]", "").as_bytes()));
 
 /// Whether `some` are among `all`, in this order.
 pub fn in_order(some: &[String], all: &[String]) -> bool {
@@ -45,9 +46,10 @@ fn is_servers(field: &str) -> bool {
 /// Checks the `message` that came back from behind [`OUTER`]: all that stands outside comes back in order, byte for byte, but
 /// for a Subject, and under the policy `shy` addresses, that hide others; and nothing that only a server writes is beside it.
 pub fn check(message: &[u8], shy: bool) -> Result<(), String> {
-    let found = fields(message);
+    let items = header::split(message).items;
+    let found: Vec<String> = items.iter().map(|item| text(item.bytes)).collect();
     let shown = || format!("\n{}", String::from_utf8_lossy(message));
-    let mut expected = outer_fields();
+    let mut expected = OUTER_FIELDS.clone();
     expected.retain(|line| {
         let addresses = ["From:", "To:"].iter().any(|it| line.starts_with(it));
         !(line.starts_with("Subject:") || shy && addresses) || found.contains(line)
@@ -55,13 +57,9 @@ pub fn check(message: &[u8], shy: bool) -> Result<(), String> {
     if !in_order(&expected, &found) {
         return Err(format!("a field of the outer header is gone or has moved{}", shown()));
     }
-    let well_formed: Vec<String> = header::split(message)
-        .items
-        .iter()
-        .filter(|item| matches!(item.kind, Kind::Field(_)))
-        .map(|item| text(item.bytes))
-        .filter(|field| is_servers(field))
-        .collect();
-    let servers: Vec<String> = outer_fields().into_iter().filter(|field| is_servers(field)).collect();
+    let well_formed = items.iter().zip(&found).filter(|(item, _)| matches!(item.kind, Kind::Field(_)));
+    let well_formed: Vec<&String> =
+        well_formed.map(|(_, field)| field).filter(|field| is_servers(field)).collect();
+    let servers: Vec<&String> = OUTER_FIELDS.iter().filter(|field| is_servers(field)).collect();
     if well_formed == servers { Ok(()) } else { Err(format!("{well_formed:?}{}", shown())) }
 }
