@@ -29,7 +29,7 @@ const HELP: &str = "\
 Exit status:
    0  nothing is left in clear but the mail of users without a certificate
    1  some messages failed or stay readable for another reason; each is named
-  64  usage; what is named is no Maildir
+  64  usage; what is named is not a Maildir
   75  temporary: input or output, key store, no usable or confirmed certificate, interrupted
   78  configuration";
 
@@ -48,7 +48,7 @@ fn run() -> Result<Exit, Error> {
         return owner_main(&kind, &stop).map(|()| Exit::Ok);
     }
     process::harden()?;
-    let args: Args = match cli::parse() {
+    let args: Args = match cli::parse(cli::BULK) {
         Ok(args) => args,
         Err(status) => return Ok(status),
     };

@@ -40,7 +40,7 @@ fn main() {
 
 fn deliver() -> Result<Exit, Error> {
     process::harden()?;
-    let args: Args = match cli::parse() {
+    let args: Args = match cli::parse(cli::FILTER) {
         Ok(args) => args,
         Err(status) => return Ok(status),
     };

@@ -1,8 +1,10 @@
 //! What the command lines of the programs have in common: names, exit statuses for usage errors, complaints.
 
 pub mod sealing;
+mod usage;
 
 use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
 use std::os::fd::AsFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -29,28 +31,46 @@ pub const ADMIN: &str = "mailseal";
 /// How long standard error may take to be ready, in milliseconds.
 const MOMENT: u8 = 100;
 
-/// Parses the command line.
+/// Parses the command line of `program`.
 ///
 /// # Errors
 /// The status to end with, when all has been said: 0 after `--help` and `--version`, 64 after a complaint.
-pub fn parse<T: Parser>() -> Result<T, Exit> {
-    T::try_parse().map_err(|error| {
-        // Nothing can be done where even this cannot be written.
-        let _ = error.print();
-        match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Ok,
-            _ => Exit::Usage,
+pub fn parse<T: Parser>(program: &str) -> Result<T, Exit> {
+    T::try_parse().map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // Nothing can be done where even this cannot be written.
+            let _ = error.print();
+            Exit::Ok
+        }
+        _ => {
+            complain(program, None, &usage::complaint(program, &error));
+            Exit::Usage
         }
     })
 }
 
-/// Reads how many jobs there are to be at once, for clap.
+/// Parses the number of jobs at once.
 ///
 /// # Errors
-/// What is no number from 1 to [`limits::JOBS`], as a sentence.
+/// What is expected instead.
 pub fn parse_jobs(text: &str) -> Result<NonZeroUsize, String> {
     let jobs = text.parse().ok().filter(|jobs: &NonZeroUsize| jobs.get() <= limits::JOBS);
-    jobs.ok_or_else(|| format!("it is no number from 1 to {}", limits::JOBS))
+    jobs.ok_or_else(|| format!("expected a number from 1 to {}", limits::JOBS))
+}
+
+/// Parses a number within `range`; one that ends with [`u64::MAX`] has no end.
+///
+/// # Errors
+/// What is expected instead.
+pub fn parse_number(
+    range: RangeInclusive<u64>,
+) -> impl Fn(&str) -> Result<u64, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        text.parse().ok().filter(|number| range.contains(number)).ok_or_else(|| match *range.end() {
+            u64::MAX => format!("expected a number of at least {}", range.start()),
+            end => format!("expected a number from {} to {end}", range.start()),
+        })
+    }
 }
 
 /// Says on standard error what went wrong and where, and on a second line what to do.

@@ -8,6 +8,7 @@ use mailseal_core::openpgp::compress::Compression;
 use mailseal_core::protect::Policy;
 use serde::{Deserialize, Serialize};
 
+use crate::cli::parse_number;
 use crate::delivery::filter::{Options, WhenUnchanged};
 use crate::log::Target;
 use crate::system::sandbox::Sandbox;
@@ -58,7 +59,7 @@ pub struct SealingArguments {
     #[arg(long)]
     always: bool,
     /// Give up after so many seconds; must be below Dovecot's sieve_filter_exec_timeout [default: 50]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", value_parser = parse_number(1..=u64::MAX))]
     deadline: Option<u64>,
     /// Where the log line goes: syslog, stderr, none, file:PATH [default: syslog]
     #[arg(long, value_name = "WHERE")]

@@ -13,7 +13,7 @@ pub fn day(time: Option<SystemTime>) -> String {
 /// Parses `90s`, `15m`, `1h`, `30d`, `4w`; a bare number is days.
 ///
 /// # Errors
-/// A text that says what is wrong.
+/// What is expected instead.
 pub fn parse_span(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let seconds = match &text[digits.len()..] {
@@ -30,7 +30,7 @@ pub fn parse_span(text: &str) -> Result<Duration, String> {
         .and_then(|number| number.checked_mul(seconds))
         .filter(|_| seconds > 0)
         .map(Duration::from_secs)
-        .ok_or_else(|| format!("{text:?} is no span of time like 30d, 1h"))
+        .ok_or_else(|| "expected a span of time, as 30d or 1h".into())
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ impl FromStr for Target {
             "none" => Ok(Self::None),
             _ => match text.strip_prefix("file:") {
                 Some(path) if !path.is_empty() => Ok(Self::File(path.into())),
-                _ => Err(format!("log target {text:?} is none of syslog, stderr, none, file:PATH")),
+                _ => Err("expected syslog, stderr, none or file:PATH".into()),
             },
         }
     }

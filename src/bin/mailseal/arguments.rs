@@ -23,11 +23,20 @@ pub struct SecretArguments {
     #[arg(long, conflicts_with = "secret_key")]
     gpg_agent: bool,
     /// Read the passphrases from this file descriptor, one a line, and ask for none
-    #[arg(long, value_name = "N", conflicts_with = "gpg_agent")]
+    #[arg(long, value_name = "N", conflicts_with = "gpg_agent", value_parser = parse_descriptor)]
     passphrase_fd: Option<i32>,
     /// How many times as long as when sealed a message may become, beyond 64 MiB
-    #[arg(long, value_name = "RATIO", default_value_t = limits::EXPANSION)]
+    #[arg(long, value_name = "RATIO", default_value_t = limits::EXPANSION, value_parser = parse_expansion)]
     max_expansion: NonZeroU64,
+}
+
+fn parse_expansion(text: &str) -> Result<NonZeroU64, String> {
+    text.parse().map_err(|_| "expected a number of at least 1".into())
+}
+
+fn parse_descriptor(text: &str) -> Result<i32, String> {
+    let descriptor = text.parse().ok().filter(|descriptor| *descriptor >= 0);
+    descriptor.ok_or_else(|| "expected the number of an open file descriptor".into())
 }
 
 impl SecretArguments {

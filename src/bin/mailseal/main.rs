@@ -23,7 +23,7 @@ use mailseal::system::owner;
 
 /// Looks after a mail server that cannot read the mail it stores.
 #[derive(Debug, Parser)]
-#[command(name = cli::ADMIN, version)]
+#[command(name = cli::ADMIN, version, arg_required_else_help = false)]
 struct Arguments {
     /// The configuration [default: /etc/mailseal.toml]
     #[arg(long, value_name = "FILE", global = true)]
@@ -35,7 +35,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// The certificates of users
-    #[command(subcommand)]
+    #[command(subcommand, arg_required_else_help = false)]
     Keys(keys::Command),
     /// Check the installation: what could let a delivery end in clear or be lost, and what mends it; exit status 1 then
     Doctor(doctor::Arguments),
@@ -59,7 +59,7 @@ fn main() {
     if let Some(kind) = owner::child::asked() {
         as_owner(&kind).map_or_else(|error| error.exit(), |()| Exit::Ok).leave();
     }
-    let arguments: Arguments = match cli::parse() {
+    let arguments: Arguments = match cli::parse(cli::ADMIN) {
         Ok(arguments) => arguments,
         Err(Exit::Usage) if is_deliver() => Exit::Temporary.leave(),
         Err(status) => status.leave(),

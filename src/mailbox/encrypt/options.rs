@@ -8,8 +8,8 @@ use clap::builder::{NonEmptyStringValueParser, TypedValueParser as _};
 use mailseal_core::openpgp::compress::Compression;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::parse_jobs;
 use crate::cli::sealing::ProtectHeaders;
+use crate::cli::{parse_jobs, parse_number};
 use crate::console::date;
 use crate::console::progress::Show;
 use crate::system::owner::process::PATIENCE;
@@ -31,7 +31,7 @@ pub struct Options {
     #[arg(long)]
     pub json: bool,
     /// How long one owner may make no progress before that owner's process is ended; the others go on
-    #[arg(long, value_name = "SECONDS", default_value_t = PATIENCE.as_secs(), value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = PATIENCE.as_secs(), value_parser = parse_number(1..=86_400))]
     pub patience: u64,
 }
 
@@ -39,7 +39,7 @@ pub struct Options {
 #[derive(Clone, Debug, clap::Args)]
 pub struct Which {
     /// Maildirs, or patterns with %{user}, %{local} and %{domain}
-    #[arg(required_unless_present = "dovecot", value_name = "MAILDIR")]
+    #[arg(required_unless_present_any = ["dovecot", "rate"], value_name = "MAILDIR")]
     pub maildirs: Vec<PathBuf>,
     /// The mailboxes of these users, through Dovecot: live, of any storage. Patterns with * and ? are Dovecot's to fill in
     #[arg(long, value_name = "USER", num_args = 1.., allow_hyphen_values = false, value_parser = NonEmptyStringValueParser::new(),
@@ -129,5 +129,5 @@ impl How {
 /// Parses a number of messages a second, `20` or `0.5`.
 fn parse_rate(text: &str) -> Result<f64, String> {
     let rate = text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
-    rate.ok_or_else(|| format!("{text:?} is no number of messages a second"))
+    rate.ok_or_else(|| "expected a number of messages a second above 0, as 20 or 0.5".into())
 }

@@ -52,7 +52,7 @@ impl std::str::FromStr for Compression {
         };
         match level.parse() {
             Ok(level @ 1..=9) => Ok(Self::Zlib(level)),
-            _ => Err(format!("compression {text:?} is none of auto, none, zlib, zlib:1 to zlib:9")),
+            _ => Err("expected auto, none, zlib or zlib:1 to zlib:9".into()),
         }
     }
 }
