@@ -1,5 +1,6 @@
 //! The configuration file, `/etc/mailseal.toml`.
 
+use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{self, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -11,6 +12,7 @@ use mailseal_core::openpgp::compress::Compression;
 use mailseal_core::protect::Policy;
 use mailseal_core::recipients::WhenExpired;
 use serde::Deserialize;
+use serde::de::{Unexpected, Visitor};
 
 use crate::error::Error;
 use crate::keystore::source::{Source, Template};
@@ -78,7 +80,7 @@ pub struct Groups(Vec<u32>);
 
 /// A group as the configuration names it.
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected names or numbers of groups")]
 enum GroupName {
     Number(u32),
     Name(String),
@@ -214,8 +216,11 @@ impl Config {
     /// have written it, when it cannot be read, and with the line of what is wrong.
     pub fn load(named: Option<&Path>) -> Result<Self, Error> {
         let path = named.unwrap_or(Path::new(DEFAULT_PATH));
-        Self::read(path)?
-            .ok_or_else(|| Error::Config { path: path.into(), what: "there is no such file".into() })
+        Self::read(path)?.ok_or_else(|| Error::Config {
+            path: path.into(),
+            what: "there is no such file".into(),
+            hint: "create it; sieve/mailseal.toml holds the defaults".into(),
+        })
     }
 
     /// The same for a run to which certificates may be `given`: where they are and the configuration is missing, the
@@ -243,12 +248,17 @@ impl Config {
 
     /// Reads the file at `path`; `None` where there is none.
     fn read(path: &Path) -> Result<Option<Self>, Error> {
-        let failed = |what| Error::Config { path: path.into(), what };
+        let failed = |what, hint| Error::Config { path: path.into(), what, hint };
         let text = read_trusted(path).map_err(|error| match error {
-            Error::KeyStore { path: part, what, .. } => failed(format!("{}: {what}", part.display())),
+            Error::KeyStore { path: part, what, .. } => failed(
+                if part == path { what } else { format!("{}: {what}", part.display()) },
+                "make it a regular file that this user can read, and that only root and this user can change"
+                    .into(),
+            ),
             other => other,
         })?;
-        text.map(|text| Self::parse(&text).map_err(failed)).transpose()
+        let wrong = |what| failed(what, "correct the file; README describes every setting".into());
+        text.map(|text| Self::parse(&text).map_err(wrong)).transpose()
     }
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -333,14 +343,32 @@ fn read_trusted(path: &Path) -> Result<Option<String>, Error> {
 }
 
 fn parse_str<'de, T: FromStr<Err = String>, D: serde::Deserializer<'de>>(from: D) -> Result<T, D::Error> {
-    String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    let text = String::deserialize(from)?;
+    text.parse().map_err(|error: String| {
+        let expected = error.strip_prefix("expected ").unwrap_or(&error);
+        serde::de::Error::invalid_value(Unexpected::Str(&text), &expected)
+    })
 }
 
 fn seconds<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-    match u64::deserialize(from)? {
-        0 => Err(serde::de::Error::custom("a deadline of 0 seconds")),
-        seconds => Ok(Duration::from_secs(seconds)),
+    struct Seconds;
+
+    impl Visitor<'_> for Seconds {
+        type Value = Duration;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a number of at least 1")
+        }
+
+        fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Duration, E> {
+            match u64::try_from(number) {
+                Ok(seconds @ 1..) => Ok(Duration::from_secs(seconds)),
+                _ => Err(E::invalid_value(Unexpected::Signed(number), &self)),
+            }
+        }
     }
+
+    from.deserialize_i64(Seconds)
 }
 
 #[cfg(test)]

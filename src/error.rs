@@ -37,6 +37,8 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong, with the line where that is known.
         what: String,
+        /// What to do.
+        hint: String,
     },
     /// A delivery as root.
     #[error("running as root, whose certificates are nobody's")]
@@ -122,7 +124,7 @@ pub enum Error {
         fingerprints: String,
     },
     /// What is to be looked for in a keyring is no address.
-    #[error("{address:?} is no address to look for in a keyring")]
+    #[error("{address:?} is not an address to look for in a keyring")]
     Address {
         /// What `address` in the configuration gives for this user.
         address: String,
@@ -328,21 +330,24 @@ impl Error {
     pub fn hint(&self) -> String {
         match self {
             Self::Usage { hint, .. }
+            | Self::Config { hint, .. }
             | Self::Owner { hint, .. }
             | Self::KeyStore { hint, .. }
             | Self::Enrol { hint, .. }
             | Self::SecretKey { hint, .. }
             | Self::Maildir(MaildirError::NoMaildir { hint, .. }) => hint.clone(),
-            Self::Config { .. } => "mend the file; README describes every setting".into(),
             Self::Root => "run it as the mail user, or name the certificate with --key".into(),
             Self::Privileges { .. } => "start it as the mail user, without root among its user ids".into(),
-            Self::User { .. } => "give the delivery user with --user, or set USER".into(),
+            Self::User { .. } => "give the user's whole name, as Dovecot knows it".into(),
             Self::Home { .. } => "give the user's home with --home, or mount it".into(),
             Self::Core(CoreError::Empty) => "give the whole message on standard input".into(),
             Self::Core(CoreError::HeaderTooLong) => "such a message is not mail; remove it from the queue".into(),
             Self::Core(CoreError::Read(_)) => "the sender of the message broke off; deliver it again".into(),
             Self::Core(CoreError::Write(_)) | Self::Pass(_) => {
                 "look for a full disk (mail_temp_dir) or a reader that ended; deliver it again".into()
+            }
+            Self::Output(error) if error.kind() == io::ErrorKind::NotFound => {
+                "name a file in a folder that is there".into()
             }
             Self::Output(_) => "look for a full disk or a reader that ended".into(),
             Self::Command { .. } => "give a program that is there and may be run, or see its own log".into(),
@@ -363,8 +368,8 @@ impl Error {
             Self::Known { user, .. } => {
                 format!("restore it, or mount what it lies on; if the user is to have none: mailseal keys remove {user}")
             }
-            Self::Core(CoreError::NoUsableKey { user, .. }) => {
-                format!("enrol a valid one: mailseal keys add --replace {user} FILE")
+            Self::Core(CoreError::NoUsableKey { .. }) => {
+                "enrol a valid one with `mailseal keys add --replace`, or give a valid one with --key".into()
             }
             Self::Core(CoreError::Recovery(_)) => {
                 "replace the certificate that `recovery` names, or remove it from there".into()
@@ -382,6 +387,9 @@ impl Error {
                 "install gpg, see that `gpg --decrypt` works here, or name the key with --secret-key".into()
             }
             Self::Log { .. } => "name a log that can be read, plain or compressed with gzip".into(),
+            Self::Maildir(MaildirError::Mail { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                "look for a mistyped path, or whether another program has removed it".into()
+            }
             Self::Maildir(MaildirError::Mail { .. }) => {
                 "what it held is still there; look for a full disk, missing rights, or another program, and run it again".into()
             }
@@ -393,7 +401,7 @@ impl Error {
                 "wait until nobody is, or log them out: doveadm kick USER; or do without --offline".into()
             }
             Self::Dovecot { .. } => {
-                "see Dovecot's log, and try `doveadm exec imap -u USER`; then run it again: it goes on where it ended".into()
+                "see that Dovecot runs and `doveadm exec imap -u USER` works, and look at its log; then run this again: it goes on where it ended".into()
             }
             Self::Core(CoreError::OpenPgp(_)) => "deliver it again; if it stays, report it with the certificate".into(),
         }

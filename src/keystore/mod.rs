@@ -145,14 +145,16 @@ fn find_in_keyring(kind: Kind, place: &Place, request: &Request<'_>) -> Result<O
 /// [`Error::KeyStore`] also when the file does not exist.
 pub fn read_named(path: &Path, trust: &Trust) -> Result<Vec<Cert>, Error> {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
-    match safe_file::read(&Place::named(absolute, trust.clone()), limits::KEY_FILE)? {
-        Some(bytes) => parse(&bytes, path),
-        None => Err(Error::KeyStore {
-            path: path.into(),
-            what: "there is no such file".into(),
-            hint: "name a file with the certificate".into(),
-        }),
+    let missing = || Error::KeyStore {
+        path: path.into(),
+        what: "there is no such file".into(),
+        hint: "name a file with the certificate, or mount what it lies on".into(),
+    };
+    if absolute.parent().is_some_and(|folder| !folder.try_exists().unwrap_or(true)) {
+        return Err(missing());
     }
+    let bytes = safe_file::read(&Place::named(absolute, trust.clone()), limits::KEY_FILE)?;
+    parse(&bytes.ok_or_else(missing)?, path)
 }
 
 /// The certificates in all the files that an admin named.

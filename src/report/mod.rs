@@ -15,7 +15,7 @@ mod source;
 mod summary;
 mod text;
 
-use std::io::{IsTerminal as _, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -76,14 +76,14 @@ pub fn run(options: &Options, out: &mut impl Write) -> Result<Exit, Error> {
     }
     match &options.form {
         Form::Text => {
-            let style =
-                if std::io::stdout().is_terminal() { text::Style::Terminal } else { text::Style::Plain };
+            let style = if io::stdout().is_terminal() { text::Style::Terminal } else { text::Style::Plain };
             text::write(&figures, style, out)
         }
         Form::Json => json::write(out, &figures),
         Form::Prometheus => prometheus::write(&figures, out),
         Form::Html(path) if path == Path::new("-") => out.write_all(html::page(&figures).as_bytes()),
-        Form::Html(path) => durable::write(&page_file(path)?, html::page(&figures).as_bytes(), MODE),
+        Form::Html(path) => durable::write(&page_file(path)?, html::page(&figures).as_bytes(), MODE)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
     }
     .map_err(Error::Output)?;
     Ok(if figures.waiting.is_empty() { Exit::Ok } else { Exit::Negative })
@@ -93,7 +93,7 @@ pub fn run(options: &Options, out: &mut impl Write) -> Result<Exit, Error> {
 fn page_file(path: &Path) -> Result<PathBuf, Error> {
     let path = path.canonicalize().unwrap_or_else(|_| path.into());
     if path.symlink_metadata().is_ok_and(|metadata| !metadata.is_file()) {
-        let what = format!("{}: is no regular file", path.display());
+        let what = format!("{} is not a regular file", path.display());
         return Err(Error::Usage { what, hint: "name another file, or - for standard output".into() });
     }
     Ok(path)

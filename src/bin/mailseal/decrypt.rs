@@ -31,16 +31,19 @@ pub struct Arguments {
 /// Runs it.
 pub fn run(arguments: &Arguments, out: &mut (impl Write + Send)) -> Result<Exit, Error> {
     let Arguments { paths, into, rewrite, secret } = arguments;
-    let maildirs = paths.iter().filter(|path| path.is_dir()).count();
-    if maildirs < paths.len() && (paths.len() > 1 || into.is_some()) {
+    let message = paths.iter().find(|path| !path.is_dir());
+    if let Some(message) = message
+        && (paths.len() > 1 || into.is_some())
+    {
+        let only = if into.is_some() { "--into takes" } else { "several paths must be" };
         return Err(Error::Usage {
-            what: "several paths, or --into, and not all of them are Maildirs".into(),
+            what: format!("{only} Maildirs, and {} is not one", message.display()),
             hint: "decrypt single messages one by one: each goes to standard output".into(),
         });
     }
     let keys = secret.keys()?;
     let opener = Opener { keys: &*keys, expansion: secret.expansion() };
-    if maildirs > 0 {
+    if message.is_none() {
         let work = match into {
             Some(target) => Work::Into { target: target.clone().into() },
             None => Work::Decrypt { keep_uids: rewrite.keep_uids() },

@@ -346,7 +346,7 @@ impl Report {
             line.reason = Some(error.reason());
             line.user.clone()
         };
-        cli::complain(self.program, Some(&user), error);
+        cli::complain(self.program, Some(&*user).filter(|user| !user.is_empty()), error);
     }
 
     fn failed(&self, error: &Error) -> Exit {

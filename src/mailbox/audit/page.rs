@@ -14,7 +14,10 @@ pub fn write(audit: &Audit, out: &mut impl Write) -> io::Result<()> {
     for maildir in &audit.maildirs {
         write_maildir(maildir, out)?;
     }
-    let Audit { clear, unreadable, .. } = audit;
+    let Audit { clear, unreadable, maildirs } = audit;
+    if maildirs.iter().all(|maildir| maildir.folders.is_empty()) {
+        return Ok(());
+    }
     match (clear, unreadable) {
         (0, 0) => writeln!(out, "No message is in clear."),
         (clear, 0) => writeln!(out, "{clear} in clear."),
