@@ -107,7 +107,7 @@ impl Task {
 /// A regular file of no more than a script's size. The user's own link to the active script is followed.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let flags = nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY;
-    let odd = || io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file");
+    let odd = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
     // Opening a device can do something: not even that, unless it takes the file's place right now.
     if !std::fs::metadata(path)?.is_file() {
         return Err(odd());

@@ -30,7 +30,7 @@ pub fn fetch(address: &str) -> Result<(String, Vec<u8>), Error> {
     let (local, domain) = address
         .rsplit_once('@')
         .filter(|(local, domain)| !local.is_empty() && is_host(domain))
-        .ok_or_else(|| failed("it is no address".into()))?;
+        .ok_or_else(|| failed("it is not an address".into()))?;
     let agent: Agent = Agent::config_builder()
         .https_only(true)
         .timeout_global(Some(TIMEOUT))

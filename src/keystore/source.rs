@@ -74,15 +74,17 @@ impl TryFrom<String> for Source {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let (path, kind) =
-            KINDS.iter().find_map(|(prefix, kind)| Some((text.strip_prefix(prefix)?, *kind))).ok_or_else(
-                || format!("source {text:?} begins with none of {}", KINDS.map(|(name, _)| name).join(" ")),
-            )?;
+        let (path, kind) = KINDS
+            .iter()
+            .find_map(|(prefix, kind)| Some((text.strip_prefix(prefix)?, *kind)))
+            .ok_or_else(|| {
+                format!("unknown source {text:?}; expected one of {}", KINDS.map(|(name, _)| name).join(", "))
+            })?;
         let path = Template::try_from(path.to_owned())?;
         if path.is_absolute() {
             Ok(Self { kind, path })
         } else {
-            Err(format!("source {text:?} has no absolute path"))
+            Err(format!("the path of the source {text:?} is not absolute"))
         }
     }
 }
@@ -168,7 +170,9 @@ impl TryFrom<String> for Template {
                 "domain" => Variable::Domain,
                 "home" => Variable::Home,
                 _ => {
-                    return Err(format!("%{{{name}}} is none of %{{user}} %{{local}} %{{domain}} %{{home}}"));
+                    return Err(format!(
+                        "unknown variable %{{{name}}}; expected %{{user}}, %{{local}}, %{{domain}} or %{{home}}"
+                    ));
                 }
             };
             pieces.push(Piece::Text(before.into()));
@@ -254,7 +258,7 @@ impl Template {
                 Piece::Variable(Variable::Domain) => {
                     out.push_str(user.domain().ok_or_else(|| Error::User {
                         name: user.name().into(),
-                        what: "has no domain, and a key source asks for it",
+                        what: "has no domain, which %{domain} stands for",
                     })?)
                 }
                 Piece::Variable(Variable::Home) => out.push_str(known_home(home)?),
@@ -378,7 +382,7 @@ fn known_home(home: Option<&Path>) -> Result<&str, Error> {
     let failed = |path: &Path, what: &str| Error::Home { path: path.into(), what: what.into() };
     let home = home.ok_or_else(|| failed(Path::new("?"), "is not known, and a key source asks for it"))?;
     if !home.is_absolute() || home.components().any(|part| part == Component::ParentDir) {
-        return Err(failed(home, "is no absolute path"));
+        return Err(failed(home, "is not an absolute path"));
     }
     home.to_str().ok_or_else(|| failed(home, "is not UTF-8"))
 }

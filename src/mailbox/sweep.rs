@@ -247,7 +247,7 @@ where
             }
             rewrite::Event::Recovered(_) => {}
             rewrite::Event::Alive => tell(Event::Alive),
-            rewrite::Event::Odd(path) => complain(path, &not_there(path, "it is no file"), tell),
+            rewrite::Event::Odd(path) => complain(path, &not_there(path, "it is not a regular file"), tell),
             rewrite::Event::Message(item, result) => {
                 let path = folder.path_of(&item.message);
                 let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);

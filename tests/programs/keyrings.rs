@@ -164,7 +164,7 @@ fn an_address_is_needed() {
         {
             let keys = ring.keys().replace("%{user}@example.org", address);
             let run = host.delivery(&keys).user(user).run();
-            run.assert_failed(&format!("{ring:?} {address}"), 78, "address", "no address");
+            run.assert_failed(&format!("{ring:?} {address}"), 78, "address", "not an address");
         }
         let keys = ring.keys().replace("%{user}@example.org", "%{user}");
         let run = host.delivery(&keys).user("alice@example.org").run();

@@ -104,7 +104,7 @@ impl Maildir {
         if found.is_empty() {
             return Err(Error::NoMaildir {
                 path: self.path.clone(),
-                what: "this is no Maildir: no folder in it has `cur` and `new`".into(),
+                what: "this is not a Maildir: no folder in it has `cur` and `new`".into(),
                 hint: "give the folder that mail_location names, without `maildir:`".into(),
             });
         }
@@ -112,7 +112,7 @@ impl Maildir {
         if !found[0].as_os_str().is_empty() && !self.is_root(&found)? {
             return Err(Error::NoMaildir {
                 path: self.path.clone(),
-                what: "this is no Maildir but a folder with others in it, perhaps of several users".into(),
+                what: "this is not a Maildir but a folder with others in it, perhaps of several users".into(),
                 hint: "name each of them, or write a pattern: /var/vmail/%{domain}/%{local}/Maildir".into(),
             });
         }
@@ -184,7 +184,7 @@ impl Maildir {
         };
         Err(Error::NoMaildir {
             path: self.path.clone(),
-            what: format!("this is no Maildir but Dovecot's {format} format"),
+            what: format!("this is not a Maildir but Dovecot's {format} format"),
             hint: "only Maildirs are worked on; doveadm sync converts a mailbox".into(),
         })
     }
@@ -224,7 +224,7 @@ fn refused(path: &Path, error: io::Error) -> Error {
     let (what, hint) = match error.raw_os_error() {
         Some(nix::libc::ENOENT) => ("there is no such folder".into(), "look for a mistyped path"),
         Some(nix::libc::ENOTDIR) => {
-            ("this is no Maildir but a file".into(), "give the folder that holds `cur` and `new`")
+            ("this is not a Maildir but a file".into(), "give the folder that holds `cur` and `new`")
         }
         Some(nix::libc::ELOOP) => (
             "a symbolic link is in the way that does not belong to root".into(),
@@ -278,8 +278,8 @@ mod tests {
     #[test]
     fn what_is_no_maildir_is_refused_by_name() {
         for (make, expected) in [
-            (&["x/y"][..], "no Maildir"),
-            (&["cur"], "no Maildir"),
+            (&["x/y"][..], "not a Maildir"),
+            (&["cur"], "not a Maildir"),
             (&["alice/cur", "alice/new", "bob/cur", "bob/new"], "several users"),
             (&["mailboxes/INBOX/dbox-Mails"], "sdbox"),
             (&["mailboxes/a/b/dbox-Mails"], "sdbox"),

@@ -31,7 +31,7 @@ pub struct Arguments {
     /// Name each message that is in clear, cannot be read, or is not sealed to a key that the user has now
     #[arg(long)]
     list: bool,
-    /// For scripts
+    /// Print JSON
     #[arg(long)]
     json: bool,
     /// Messages at once [default: the processors]

@@ -27,7 +27,7 @@ pub enum Command {
     Add(AddArguments),
     /// List the enrolled certificates
     List {
-        /// For scripts
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
@@ -35,7 +35,7 @@ pub enum Command {
     Show {
         #[command(flatten)]
         user: UserArguments,
-        /// For scripts
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
@@ -51,7 +51,7 @@ pub enum Command {
         /// How soon, as 30d or 4w
         #[arg(long, value_name = "TIME", default_value = "30d", value_parser = date::parse_span)]
         within: Duration,
-        /// For scripts
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
@@ -73,7 +73,7 @@ pub enum Command {
         #[command(flatten)]
         users: UsersArguments,
     },
-    /// Give a user's certificates, and that the user is known, to another name
+    /// Move a user's certificates, and that the user is known, to another name
     Rename {
         /// The name until now
         old: String,

@@ -37,11 +37,11 @@ enum Command {
     /// The certificates of users
     #[command(subcommand, arg_required_else_help = false)]
     Keys(keys::Command),
-    /// Check the installation: what could let a delivery end in clear or be lost, and what mends it; exit status 1 then
+    /// Check whether the installation could leave a delivery in clear or lose it, and say how to fix that; exit status 1 then
     Doctor(doctor::Arguments),
     /// Give back the original of sealed messages, byte for byte
     Decrypt(decrypt::Arguments),
-    /// Seal messages that are sealed to an old key to a new one; they are in clear nowhere meanwhile
+    /// Seal messages to a new key that are sealed to an old one; their plaintext is never stored
     Reseal(reseal::Arguments),
     /// Say which messages are in clear, and which are sealed to which keys; exit status 1 when one is in clear
     Audit(audit::Arguments),

@@ -14,7 +14,7 @@ pub struct Arguments {
     /// standard input, and so is none
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// For scripts
+    /// Print JSON
     #[arg(long)]
     json: bool,
     /// For the textfile collector of Prometheus's node_exporter

@@ -128,7 +128,10 @@ impl Task {
             look_at(folder, message)
         };
         let verdicts: Vec<Option<Verdict>> = listing.messages.par_iter().map(look).collect();
-        let odd = listing.odd.iter().map(|path| (path.clone(), Verdict::Unreadable("it is no file".into())));
+        let odd = listing
+            .odd
+            .iter()
+            .map(|path| (path.clone(), Verdict::Unreadable("it is not a regular file".into())));
         let found = listing.messages.iter().zip(verdicts);
         // A message that went away meanwhile is none.
         let found = found.filter_map(|(message, verdict)| Some((folder.path_of(message), verdict?)));

@@ -24,13 +24,13 @@ pub struct Options {
     /// How their messages are sealed.
     #[command(flatten)]
     pub how: How,
-    /// Whether to show how far it is
+    /// Whether to show progress
     #[arg(long, value_enum, default_value_t)]
     pub progress: Show,
-    /// The summary for scripts
+    /// Print the summary as JSON
     #[arg(long)]
     pub json: bool,
-    /// How long one owner may make no progress before that owner's process is ended; the others go on
+    /// End the work on an owner's mail when it makes no progress for so long; the others go on
     #[arg(long, value_name = "SECONDS", default_value_t = PATIENCE.as_secs(), value_parser = parse_number(1..=86_400))]
     pub patience: u64,
 }
@@ -41,7 +41,7 @@ pub struct Which {
     /// Maildirs, or patterns with %{user}, %{local} and %{domain}
     #[arg(required_unless_present_any = ["dovecot", "rate"], value_name = "MAILDIR")]
     pub maildirs: Vec<PathBuf>,
-    /// The mailboxes of these users, through Dovecot: live, of any storage. Patterns with * and ? are Dovecot's to fill in
+    /// The mailboxes of these users, through Dovecot: live, of any storage. Dovecot expands patterns with * and ?
     #[arg(long, value_name = "USER", num_args = 1.., allow_hyphen_values = false, value_parser = NonEmptyStringValueParser::new(),
         conflicts_with_all = ["maildirs", "users", "home", "offline", "keep_uids", "control", "unpack"])]
     pub dovecot: Vec<String>,
@@ -96,7 +96,7 @@ pub struct How {
     /// Messages at once; with --dovecot, users at once [default: the processors]
     #[arg(long, value_name = "N", value_parser = parse_jobs)]
     pub jobs: Option<NonZeroUsize>,
-    /// Seal to certificates that nobody has confirmed to be able to read with (mailseal keys confirm)
+    /// Seal even to certificates whose owner has not confirmed being able to read mail (mailseal keys confirm)
     #[arg(long)]
     pub unconfirmed: bool,
     /// Only messages whose file changed within AGE (1h, 30d); with --dovecot, those that arrived within AGE
