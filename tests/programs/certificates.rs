@@ -63,8 +63,3 @@ fn a_secret_key_file_never_gives_plaintext() {
         _ => assert!(run.stdout.is_empty(), "{run:?}"),
     }
 }
-
-#[test]
-fn no_message_is_no_mail() {
-    filter(&key("curve25519"), &[], b"").assert_failed("no message", 65);
-}

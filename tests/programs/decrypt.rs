@@ -332,24 +332,6 @@ fn gpg_opens_with_its_agent() {
     run(&sealed("v6", MAIL)).assert_failed("version 6", 1);
 }
 
-#[test]
-fn the_command_line_says_where_the_key_is() {
-    for arguments in [
-        &["-"][..],
-        &["--secret-key", "x", "--gpg-agent", "-"],
-        &["--gpg-agent", "--passphrase-fd", "3", "-"],
-    ] {
-        assert_eq!(mailseal(arguments, MAIL).status, Some(64), "{arguments:?}");
-    }
-    for file in [
-        "/nonexistent",
-        &fixtures::cert("curve25519").to_string_lossy(),
-        &write("text", b"text").to_string_lossy(),
-    ] {
-        mailseal(&["--secret-key", file, "-"], MAIL).assert_failed(file, 75);
-    }
-}
-
 fn secret(cert: &str) -> String {
     fixtures::secret(cert).to_str().unwrap().to_owned()
 }

@@ -250,38 +250,6 @@ fn expired_keys_are_named() {
 }
 
 #[test]
-fn jobs_are_a_sensible_number() {
-    let mailbox = Mailbox::new(&[]);
-    for (jobs, status) in [("0", 64), ("1", 0), ("256", 0), ("257", 64), ("1000000", 64), ("many", 64)] {
-        let run = mailbox.run(&["--jobs", jobs]);
-        assert_eq!(run.status, Some(status), "{jobs}: {run:?}");
-    }
-}
-
-#[test]
-fn what_is_no_maildir_is_refused_by_name() {
-    let dir = tempfile::tempdir().unwrap();
-    fs::create_dir_all(dir.path().join("sdbox/mailboxes/INBOX/dbox-Mails")).unwrap();
-    fs::create_dir_all(dir.path().join("mdbox/storage")).unwrap();
-    fs::write(dir.path().join("mdbox/storage/dovecot.map.index.log"), "").unwrap();
-    fs::create_dir_all(dir.path().join("folder/x")).unwrap();
-    fs::write(dir.path().join("mbox"), "From x\n").unwrap();
-    for (name, said) in [
-        ("sdbox", "sdbox"),
-        ("mdbox", "mdbox"),
-        ("folder", "no Maildir"),
-        ("mbox", "a file"),
-        ("none", "no such"),
-    ] {
-        let mut command = program();
-        command.arg("--key").arg(oracle::key(CERT)).arg(dir.path().join(name));
-        let run = ended(command.spawn().unwrap());
-        assert_eq!(run.status, Some(64), "{name}: {run:?}");
-        assert!(run.stderr.contains(said) && run.stderr.contains("hint:"), "{name}: {}", run.stderr);
-    }
-}
-
-#[test]
 fn only_confirmed_certificates_are_looked_up() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("mailseal.toml");
