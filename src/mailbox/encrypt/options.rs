@@ -9,7 +9,7 @@ use mailseal_core::openpgp::compress::Compression;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::parse_jobs;
-use crate::cli::sealing::ProtectHeaders;
+use crate::cli::protect_headers::ProtectHeaders;
 use crate::console::date;
 use crate::console::progress::Show;
 use crate::system::owner::process::PATIENCE;
