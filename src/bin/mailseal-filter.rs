@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use mailseal::cli;
-use mailseal::cli::sealing::SealingArguments;
-use mailseal::delivery::filter::{WhenUnchanged, leave, run};
+use mailseal::delivery::filter::{leave, run};
+use mailseal::delivery::options::{Options, Said, WhenUnchanged};
 use mailseal::error::Error;
 use mailseal::exit::{self, Exit};
 use mailseal::system::process;
@@ -19,7 +19,7 @@ use mailseal::system::sandbox::Sandbox;
 #[command(name = cli::FILTER, version, after_help = exit::HELP)]
 struct Args {
     #[command(flatten)]
-    sealing: SealingArguments,
+    said: Said,
     /// The configuration [default: /etc/mailseal.toml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -44,6 +44,7 @@ fn deliver() -> Result<Exit, Error> {
         Ok(args) => args,
         Err(status) => return Ok(status),
     };
+    let Args { said, config, unchanged, sandbox } = args;
     let (input, output) = (process::stdin()?, process::stdout()?);
-    Ok(run(cli::FILTER, &args.sealing.options(args.config, args.unchanged, args.sandbox), input, output))
+    Ok(run(cli::FILTER, &Options { said, config, unchanged, sandbox }, input, output))
 }

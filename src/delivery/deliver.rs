@@ -13,7 +13,8 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
 
 use crate::cli;
-use crate::delivery::filter::{self, Options};
+use crate::delivery::filter;
+use crate::delivery::options::Options;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::system::process;
@@ -23,7 +24,7 @@ use crate::system::process;
 #[must_use]
 pub fn run(options: &Options, command: &[OsString]) -> i32 {
     deliver(options, command).unwrap_or_else(|error| {
-        cli::complain(cli::ADMIN, options.user.as_deref(), &error);
+        cli::complain(cli::ADMIN, options.said.user.as_deref(), &error);
         Exit::Temporary as i32
     })
 }

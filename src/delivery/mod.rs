@@ -3,4 +3,5 @@
 pub mod deadline;
 pub mod deliver;
 pub mod filter;
+pub mod options;
 pub mod unchanged;

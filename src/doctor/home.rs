@@ -8,7 +8,6 @@ use std::fs::OpenOptions;
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -19,12 +18,11 @@ use super::access::Identity as Ids;
 use super::scripts::without_comments;
 use crate::cli;
 use crate::error::Error;
-use crate::system::owner::child::{Order, Reports};
+use crate::system::owner::child::serve;
 use crate::system::owner::cut;
 use crate::system::owner::identity::Identity;
 use crate::system::owner::process::{Report, Start, Watch, run as run_as_owner};
 use crate::system::owner::slots::Slot;
-use crate::system::process;
 
 /// The kind of the task.
 pub const KIND: &str = "look";
@@ -132,10 +130,10 @@ fn redirects(script: &[u8]) -> bool {
 /// # Errors
 /// Those of its beginning.
 pub fn main() -> Result<(), Error> {
-    let mut order = Order::begin()?;
-    let task: Task = order.line()?;
-    Reports::to(process::stdout()?, &Arc::new(AtomicBool::new(false))).say(task.see());
-    Ok(())
+    serve(|task: Task, reports, _| {
+        reports.say(task.see());
+        Ok(())
+    })
 }
 
 #[cfg(test)]

@@ -6,8 +6,6 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use mailseal_core::classify::classify;
@@ -21,11 +19,11 @@ use crate::cli;
 use crate::dovecot::doveconf;
 use crate::dovecot::installation::Installation;
 use crate::error::Error;
-use crate::system::owner::child::{Order, Reports};
+use crate::system::owner::child::serve;
 use crate::system::owner::cut;
 use crate::system::owner::identity::Identity;
 use crate::system::owner::process::{Report, Start, Watch, run as run_as_owner};
-use crate::system::{process, program};
+use crate::system::program;
 
 /// The kind of the task.
 pub const KIND: &str = "deliver-test";
@@ -171,14 +169,11 @@ fn is_sealed(message: &Path) -> bool {
 /// # Errors
 /// Those of its beginning.
 pub fn main() -> Result<(), Error> {
-    let mut order = Order::begin()?;
-    let task: Task = order.line()?;
-    let stop = Arc::new(AtomicBool::new(false));
-    order.stop_at_end(&stop);
-    let outcome = match task.carry_out(&Watch { patience: LIMIT, stop: &stop, slot: None }) {
-        Outcome::Failed(what) => Outcome::Failed(cut(what)),
-        sealed @ Outcome::Sealed => sealed,
-    };
-    Reports::to(process::stdout()?, &stop).say(outcome);
-    Ok(())
+    serve(|task: Task, reports, stop| {
+        reports.say(match task.carry_out(&Watch { patience: LIMIT, stop, slot: None }) {
+            Outcome::Failed(what) => Outcome::Failed(cut(what)),
+            sealed @ Outcome::Sealed => sealed,
+        });
+        Ok(())
+    })
 }

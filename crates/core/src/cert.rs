@@ -151,45 +151,68 @@ fn fill(assessment: &mut Assessment, cert: &Cert, now: SystemTime) -> Result<(),
     assessment.compression =
         sequoia_openpgp::cert::Preferences::preferred_compression_algorithms(&valid).map(<[_]>::to_vec);
 
-    let mut revoked = false;
-    let mut unsupported = Vec::new();
-    let mut lapsed: Vec<(Lapse, SystemTime, EncryptionKey)> = Vec::new();
-    for key in valid.keys().filter(encrypts) {
+    let mut found = Found::default();
+    valid.keys().filter(encrypts).for_each(|key| found.take(&key, lapse, primary_expires, now));
+    if !found.keys.is_empty() {
+        (assessment.keys, assessment.expires) = (found.keys, found.expires);
+        return Ok(());
+    }
+    if let Some(&(how, last, _)) = found.lapsed.iter().max_by_key(|(_, since, _)| *since) {
+        assessment.fitness = Fitness::Lapsed(how);
+        assessment.expires = Some(last);
+        let last = found.lapsed.into_iter().filter(|(_, since, _)| *since == last);
+        assessment.keys = last.map(|(_, _, key)| key).collect();
+        return Ok(());
+    }
+    Err(if found.revoked {
+        Unfit::KeysRevoked
+    } else if !found.unsupported.is_empty() {
+        Unfit::Unsupported(found.unsupported.join(", "))
+    } else {
+        why_no_key(cert, &policy, now)
+    })
+}
+
+/// The encryption keys of a certificate, by what they are good for.
+#[derive(Default)]
+struct Found {
+    keys: Vec<EncryptionKey>,
+    /// When the last of them expires; `None` where one never does.
+    expires: Option<SystemTime>,
+    /// What is no good any more, and since when.
+    lapsed: Vec<(Lapse, SystemTime, EncryptionKey)>,
+    revoked: bool,
+    /// The algorithms of keys that nothing here knows.
+    unsupported: Vec<String>,
+}
+
+impl Found {
+    /// Takes a key of a certificate that has lapsed as `lapse` says, and expires at `primary_expires`.
+    fn take(
+        &mut self,
+        key: &ValidErasedKeyAmalgamation<'_, PublicParts>,
+        lapse: Option<(Lapse, SystemTime)>,
+        primary_expires: Option<SystemTime>,
+        now: SystemTime,
+    ) {
         if !key.key().pk_algo().is_supported() {
-            unsupported.push(key.key().pk_algo().to_string());
-            continue;
+            self.unsupported.push(key.key().pk_algo().to_string());
+            return;
         }
         let expires = match (primary_expires, key.key_expiration_time()) {
             (Some(primary), Some(key)) => Some(primary.min(key)),
             (primary, key) => primary.or(key),
         };
-        match state(&key, lapse, expires, now) {
+        match state(key, lapse, expires, now) {
             State::Valid => {
-                let latest = assessment.keys.is_empty() || later(expires, assessment.expires);
-                assessment.expires = if latest { expires } else { assessment.expires };
-                assessment.keys.push(key.key().clone());
+                let latest = self.keys.is_empty() || later(expires, self.expires);
+                self.expires = if latest { expires } else { self.expires };
+                self.keys.push(key.key().clone());
             }
-            State::Lapsed(how, since) => lapsed.push((how, since, key.key().clone())),
-            State::Revoked => revoked = true,
+            State::Lapsed(how, since) => self.lapsed.push((how, since, key.key().clone())),
+            State::Revoked => self.revoked = true,
         }
     }
-    if !assessment.keys.is_empty() {
-        return Ok(());
-    }
-    if let Some(&(how, last, _)) = lapsed.iter().max_by_key(|(_, since, _)| *since) {
-        assessment.fitness = Fitness::Lapsed(how);
-        assessment.expires = Some(last);
-        assessment.keys =
-            lapsed.into_iter().filter(|(_, since, _)| *since == last).map(|(_, _, key)| key).collect();
-        return Ok(());
-    }
-    Err(if revoked {
-        Unfit::KeysRevoked
-    } else if !unsupported.is_empty() {
-        Unfit::Unsupported(unsupported.join(", "))
-    } else {
-        why_no_key(cert, &policy, now)
-    })
 }
 
 /// Whether `key` may encrypt what is sent or stored: certificates use either flag for mail.

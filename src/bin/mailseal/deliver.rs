@@ -4,15 +4,14 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
-use mailseal::cli::sealing::SealingArguments;
 use mailseal::delivery::deliver;
-use mailseal::delivery::filter::WhenUnchanged;
+use mailseal::delivery::options::{Options, Said, WhenUnchanged};
 use mailseal::system::sandbox::Sandbox;
 
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(flatten)]
-    sealing: SealingArguments,
+    said: Said,
     /// The agent and its arguments, as: dovecot-lda -d alice
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -21,6 +20,7 @@ pub struct Arguments {
 /// Runs it, and gives the exit status of the agent.
 pub fn run(arguments: Arguments, config: Option<PathBuf>) -> i32 {
     // It has a program to run afterwards.
-    let options = arguments.sealing.options(config, WhenUnchanged::Copy, Sandbox::Off);
+    let (unchanged, sandbox) = (WhenUnchanged::Copy, Sandbox::Off);
+    let options = Options { said: arguments.said, config, unchanged, sandbox };
     deliver::run(&options, &arguments.command)
 }

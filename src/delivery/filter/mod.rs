@@ -16,7 +16,6 @@ use mailseal_core::classify::classify;
 use mailseal_core::error::Error as CoreError;
 use mailseal_core::message::head::Head;
 use mailseal_core::message::opening::Opening;
-use mailseal_core::openpgp::compress::Compression;
 use mailseal_core::protect::Policy;
 use mailseal_core::recipients::Recipients;
 use mailseal_core::seal::{Sealed, Sealer};
@@ -24,6 +23,7 @@ use mailseal_core::seal::{Sealed, Sealer};
 use crate::cli;
 use crate::config::{Config, Mode};
 use crate::delivery::deadline::Deadline;
+use crate::delivery::options::{Options, WhenUnchanged};
 use crate::delivery::unchanged::{Off, Unchanged};
 use crate::error::Error;
 use crate::exit::Exit;
@@ -33,7 +33,6 @@ use crate::log::sink::Sink;
 use crate::log::{LogLine, Outcome, Target};
 use crate::system::counted::Counted;
 use crate::system::process;
-use crate::system::sandbox::Sandbox;
 
 use self::tee::Tee;
 
@@ -43,45 +42,6 @@ const PIECE: usize = 64 * 1024;
 /// How long a failed delivery waits for the rest of the message; with the deadline, well below Dovecot's timeout.
 pub const DRAIN: Duration = Duration::from_secs(2);
 
-/// What the command line says about a delivery.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The delivery user.
-    pub user: Option<String>,
-    /// The user's home.
-    pub home: Option<PathBuf>,
-    /// Files with the certificates to seal to; when there are any, none are looked up.
-    pub key_files: Vec<PathBuf>,
-    /// The configuration file, if another than the default.
-    pub config: Option<PathBuf>,
-    /// What an unchanged message gives.
-    pub unchanged: WhenUnchanged,
-    /// Which header fields are hidden inside, if not as configured.
-    pub protect_headers: Option<Policy>,
-    /// How the message is compressed, if not as configured.
-    pub compression: Option<Compression>,
-    /// Pass everything through.
-    pub off: bool,
-    /// Seal even what is encrypted already.
-    pub always: bool,
-    /// The deadline, if not as configured.
-    pub deadline: Option<Duration>,
-    /// Where the log line goes, if not as configured.
-    pub log: Option<Target>,
-    /// What keeps the process from everything but the message, once the certificates are read.
-    pub sandbox: Sandbox,
-}
-
-/// What a message gives that needs no change.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum WhenUnchanged {
-    /// Itself, and exit status 0.
-    #[default]
-    Copy,
-    /// Nothing, and exit status 1.
-    Fail,
-}
-
 /// Delivers one message from `input` to `output`, logs it, and says what went wrong on standard error, as `program`.
 ///
 /// Past the deadline it ends the process, with [`Exit::Temporary`].
@@ -90,7 +50,7 @@ pub fn run(program: &'static str, options: &Options, input: File, output: File) 
     let start = Instant::now();
     cli::hurry();
     // From the first moment on: to read the configuration may take for ever as well.
-    let limit = options.deadline.unwrap_or(Config::default().message.deadline);
+    let limit = options.said.deadline.unwrap_or(Config::default().message.deadline);
     let late: Arc<Mutex<Option<Report>>> = Arc::default();
     let known = Arc::clone(&late);
     let say = move |limit: Duration| {
@@ -108,14 +68,14 @@ pub fn run(program: &'static str, options: &Options, input: File, output: File) 
         }
     };
     let user = user_name(options);
-    let config = load_config(program, options.config.as_deref(), &options.key_files);
+    let config = load_config(program, options.config.as_deref(), &options.said.key_files);
     let default_target = config.as_ref().map_or(Target::Syslog, |config| config.log.to.clone());
     let name = user.as_deref().unwrap_or_default();
-    let report = Report::new(program, options.log.as_ref().unwrap_or(&default_target), name, start);
+    let report = Report::new(program, options.said.log.as_ref().unwrap_or(&default_target), name, start);
     *known.lock().unwrap_or_else(PoisonError::into_inner) = Some(report.clone());
 
     let result = config.and_then(|config| Ok((config, user?))).and_then(|(config, user)| {
-        if options.deadline.is_none() {
+        if options.said.deadline.is_none() {
             deadline.limit(config.message.deadline);
         }
         let how = Sealing { options, config: &config, user: &user, report: &report };
@@ -158,16 +118,16 @@ struct Sealing<'a> {
 impl Delivery<'_> {
     fn deliver(&mut self, output: File) -> Result<Outcome, Error> {
         let Sealing { options, config, user, report } = self.how;
-        if process::is_root() && options.key_files.is_empty() {
+        if process::is_root() && options.said.key_files.is_empty() {
             return Err(Error::Root);
         }
-        if options.off {
+        if options.said.off {
             options.sandbox.enter()?;
             return self.pass_unread(output, &Unchanged::Off(Off::Option));
         }
         let key_start = Instant::now();
         let home = home(options);
-        let whose = Whose { user, home: home.as_deref(), key_files: &options.key_files };
+        let whose = Whose { user, home: home.as_deref(), key_files: &options.said.key_files };
         let rule = addressee::rule(config, &whose)?;
         let addressee = addressee::find(config, &whose, SystemTime::now());
         report.line().key_time = key_start.elapsed();
@@ -248,7 +208,7 @@ impl Sealing<'_> {
     /// How the message is encrypted already, where that lets it pass.
     fn encrypted(self, opening: &Opening) -> Option<Unchanged> {
         let encrypted = classify(opening.head(), opening.body(), opening.is_whole());
-        encrypted.filter(|_| !self.options.always).map(Unchanged::Encrypted)
+        encrypted.filter(|_| !self.options.said.always).map(Unchanged::Encrypted)
     }
 
     /// Seals the message that begins with `opening` and goes on in `rest`.
@@ -259,11 +219,14 @@ impl Sealing<'_> {
         rest: &mut impl Read,
         output: &mut (impl Write + Send + Sync),
     ) -> Result<(), Error> {
-        let Self { options, config, user, report } = self;
+        let Self { options: Options { said, .. }, config, user, report } = self;
         let sealer = Sealer {
             recipients,
-            protect_headers: options.protect_headers.unwrap_or_else(|| config.protect_headers(user)),
-            compression: options.compression.unwrap_or(config.message.compression),
+            protect_headers: said
+                .protect_headers
+                .map(Policy::from)
+                .unwrap_or_else(|| config.protect_headers(user)),
+            compression: said.compression.unwrap_or(config.message.compression),
         };
         let key_start = Instant::now();
         let sealing = sealer.begin(opening)?;
@@ -387,12 +350,12 @@ pub fn load_config(program: &str, path: Option<&Path>, key_files: &[PathBuf]) ->
 /// [`Error::Usage`] where nobody says; [`Error::User`] for what Dovecot says in another encoding: taken for UTF-8 it could
 /// be another user's name.
 fn user_name(options: &Options) -> Result<String, Error> {
-    match (&options.user, std::env::var_os("USER")) {
+    match (&options.said.user, std::env::var_os("USER")) {
         (Some(user), _) => Ok(user.clone()),
         (None, Some(user)) => user
             .into_string()
             .map_err(|user| Error::User { name: user.to_string_lossy().into_owned(), what: "is not UTF-8" }),
-        (None, None) if !options.key_files.is_empty() => Ok("-".into()),
+        (None, None) if !options.said.key_files.is_empty() => Ok("-".into()),
         (None, None) => Err(Error::Usage {
             what: "the delivery user is not named, and USER is not set".into(),
             hint: "give --user NAME".into(),
@@ -403,7 +366,7 @@ fn user_name(options: &Options) -> Result<String, Error> {
 fn home(options: &Options) -> Option<PathBuf> {
     let from_environment =
         || std::env::var_os("HOME").filter(|home| *home != OsString::new()).map(PathBuf::from);
-    options.home.clone().or_else(from_environment)
+    options.said.home.clone().or_else(from_environment)
 }
 
 /// Closes `file`: some file systems report only then that what was written is lost.

@@ -74,6 +74,15 @@ pub struct Selected {
     pub writable: bool,
 }
 
+/// What came of asking for a folder.
+#[derive(Clone, Debug)]
+pub enum Select {
+    /// It is open.
+    Opened(Selected),
+    /// It is not there, or may not be opened.
+    Refused(Answer),
+}
+
 /// What is appended to a folder.
 pub struct New<'a> {
     /// Flags and keywords.
@@ -141,11 +150,11 @@ impl<R: BufRead, W: Write> Session<R, W> {
         Ok(names)
     }
 
-    /// Opens a folder; `Err` in the answer when it is not there or may not be opened.
+    /// Opens a folder.
     ///
     /// # Errors
     /// [`Error::Dovecot`].
-    pub fn select(&mut self, folder: &str, read_only: bool) -> Result<Result<Selected, Answer>, Error> {
+    pub fn select(&mut self, folder: &str, read_only: bool) -> Result<Select, Error> {
         let command = if read_only { "EXAMINE" } else { "SELECT" };
         let mut selected = Selected { writable: true, ..Selected::default() };
         let mut code = |outcome: &Outcome<'_>| match outcome.code {
@@ -164,7 +173,7 @@ impl<R: BufRead, W: Write> Session<R, W> {
             },
             &mut |_, _| (),
         )?;
-        Ok(if answer.ok { Ok(selected) } else { Err(answer) })
+        Ok(if answer.ok { Select::Opened(selected) } else { Select::Refused(answer) })
     }
 
     /// What is known of these messages of the selected folder, as `1:5,7`; `items` as UID, MODSEQ, FLAGS.

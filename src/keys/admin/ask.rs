@@ -7,7 +7,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use mailseal_core::error::Error as CoreError;
@@ -24,12 +24,11 @@ use crate::keystore::source::Source;
 use crate::keystore::trust::Trust;
 use crate::keystore::user::User;
 use crate::keystore::{self, Request};
-use crate::system::owner::child::{Order, Reports};
+use crate::system::owner::child::serve;
 use crate::system::owner::cut;
 use crate::system::owner::identity::Identity;
 use crate::system::owner::process::{Report, Start, Watch, run as run_as_owner};
 use crate::system::owner::slots::side_by_side;
-use crate::system::process;
 
 /// The kind of the task.
 pub const KIND: &str = "ask";
@@ -169,26 +168,22 @@ fn there(
 /// # Errors
 /// Those of its beginning and of the configuration.
 pub fn main() -> Result<(), Error> {
-    let mut order = Order::begin()?;
-    let task: Task = order.line()?;
-    let stop = Arc::new(AtomicBool::new(false));
-    order.stop_at_end(&stop);
-    let reports = Reports::to(process::stdout()?, &stop);
-    let config =
-        Config::load(task.config.as_deref().map(Path::new)).inspect_err(|error| reports.fail(error))?;
-    for question in task.questions.iter().take_while(|_| !stop.load(Ordering::Relaxed)) {
-        let trust = Trust::of_process(config.keys.trusted_groups.ids());
-        let home = question.home.as_deref().map(Path::new);
-        let answer = match User::parse(&question.user) {
-            Ok(user) => one(&config, &user, home, trust, true),
-            Err(error) => Answer::Unasked(error.to_string()),
-        };
-        reports.say(match answer {
-            Answer::Unasked(why) => Answer::Unasked(cut(why)),
-            told => told,
-        });
-    }
-    Ok(())
+    serve(|task: Task, reports, stop| {
+        let config = Config::load(task.config.as_deref().map(Path::new))?;
+        for question in task.questions.iter().take_while(|_| !stop.load(Ordering::Relaxed)) {
+            let trust = Trust::of_process(config.keys.trusted_groups.ids());
+            let home = question.home.as_deref().map(Path::new);
+            let answer = match User::parse(&question.user) {
+                Ok(user) => one(&config, &user, home, trust, true),
+                Err(error) => Answer::Unasked(error.to_string()),
+            };
+            reports.say(match answer {
+                Answer::Unasked(why) => Answer::Unasked(cut(why)),
+                told => told,
+            });
+        }
+        Ok(())
+    })
 }
 
 /// Whether any source can only be asked user by user: all whose names do not tell for whom they are.

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -16,16 +16,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::exit::Exit;
 use crate::mailbox::audit::keys::{KeyBook, State};
 use crate::mailbox::audit::message::{Verdict, look_at};
 use crate::mailbox::audit::{Count, KeyCount, Listed};
 use crate::mailbox::encrypt::event::Target;
 use crate::mailbox::sweep::{self, Sweep};
-use crate::system::owner::child::{Order, Reports};
+use crate::system::owner::child::serve;
 use crate::system::owner::cut;
 use crate::system::owner::process::Report;
-use crate::system::process;
 use crate::system::sandbox::Sandbox;
 
 /// The kind of the task.
@@ -190,22 +188,11 @@ impl Count {
 /// # Errors
 /// Those of the task, which have been reported.
 pub fn main() -> Result<(), Error> {
-    let mut order = Order::begin()?;
-    let task: Task = order.line()?;
-    let stop = Arc::new(AtomicBool::new(false));
-    order.stop_at_end(&stop);
-    process::raise_file_limit();
-    let reports = Reports::to(process::stdout()?, &stop);
-    let tell = |event: Event| {
-        if stop.load(Ordering::Relaxed) {
-            // Nothing is changed here.
-            Exit::Temporary.leave_now();
-        }
-        reports.say(event);
-    };
-    let given = !task.certs.is_empty();
-    // The process that a person has started says that it is missing.
-    let done = Config::load_beside_keys(task.config.as_deref().map(Path::new), given, |_| {})
-        .and_then(|config| task.run(&config, Some(Arc::clone(&stop)), &tell));
-    done.inspect_err(|error| reports.fail(error))
+    serve(|task: Task, reports, stop| {
+        let given = !task.certs.is_empty();
+        // The process that a person has started says that it is missing.
+        let config = Config::load_beside_keys(task.config.as_deref().map(Path::new), given, |_| {})?;
+        // Nothing is changed here.
+        task.run(&config, Some(Arc::clone(stop)), &|event| reports.say_or_leave(event))
+    })
 }

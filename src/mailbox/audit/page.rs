@@ -40,6 +40,28 @@ fn write_maildir(maildir: &Maildir, out: &mut impl Write) -> io::Result<()> {
             )?;
         }
     }
+    write_folders(maildir, out)?;
+    write_outside(maildir, out)?;
+    if !maildir.keys.is_empty() {
+        let mut table = Table::new(&["key", "state", "messages"]);
+        for key in &maildir.keys {
+            table.push(vec![key.key.clone(), key.state.name().into(), key.messages.to_string()]);
+        }
+        writeln!(out)?;
+        table.write(out)?;
+    }
+    if let Some(files) = maildir.files.as_ref().filter(|files| !files.is_empty()) {
+        let mut table = Table::new(&["state", "file", "keys"]);
+        for file in files {
+            table.push(vec![file.state.clone(), file.path.clone(), file.keys.join(" ")]);
+        }
+        writeln!(out)?;
+        table.write(out)?;
+    }
+    writeln!(out)
+}
+
+fn write_folders(maildir: &Maildir, out: &mut impl Write) -> io::Result<()> {
     let mut table = Table::new(&[
         "folder",
         "messages",
@@ -66,25 +88,7 @@ fn write_maildir(maildir: &Maildir, out: &mut impl Write) -> io::Result<()> {
             [count.folder.clone()].into_iter().chain(numbers.map(|number| number.to_string())).collect(),
         );
     }
-    table.write(out)?;
-    write_outside(maildir, out)?;
-    if !maildir.keys.is_empty() {
-        let mut table = Table::new(&["key", "state", "messages"]);
-        for key in &maildir.keys {
-            table.push(vec![key.key.clone(), key.state.name().into(), key.messages.to_string()]);
-        }
-        writeln!(out)?;
-        table.write(out)?;
-    }
-    if let Some(files) = maildir.files.as_ref().filter(|files| !files.is_empty()) {
-        let mut table = Table::new(&["state", "file", "keys"]);
-        for file in files {
-            table.push(vec![file.state.clone(), file.path.clone(), file.keys.join(" ")]);
-        }
-        writeln!(out)?;
-        table.write(out)?;
-    }
-    writeln!(out)
+    table.write(out)
 }
 
 /// What can be read of sealed messages without a key, beside sender, recipients, times and sizes.

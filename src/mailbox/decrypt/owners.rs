@@ -34,10 +34,10 @@ use crate::mailbox::decrypt::Opener;
 use crate::mailbox::decrypt::maildir::{self, Summary};
 use crate::mailbox::reseal;
 use crate::mailbox::sweep::{Event, Sweep, Tell, complain};
-use crate::system::owner::child::{Order, Reports};
+use crate::system::owner::child::serve;
 use crate::system::owner::identity::Identity;
 use crate::system::owner::process::{PATIENCE, Start, Watch, run as run_as_owner};
-use crate::system::owner::slots::side_by_side;
+use crate::system::owner::slots::{Slot, side_by_side};
 use crate::system::process;
 
 /// The kind of the task.
@@ -102,55 +102,84 @@ pub fn run(sweep: &Sweep, opener: Opener<'_>, work: &Work, out: &mut impl Write)
         Work::Into { target } => Some(new_maildir(Path::new(target), &owners)?),
         _ => None,
     };
-    // Whoever can ask for a passphrase does so before anything is touched.
-    let exported = if foreign { opener.keys.export()? } else { Vec::new() };
-    let summary = Mutex::new(Summary::new(verb));
-    let tell = |event| summary.lock().unwrap_or_else(PoisonError::into_inner).note(event);
+    let run = Run {
+        sweep,
+        opener,
+        work,
+        // Whoever can ask for a passphrase does so before anything is touched.
+        keys: if foreign { opener.keys.export()? } else { Vec::new() },
+        folder,
+        summary: Mutex::new(Summary::new(verb)),
+        stop: AtomicBool::new(false),
+    };
     let result = Mutex::new(Ok(()));
-    let stop = AtomicBool::new(false);
     let jobs = sweep.jobs.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
     let targets: Vec<_> = sweep.paths.iter().zip(&owners).collect();
-    side_by_side(if foreign { jobs } else { 1 }, &targets, &stop, |(path, identity), slot| {
+    side_by_side(if foreign { jobs } else { 1 }, &targets, &run.stop, |(path, identity), slot| {
         let done = match identity {
-            None => {
-                let own = Sweep { paths: vec![path.to_path_buf()], ..sweep.clone() };
-                let tell = |event: Event| {
-                    if matches!(event, Event::Waiting { .. }) {
-                        slot.step_aside();
-                    }
-                    tell(event);
-                };
-                work_on(&own, opener, work, folder.as_ref(), &tell)
-            }
-            Some(identity) => {
-                let task = Task {
-                    path: absolute(path),
-                    control: sweep.control.as_deref().map(absolute),
-                    jobs: sweep.jobs,
-                    keys: exported.clone(),
-                    expansion: opener.expansion,
-                    work: work.clone(),
-                };
-                let start = Start { program: cli::ADMIN, kind: KIND, identity };
-                let watch = Watch { patience: PATIENCE, stop: &stop, slot: Some(slot) };
-                let folder = folder.as_ref().map(|folder| folder.try_clone().map(Into::into)).transpose();
-                folder.map_err(|error| CoreError::Write(error).into()).and_then(|folder| {
-                    run_as_owner(&start, &task, folder, &watch, &mut |event| {
-                        tell(event);
-                        Ok(())
-                    })
-                })
-            }
+            None => run.here(path, slot),
+            Some(identity) => run.as_owner(path, identity, slot),
         };
         let mut result = result.lock().unwrap_or_else(PoisonError::into_inner);
         match (&*result, done) {
-            (Err(_), Err(next)) => complain(path, &next, &tell),
+            (Err(_), Err(next)) => complain(path, &next, &|event| run.tell(event)),
             (Ok(()), done) => *result = done,
             (Err(_), Ok(())) => {}
         }
     });
-    let summary = summary.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let summary = run.summary.into_inner().unwrap_or_else(PoisonError::into_inner);
     summary.finish(out, result.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// The work on all the Maildirs, whosever they are.
+struct Run<'a> {
+    sweep: &'a Sweep,
+    opener: Opener<'a>,
+    work: &'a Work,
+    /// The secret keys, where an owner's process needs them.
+    keys: Vec<Vec<u8>>,
+    /// The new Maildir.
+    folder: Option<Dir>,
+    summary: Mutex<Summary>,
+    stop: AtomicBool,
+}
+
+impl Run<'_> {
+    fn tell(&self, event: Event) {
+        self.summary.lock().unwrap_or_else(PoisonError::into_inner).note(event);
+    }
+
+    /// Works on a Maildir with the rights that this process has.
+    fn here(&self, path: &Path, slot: &Slot<'_>) -> Result<(), Error> {
+        let own = Sweep { paths: vec![path.to_path_buf()], ..self.sweep.clone() };
+        let tell = |event: Event| {
+            if matches!(event, Event::Waiting { .. }) {
+                slot.step_aside();
+            }
+            self.tell(event);
+        };
+        work_on(&own, self.opener, self.work, self.folder.as_ref(), &tell)
+    }
+
+    /// Has a process with the owner's rights work on a Maildir.
+    fn as_owner(&self, path: &Path, identity: &Identity, slot: &Slot<'_>) -> Result<(), Error> {
+        let task = Task {
+            path: absolute(path),
+            control: self.sweep.control.as_deref().map(absolute),
+            jobs: self.sweep.jobs,
+            keys: self.keys.clone(),
+            expansion: self.opener.expansion,
+            work: self.work.clone(),
+        };
+        let folder = self.folder.as_ref().map(|folder| folder.try_clone().map(Into::into)).transpose();
+        let folder = folder.map_err(CoreError::Write)?;
+        let start = Start { program: cli::ADMIN, kind: KIND, identity };
+        let watch = Watch { patience: PATIENCE, stop: &self.stop, slot: Some(slot) };
+        run_as_owner(&start, &task, folder, &watch, &mut |event| {
+            self.tell(event);
+            Ok(())
+        })
+    }
 }
 
 fn absolute(path: &Path) -> OsString {
@@ -243,20 +272,8 @@ fn new_maildir(target: &Path, owners: &[Option<Identity>]) -> Result<Dir, Error>
 /// # Errors
 /// Those of the task, which have been reported.
 pub fn main() -> Result<(), Error> {
-    let mut order = Order::begin()?;
-    let task: Task = order.line()?;
-    let stop = Arc::new(AtomicBool::new(false));
-    order.stop_at_end(&stop);
-    process::raise_file_limit();
-    let reports = Reports::to(process::stdout()?, &stop);
-    let tell = |event: Event| {
-        // Between two messages nothing is half done, and elsewhere what is left is put in order by the next run.
-        if stop.load(std::sync::atomic::Ordering::Relaxed) {
-            Exit::Temporary.leave_now();
-        }
-        reports.say(event);
-    };
-    let done = KeyFiles::import(&task.keys).and_then(|keys| {
+    serve(|task: Task, reports, stop| {
+        let keys = KeyFiles::import(&task.keys)?;
         let folder = match task.work {
             Work::Into { .. } => Some(process::stderr()?.into()),
             _ => None,
@@ -265,10 +282,10 @@ pub fn main() -> Result<(), Error> {
             paths: vec![task.path.into()],
             control: task.control.map(Into::into),
             jobs: task.jobs,
-            owned: Some(Arc::clone(&stop)),
+            owned: Some(Arc::clone(stop)),
         };
         let opener = Opener { keys: &keys, expansion: task.expansion };
-        work_on(&sweep, opener, &task.work, folder.as_ref(), &tell)
-    });
-    done.inspect_err(|error| reports.fail(error))
+        // Between two messages nothing is half done, and elsewhere what is left is put in order by the next run.
+        work_on(&sweep, opener, &task.work, folder.as_ref(), &|event| reports.say_or_leave(event))
+    })
 }

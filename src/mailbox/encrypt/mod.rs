@@ -36,6 +36,7 @@ use nix::unistd::geteuid;
 use serde::Serialize;
 
 use crate::console::progress::Progress;
+use crate::console::table::Table;
 use crate::console::{escape, json};
 use crate::delivery::filter;
 use crate::dovecot::doveadm::Doveadm;
@@ -301,19 +302,7 @@ impl Jobs<'_> {
         slot: &Slot<'_>,
         report: &child::Report<'_>,
     ) -> Result<(), Error> {
-        let account = doveadm.account(&target.user, &self.watch(slot))?;
-        let identity = match account.owner {
-            (user, _) if user == geteuid() && !user.is_root() => Identity::own(),
-            (user, group) => Identity::of(user, group)?,
-        };
-        if !geteuid().is_root() && account.owner.0 != geteuid() {
-            let what =
-                format!("the mailbox is user {}'s, and this runs as user {}", account.owner.0, geteuid());
-            return Err(Error::Privileges { what });
-        }
-        let home = account.home.map(Into::into);
-        let target = Target { home, ..target.clone() };
-        let mut mailbox = Mailbox { target, settings: self.settings.clone(), rate, suspects: Vec::new() };
+        let (identity, mut mailbox) = self.mailbox(target, rate, doveadm, slot)?;
         // A message that Dovecot cannot read ends the session: it is left alone, and the others are gone on with.
         let outer = report;
         for _ in 0..SESSIONS {
@@ -347,6 +336,30 @@ impl Jobs<'_> {
         }
         let what = format!("the session has ended {SESSIONS} times over messages that cannot be read");
         Err(Error::Dovecot { what })
+    }
+
+    /// What is known of a user's mailbox, and with whose rights it is worked on.
+    fn mailbox(
+        &self,
+        target: &Target,
+        rate: Option<f64>,
+        doveadm: &Doveadm,
+        slot: &Slot<'_>,
+    ) -> Result<(Identity, Mailbox), Error> {
+        let account = doveadm.account(&target.user, &self.watch(slot))?;
+        let identity = match account.owner {
+            (user, _) if user == geteuid() && !user.is_root() => Identity::own(),
+            (user, group) => Identity::of(user, group)?,
+        };
+        if !geteuid().is_root() && account.owner.0 != geteuid() {
+            let what =
+                format!("the mailbox is user {}'s, and this runs as user {}", account.owner.0, geteuid());
+            return Err(Error::Privileges { what });
+        }
+        let home = account.home.map(Into::into);
+        let target = Target { home, ..target.clone() };
+        let mailbox = Mailbox { target, settings: self.settings.clone(), rate, suspects: Vec::new() };
+        Ok((identity, mailbox))
     }
 }
 
@@ -569,27 +582,7 @@ impl Front<'_> {
     ) -> io::Result<()> {
         let total = &self.total;
         if self.dry_run {
-            let mut table = crate::console::table::Table::new(&[
-                "folder",
-                "messages",
-                "to seal",
-                "unchanged",
-                "before",
-                "after",
-            ]);
-            for row in &self.folders {
-                let path = Path::new(&row.maildir).join(&row.folder);
-                table.push(vec![
-                    path.to_string_lossy().trim_end_matches('/').into(),
-                    row.tally.messages.to_string(),
-                    row.tally.sealed.to_string(),
-                    row.tally.kept().to_string(),
-                    size(row.tally.bytes_before),
-                    size(row.tally.bytes_after),
-                ]);
-            }
-            table.write(out)?;
-            writeln!(out, "\nNothing was changed.")?;
+            self.write_folders(out)?;
         }
         writeln!(
             out,
@@ -608,6 +601,40 @@ impl Front<'_> {
             "time       {:.1} s, {messages:.0} messages/s, {megabytes:.1} MB/s",
             time.as_secs_f64()
         )?;
+        self.write_notes(out)?;
+        if !left.is_empty() {
+            writeln!(out, "\nWhat may still hold clear text:")?;
+            for text in left {
+                writeln!(out, "- {}", escape::display(text.as_bytes()))?;
+            }
+        }
+        if interrupted {
+            writeln!(out, "\nInterrupted. Nothing is lost; the same command goes on where this one ended.")?;
+        }
+        Ok(())
+    }
+
+    /// What a dry run found, by folder.
+    fn write_folders(&self, out: &mut impl Write) -> io::Result<()> {
+        let mut table = Table::new(&["folder", "messages", "to seal", "unchanged", "before", "after"]);
+        for row in &self.folders {
+            let path = Path::new(&row.maildir).join(&row.folder);
+            table.push(vec![
+                path.to_string_lossy().trim_end_matches('/').into(),
+                row.tally.messages.to_string(),
+                row.tally.sealed.to_string(),
+                row.tally.kept().to_string(),
+                size(row.tally.bytes_before),
+                size(row.tally.bytes_after),
+            ]);
+        }
+        table.write(out)?;
+        writeln!(out, "\nNothing was changed.")
+    }
+
+    /// What an admin should know beside the numbers.
+    fn write_notes(&self, out: &mut impl Write) -> io::Result<()> {
+        let total = &self.total;
         if total.recovered > 0 {
             writeln!(out, "recovered  {} files that an interrupted run had left", total.recovered)?;
         }
@@ -624,15 +651,6 @@ impl Front<'_> {
                 "\n{} names elsewhere still hold the clear text of sealed messages: hard links, as backups make them.",
                 self.elsewhere
             )?;
-        }
-        if !left.is_empty() {
-            writeln!(out, "\nWhat may still hold clear text:")?;
-            for text in left {
-                writeln!(out, "- {}", escape::display(text.as_bytes()))?;
-            }
-        }
-        if interrupted {
-            writeln!(out, "\nInterrupted. Nothing is lost; the same command goes on where this one ended.")?;
         }
         Ok(())
     }

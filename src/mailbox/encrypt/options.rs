@@ -8,7 +8,7 @@ use clap::builder::{NonEmptyStringValueParser, TypedValueParser as _};
 use mailseal_core::openpgp::compress::Compression;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::sealing::ProtectHeaders;
+use crate::cli::protect_headers::ProtectHeaders;
 use crate::cli::{parse_jobs, parse_number};
 use crate::console::date;
 use crate::console::progress::Show;

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 
 use super::identity::Identity;
 use crate::error::Error;
+use crate::exit::Exit;
 use crate::system::owner::{LINE, Line, OPTION};
 use crate::system::process;
 
@@ -70,6 +71,23 @@ impl Order {
     }
 }
 
+/// What an owner's process does that gets a task and nothing behind it: takes the owner's rights, and works until standard
+/// input ends, which sets the flag that `work` gets.
+///
+/// # Errors
+/// Those of [`Order`], and of `work`, which are reported.
+pub fn serve<T: DeserializeOwned>(
+    work: impl FnOnce(T, &Reports, &Arc<AtomicBool>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut order = Order::begin()?;
+    let task = order.line()?;
+    let stop = Arc::new(AtomicBool::new(false));
+    order.stop_at_end(&stop);
+    process::raise_file_limit();
+    let reports = Reports::to(process::stdout()?, &stop);
+    work(task, &reports, &stop).inspect_err(|error| reports.fail(error))
+}
+
 /// Where reports go.
 #[derive(Debug)]
 pub struct Reports {
@@ -87,6 +105,14 @@ impl Reports {
     /// Says one thing, in one line of at most [`LINE`] bytes.
     pub fn say<T: Serialize>(&self, report: T) {
         self.write(&Line::Said(report));
+    }
+
+    /// The same for work that may end between any two reports: where it is to stop, the process ends.
+    pub fn say_or_leave<T: Serialize>(&self, report: T) {
+        if self.stop.load(Ordering::Relaxed) {
+            Exit::Temporary.leave_now();
+        }
+        self.say(report);
     }
 
     /// Says that the task failed.

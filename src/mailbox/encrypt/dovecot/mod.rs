@@ -1,7 +1,8 @@
 //! The mailbox of one user, through Dovecot: every folder of the user's own, whatever its storage, while it is in use.
 //!
 //! ```text
-//! dovecot   folders, batches                                      [edge]
+//! dovecot   folder by folder                                      [edge]
+//!  ├─ batch     some messages, from clear to sealed               [edge]
 //!  ├─ draft     a sealed message that waits to be appended        [edge]
 //!  ├─ journal   what is being replaced, for the run after a kill  [edge]
 //!  ├─ recover   that next run: puts in order what a kill left
@@ -12,13 +13,14 @@
 //! the clear messages are expunged. So at every instant each message is there, sealed or clear. After a kill some are there
 //! twice, and the next run finds by the journal which sealed message was made of which clear one, and removes that.
 
+mod batch;
 pub mod draft;
 pub mod journal;
 mod recover;
 pub mod replace;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::io::{self, BufRead, Write};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::io::{BufRead, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -27,16 +29,14 @@ use mailseal_core::error::Error as CoreError;
 use mailseal_maildir::rewrite::{Most, batches};
 
 use self::draft::Draft;
-use crate::dovecot::imap::{self, Message, New, Selected, Session, name, set};
+use crate::dovecot::imap::{Message, Select, Selected, Session, name};
 use crate::error::Error;
 use crate::keys::addressee::Addressee;
-use crate::mailbox::encrypt::dovecot::journal::{Entry, Journal, Replaced};
-use crate::mailbox::encrypt::dovecot::replace::{Outcome, Pair, replace, take_back};
+use crate::mailbox::encrypt::dovecot::journal::Journal;
 use crate::mailbox::encrypt::event::{Complaint, Event, Mailbox, Settings, Suspect, Target};
-use crate::mailbox::encrypt::message::{Readable, Sealing, Verdict};
+use crate::mailbox::encrypt::message::{Readable, Sealing};
 use crate::mailbox::encrypt::recipients::{addressee, config, sealing, warn};
 use crate::mailbox::tally::Tally;
-use crate::system::owner::child::Pulse;
 
 /// The largest batch: while it lasts, a client that changes one of its messages is not followed.
 const BATCH: Most = Most { messages: 16, bytes: 4 * 1024 * 1024 };
@@ -147,7 +147,7 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
     /// Counts the messages of a user without a certificate.
     fn count(&mut self, reason: &str) -> Result<(), Error> {
         for name in self.folders()? {
-            let Ok(selected) = self.session.select(&name, true)? else { continue };
+            let Select::Opened(selected) = self.session.select(&name, true)? else { continue };
             let mut folder =
                 Folder { name: &name, uid_validity: selected.uid_validity, tally: Tally::default() };
             let items = self.items(&folder, 1)?;
@@ -176,16 +176,7 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
                 if self.stopped() {
                     break;
                 }
-                let selected = match self.session.select(&name, self.settings.how.dry_run)? {
-                    Ok(selected) => selected,
-                    Err(answer) => {
-                        // A folder that has just been removed holds nothing.
-                        if !answer.says("NONEXISTENT") {
-                            self.folder_failed(&name, &answer.text);
-                        }
-                        continue;
-                    }
-                };
+                let Some(selected) = self.select(&name)? else { continue };
                 let from = next.get(&name).copied().unwrap_or(1);
                 if from >= selected.uid_next {
                     continue;
@@ -212,6 +203,20 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
             journal.end();
         }
         Ok(())
+    }
+
+    /// Opens a folder; `None` where that failed, which has been said.
+    fn select(&mut self, name: &str) -> Result<Option<Selected>, Error> {
+        Ok(match self.session.select(name, self.settings.how.dry_run)? {
+            Select::Opened(selected) => Some(selected),
+            Select::Refused(answer) => {
+                // A folder that has just been removed holds nothing.
+                if !answer.says("NONEXISTENT") {
+                    self.folder_failed(name, &answer.text);
+                }
+                None
+            }
+        })
     }
 
     fn journal(&mut self) -> Result<Journal, Error> {
@@ -322,272 +327,6 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
         }
     }
 
-    fn batch(
-        &mut self,
-        folder: &mut Folder<'_>,
-        batch: &[(u32, u64)],
-        sealer: &Sealing<'_>,
-        journal: Option<&mut Journal>,
-    ) -> Result<(), Error> {
-        let mut sealed = self.read(folder, batch, sealer)?;
-        if let Some(journal) = journal
-            && !sealed.is_empty()
-        {
-            journal.write(&Entry {
-                folder: folder.name.to_owned(),
-                uid_validity: folder.uid_validity,
-                replaced: sealed
-                    .iter()
-                    .map(|it| Replaced { uid: it.clear.uid, size: it.draft.size(), hash: it.draft.hash() })
-                    .collect(),
-            })?;
-            let appended = self.append(folder, &mut sealed)?;
-            self.own.entry(folder.name.to_owned()).or_default().extend(appended.values());
-            self.replace(folder, sealed, &appended)?;
-            journal.clear()?;
-        }
-        for (_, bytes) in batch {
-            self.step(1, *bytes);
-        }
-        Ok(())
-    }
-
-    /// Reads and seals the messages of a batch, and counts those that stay as they are. In a dry run, all of them.
-    fn read(
-        &mut self,
-        folder: &mut Folder<'_>,
-        batch: &[(u32, u64)],
-        sealer: &Sealing<'_>,
-    ) -> Result<Vec<Sealed>, Error> {
-        let (mut sealed, mut unknown) = (Vec::new(), Vec::new());
-        let mut left: BTreeMap<u32, u64> = batch.iter().copied().collect();
-        let full = self.full;
-        left.retain(|uid, bytes| {
-            let refused = full.is_some_and(|full| *bytes >= full);
-            if refused {
-                self.over_quota(folder, *uid, *bytes);
-            }
-            !refused
-        });
-        if left.is_empty() {
-            return Ok(sealed);
-        }
-        let mut read = Vec::new();
-        let (dry, report) = (self.settings.how.dry_run, self.report);
-        let alive = || report(Event::Alive);
-        let answer = self.session.fetch(&set(left.keys().copied()), &mut |message, text| {
-            let mut out = Out::new(dry);
-            let result = if text.length() == message.size {
-                sealer.seal_stream(&mut *text, Pulse::new(&mut out, &alive))
-            } else {
-                let what = "Dovecot gives another size than the message has (doveadm force-resync mends it)";
-                Err(Error::Dovecot { what: what.into() })
-            };
-            // What was cut off is no message, whatever became of it.
-            if text.is_read() || !matches!(result, Ok(Some(_))) {
-                read.push((message, result, out));
-            }
-        });
-        let answer = answer.inspect_err(|_| {
-            // Whoever starts a session anew has to know what ended this one.
-            let uids = left.keys().copied().collect();
-            let (folder, uid_validity) = (folder.name.to_owned(), folder.uid_validity);
-            (self.report)(Event::Broken(Suspect { folder, uid_validity, uids }));
-        })?;
-        for (message, result, out) in read {
-            let Some(bytes) = left.remove(&message.uid) else { continue };
-            match result {
-                Ok(None) => unknown.push(message),
-                Ok(Some(verdict)) => self.judged(folder, message, verdict, out, &mut sealed),
-                Err(error) => self.failed(folder, message.uid, bytes, &error)?,
-            }
-        }
-        for message in unknown {
-            let mut again = None;
-            let mut out = Out::new(dry);
-            self.session.fetch(&message.uid.to_string(), &mut |_, text| {
-                let result = sealer.seal_held(&mut *text, &mut out);
-                again = (result.is_err() || text.is_read()).then_some(result);
-            })?;
-            match again {
-                Some(Ok(verdict)) => self.judged(folder, message, verdict, out, &mut sealed),
-                Some(Err(error)) => self.failed(folder, message.uid, message.size, &error)?,
-                // It has been expunged or moved.
-                None => folder.tally.keep("gone", 0),
-            }
-        }
-        // An empty message has no text to be handed on; what is not named any more has been expunged or moved.
-        if !left.is_empty() {
-            let uids = set(left.keys().copied());
-            for message in self.session.look_at(&uids, "UID")? {
-                if let Some(bytes) = left.remove(&message.uid) {
-                    if answer.ok && bytes == 0 {
-                        folder.tally.keep("empty", 0);
-                    } else {
-                        let what = format!("it cannot be read: {}", answer.text);
-                        self.failed(folder, message.uid, bytes, &Error::Dovecot { what })?;
-                    }
-                }
-            }
-            for _ in left {
-                folder.tally.keep("gone", 0);
-            }
-        }
-        Ok(sealed)
-    }
-
-    fn judged(
-        &self,
-        folder: &mut Folder<'_>,
-        message: Message,
-        verdict: Verdict,
-        out: Out,
-        sealed: &mut Vec<Sealed>,
-    ) {
-        let bytes = message.size;
-        match (verdict, out) {
-            (Verdict::Sealed(readable), Out::Draft(draft)) => {
-                sealed.push(Sealed { clear: message, draft: *draft, readable });
-            }
-            (Verdict::Sealed(readable), Out::Size(size)) => folder.tally.seal(bytes, size, readable),
-            (Verdict::Encrypted(how), _) => folder.tally.keep(how.name(), bytes),
-            (Verdict::Empty, _) => folder.tally.keep("empty", bytes),
-            (Verdict::Packed(packing), _) => folder.tally.keep(packing.name(), bytes),
-        }
-    }
-
-    /// Appends the sealed messages: the UID of each, by that of the clear one. What is refused is counted.
-    fn append(&mut self, folder: &mut Folder<'_>, sealed: &mut [Sealed]) -> Result<HashMap<u32, u32>, Error> {
-        let mut appended = HashMap::new();
-        let answer = self.append_all(folder, sealed)?;
-        if answer.ok {
-            return self.note(folder, sealed, answer, appended);
-        }
-        // One of them may be the one that is refused.
-        for one in sealed.chunks_mut(1) {
-            let answer = self.append_all(folder, one)?;
-            let Sealed { clear, .. } = &one[0];
-            if answer.ok {
-                appended = self.note(folder, one, answer, appended)?;
-            } else if answer.says("OVERQUOTA") {
-                self.full = Some(self.full.map_or(clear.size, |full| full.min(clear.size)));
-                self.over_quota(folder, clear.uid, clear.size);
-            } else {
-                let what = format!("the sealed message is refused: {}", answer.text);
-                self.failed(folder, clear.uid, clear.size, &Error::Dovecot { what })?;
-            }
-        }
-        Ok(appended)
-    }
-
-    fn append_all(&mut self, folder: &Folder<'_>, sealed: &mut [Sealed]) -> Result<imap::Answer, Error> {
-        let mut new = Vec::new();
-        for Sealed { clear, draft, .. } in sealed {
-            let size = draft.size();
-            let text = draft.text().map_err(CoreError::Read)?;
-            new.push(New { flags: &clear.flags, date: &clear.date, size, text });
-        }
-        self.session.append(folder.name, &mut new)
-    }
-
-    fn note(
-        &self,
-        folder: &Folder<'_>,
-        sealed: &[Sealed],
-        answer: imap::Answer,
-        mut appended: HashMap<u32, u32>,
-    ) -> Result<HashMap<u32, u32>, Error> {
-        match answer.appended {
-            Some((validity, uids)) if validity == folder.uid_validity && uids.len() == sealed.len() => {
-                appended.extend(sealed.iter().map(|it| it.clear.uid).zip(uids));
-                Ok(appended)
-            }
-            _ => Err(Error::Dovecot {
-                what: format!(
-                    "{}: the sealed messages went elsewhere; nothing was removed",
-                    name::readable(folder.name)
-                ),
-            }),
-        }
-    }
-
-    /// Removes the clear messages whose sealed ones are in the folder, whole, and counts.
-    fn replace(
-        &mut self,
-        folder: &mut Folder<'_>,
-        mut sealed: Vec<Sealed>,
-        appended: &HashMap<u32, u32>,
-    ) -> Result<(), Error> {
-        if appended.is_empty() {
-            return Ok(());
-        }
-        // A script that runs on what is saved may have changed it, or put it elsewhere.
-        let there = self.session.look_at(&set(appended.values().copied()), SURVEY)?;
-        let there: HashMap<u32, u64> = there.into_iter().map(|it| (it.uid, it.size)).collect();
-        let (mut pairs, mut altered) = (Vec::new(), Vec::new());
-        for it in &mut sealed {
-            let Some(new) = appended.get(&it.clear.uid) else { continue };
-            match there.get(new) {
-                Some(size) if *size == it.draft.size() => {
-                    pairs.push(Pair { clear: it.clear.clone(), sealed: *new });
-                }
-                // Dovecot's storages drop a CR before a line's end.
-                Some(_) if self.is_same_text(*new, &mut it.draft)? => {
-                    pairs.push(Pair { clear: it.clear.clone(), sealed: *new });
-                }
-                found => {
-                    altered.extend(found.map(|_| *new));
-                    let what = match found {
-                        Some(size) => format!(
-                            "what was saved is not the sealed message (a script, a plugin?): {size} bytes of {}; it was \
-                             taken back",
-                            it.draft.size()
-                        ),
-                        None => "the sealed message was removed as soon as it was saved".to_owned(),
-                    };
-                    self.failed(folder, it.clear.uid, it.clear.size, &Error::Dovecot { what })?;
-                }
-            }
-        }
-        take_back(&mut self.session, &altered)?;
-        let outcomes = replace(&mut self.session, pairs)?;
-        for it in sealed {
-            let (uid, bytes) = (it.clear.uid, it.clear.size);
-            match outcomes.get(&uid) {
-                Some(Outcome::Replaced) => {
-                    self.changed = true;
-                    folder.tally.seal(bytes, it.draft.size(), it.readable);
-                }
-                Some(Outcome::Gone) => folder.tally.keep("gone", 0),
-                Some(Outcome::Left) => {
-                    let what =
-                        format!("{}: stays readable: it was changed meanwhile", Self::place(folder, uid));
-                    self.complain(what, "run it again");
-                    folder.tally.keep("changed", bytes);
-                }
-                Some(Outcome::Refused) => {
-                    let what = "it may not be expunged".to_owned();
-                    self.failed(folder, uid, bytes, &Error::Dovecot { what })?;
-                }
-                None => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the message that was saved is the draft but for CRs.
-    fn is_same_text(&mut self, uid: u32, draft: &mut Draft) -> Result<bool, Error> {
-        let mut same = false;
-        let text = draft.text().map_err(CoreError::Read)?;
-        let mut text = Some(text);
-        self.session.fetch(&uid.to_string(), &mut |_, stored| {
-            // It is asked for once.
-            let Some(text) = text.take() else { return };
-            same = draft::same_but_for_cr(text, &mut *stored).unwrap_or(false) && stored.is_read();
-        })?;
-        Ok(same)
-    }
-
     fn place(folder: &Folder<'_>, uid: u32) -> String {
         format!("{}: UID {uid}", name::readable(folder.name))
     }
@@ -635,38 +374,5 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
     fn report_folder(&self, folder: Folder<'_>) {
         let tally = folder.tally;
         (self.report)(Event::Folder { target: 0, folder: name::readable(folder.name), tally });
-    }
-}
-
-/// Where a sealed message went.
-enum Out {
-    /// To where it waits to be appended.
-    Draft(Box<Draft>),
-    /// Nowhere; its size.
-    Size(u64),
-}
-
-impl Out {
-    fn new(dry: bool) -> Self {
-        if dry { Self::Size(0) } else { Self::Draft(Box::default()) }
-    }
-}
-
-impl Write for Out {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Draft(draft) => draft.write(bytes),
-            Self::Size(size) => {
-                *size += bytes.len() as u64;
-                Ok(bytes.len())
-            }
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Draft(draft) => draft.flush(),
-            Self::Size(_) => Ok(()),
-        }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{BufRead, Write};
 use std::time::{Duration, Instant};
 
-use crate::dovecot::imap::{Message, set};
+use crate::dovecot::imap::{Message, Select, set};
 use crate::error::Error;
 use crate::mailbox::encrypt::dovecot::journal::{Entry, Journal};
 use crate::mailbox::encrypt::dovecot::replace::{DELETED, Outcome, Pair, replace, take_back};
@@ -65,9 +65,9 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
     /// Opens the folder of a journal's entry: its clear messages that are still there, and the sealed ones by the UIDs of
     /// the clear ones. `None` where the folder is another one by now.
     fn left_by(&mut self, entry: &Entry) -> Result<Option<Left>, Error> {
-        let selected = self.session.select(&entry.folder, false)?;
-        if !selected.is_ok_and(|selected| selected.uid_validity == entry.uid_validity) {
-            return Ok(None);
+        match self.session.select(&entry.folder, false)? {
+            Select::Opened(selected) if selected.uid_validity == entry.uid_validity => {}
+            _ => return Ok(None),
         }
         let uids: BTreeSet<u32> = entry.replaced.iter().map(|it| it.uid).collect();
         let clear = self.session.look_at(&set(uids.iter().copied()), "UID MODSEQ FLAGS")?;
