@@ -59,7 +59,7 @@ pub enum Event {
         /// Its path.
         folder: String,
         /// What became of its messages.
-        tally: Tally,
+        counts: Counts,
     },
 }
 
@@ -75,7 +75,7 @@ pub type Tell<'a> = dyn Fn(Event) + Sync + 'a;
 /// What became of the messages of a folder that was rewritten.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Tally {
+pub struct Counts {
     /// Messages.
     pub messages: u64,
     /// Rewritten ones.
@@ -104,7 +104,7 @@ pub enum Verdict {
     Encrypted,
 }
 
-impl Tally {
+impl Counts {
     /// Counts a message.
     pub fn count(&mut self, verdict: Verdict) {
         self.messages += 1;
@@ -212,9 +212,9 @@ impl Sweep {
     ) -> Result<(), Error> {
         let manner = Manner::Replace(uids);
         self.each_folder(tell, |_, folder| {
-            let rewriting = Rewriting { folder, transform, tally: Mutex::default(), tell };
+            let rewriting = Rewriting { folder, transform, counts: Mutex::default(), tell };
             rewrite(folder, manner, &rewriting)?;
-            tell(folder_done(folder, rewriting.tally));
+            tell(folder_done(folder, rewriting.counts));
             Ok(())
         })
     }
@@ -224,7 +224,7 @@ impl Sweep {
 struct Rewriting<'a, F> {
     folder: &'a Folder,
     transform: &'a F,
-    tally: Mutex<Tally>,
+    counts: Mutex<Counts>,
     tell: &'a Tell<'a>,
 }
 
@@ -250,18 +250,18 @@ where
             rewrite::Event::Odd(path) => complain(path, &not_there(path, "it is not a regular file"), tell),
             rewrite::Event::Message(item, result) => {
                 let path = folder.path_of(&item.message);
-                let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
                 match result {
-                    Ok(Outcome::Replaced { finding, .. } | Outcome::Kept(finding)) => tally.count(finding),
+                    Ok(Outcome::Replaced { finding, .. } | Outcome::Kept(finding)) => counts.count(finding),
                     Ok(Outcome::Missing | Outcome::Expunged) => {}
                     Ok(Outcome::Moved) => {
                         let error = not_there(&path, "it was moved to another folder meanwhile");
-                        tally.fail(&path, error, tell);
+                        counts.fail(&path, error, tell);
                     }
                     Ok(Outcome::Changed) => {
-                        tally.fail(&path, not_there(&path, "it was changed meanwhile"), tell);
+                        counts.fail(&path, not_there(&path, "it was changed meanwhile"), tell);
                     }
-                    Err(error) => tally.fail(&path, error, tell),
+                    Err(error) => counts.fail(&path, error, tell),
                 }
                 tell(Event::Alive);
             }
@@ -275,9 +275,9 @@ fn not_there(path: &Path, what: &str) -> Error {
 }
 
 /// That a folder is done.
-pub fn folder_done(folder: &Folder, tally: Mutex<Tally>) -> Event {
-    let tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Event::Folder { folder: folder.path().display().to_string(), tally }
+pub fn folder_done(folder: &Folder, counts: Mutex<Counts>) -> Event {
+    let counts = counts.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Event::Folder { folder: folder.path().display().to_string(), counts }
 }
 
 /// The first error of several; the others are said at once.

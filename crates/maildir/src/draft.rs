@@ -20,7 +20,7 @@ use crate::error::Error;
 pub(super) const PREFIX: &str = "mailseal.";
 
 /// Bytes that are written at once.
-const PIECE: usize = 128 * 1024;
+const WRITE_SIZE: usize = 128 * 1024;
 
 /// A message as it is.
 #[derive(Debug)]
@@ -235,7 +235,7 @@ impl<'a> Temporary<'a> {
             .into();
             match folder.tmp.create(&name, 0o600) {
                 Ok(file) => {
-                    let out = BufWriter::with_capacity(PIECE, file);
+                    let out = BufWriter::with_capacity(WRITE_SIZE, file);
                     return Ok((Self { folder, name, placed: false }, out));
                 }
                 // Of another host with the same number.

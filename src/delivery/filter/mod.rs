@@ -37,7 +37,7 @@ use crate::system::process;
 use self::tee::Tee;
 
 /// Bytes that are written at once.
-const PIECE: usize = 64 * 1024;
+const WRITE_SIZE: usize = 64 * 1024;
 
 /// How long a failed delivery waits for the rest of the message; with the deadline, well below Dovecot's timeout.
 pub const DRAIN: Duration = Duration::from_secs(2);
@@ -144,7 +144,7 @@ impl Delivery<'_> {
         if let Some(why) = self.how.encrypted(&opening) {
             return self.pass(opening.bytes(), output, &why);
         }
-        let mut output = BufWriter::with_capacity(PIECE, Counted::new(output));
+        let mut output = BufWriter::with_capacity(WRITE_SIZE, Counted::new(output));
         self.how.seal(&recipients, &opening, &mut self.input, &mut output)?;
         let output = output.into_inner().map_err(|error| CoreError::Write(error.into_error()))?;
         report.line().bytes_out = output.total();
@@ -193,8 +193,8 @@ impl Delivery<'_> {
 
     /// Passes on a message of which nothing need be known, but its Message-ID for the log.
     fn pass_unread(&mut self, output: File, why: &Unchanged) -> Result<Outcome, Error> {
-        let mut beginning = Vec::with_capacity(PIECE);
-        (&mut self.input).take(PIECE as u64).read_to_end(&mut beginning).map_err(CoreError::Read)?;
+        let mut beginning = Vec::with_capacity(WRITE_SIZE);
+        (&mut self.input).take(WRITE_SIZE as u64).read_to_end(&mut beginning).map_err(CoreError::Read)?;
         if beginning.is_empty() {
             return Err(CoreError::Empty.into());
         }

@@ -25,7 +25,7 @@ pub use self::wire::Literal;
 use crate::error::Error;
 
 /// Bytes that are sent at once.
-const PIECE: usize = 64 * 1024;
+const SEND_SIZE: usize = 64 * 1024;
 
 /// Most UIDs that an answer to APPEND is read for: a range of few bytes may name four billion.
 const MOST_APPENDED: usize = 1000;
@@ -331,10 +331,10 @@ impl<R: BufRead, W: Write> Session<R, W> {
     }
 
     fn pour(&mut self, message: &mut New<'_>) -> Result<(), Error> {
-        let mut piece = vec![0; PIECE];
+        let mut piece = vec![0; SEND_SIZE];
         let mut left = message.size;
         while left > 0 {
-            let most = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
+            let most = usize::try_from(left).unwrap_or(SEND_SIZE).min(SEND_SIZE);
             message.text.read_exact(&mut piece[..most]).map_err(CoreError::Read)?;
             self.write(&piece[..most])?;
             left -= most as u64;

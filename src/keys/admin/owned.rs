@@ -39,7 +39,7 @@ use crate::{cli, keystore, limits};
 pub const KIND: &str = "keys";
 
 /// How many bytes of its output the process reports at once: in base64 they fit into a line.
-const PIECE: usize = 32 * 1024;
+const REPORT_SIZE: usize = 32 * 1024;
 
 /// The answer to a question.
 const ANSWER: &[u8] = b"null\n";
@@ -310,7 +310,7 @@ fn carry_out(task: &Task<Action>, parent: &Parent) -> Result<(), Error> {
             Exit::Ok
         }
     };
-    for piece in out.chunks(PIECE) {
+    for piece in out.chunks(REPORT_SIZE) {
         parent.reports.say(Event::Out(Bytes(piece.into())));
     }
     parent.reports.say(Event::Done { ok: exit == Exit::Ok });

@@ -19,7 +19,7 @@ const BEGINNING: u64 = 32 * 1024;
 
 /// What a message is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Class {
     /// In clear, or not proven to be encrypted.
     Clear,
     /// Sealed by mailseal, as it seems.
@@ -38,43 +38,43 @@ pub enum Verdict {
 }
 
 /// Looks at a message; `None` where it is not there any more.
-pub fn look_at(folder: &Folder, message: &Message) -> Option<Verdict> {
-    let unreadable = |error: &dyn std::fmt::Display| Some(Verdict::Unreadable(error.to_string()));
+pub fn look_at(folder: &Folder, message: &Message) -> Option<Class> {
+    let unreadable = |error: &dyn std::fmt::Display| Some(Class::Unreadable(error.to_string()));
     let file = match folder.dir(message.place).open_file(message.name.as_os_str()) {
         Ok((file, _)) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return None,
         Err(error) => return unreadable(&error),
     };
     match look_into(&file) {
-        Ok(verdict) => Some(verdict),
+        Ok(class) => Some(class),
         Err(error) => unreadable(&error),
     }
 }
 
-fn look_into(file: &File) -> Result<Verdict, Error> {
+fn look_into(file: &File) -> Result<Class, Error> {
     if is_clear(file)? {
-        return Ok(Verdict::Clear);
+        return Ok(Class::Clear);
     }
     let stored = Stored::open(file)?;
     if stored.packing() == Some(Packing::MailCrypt) {
         // Dovecot's mail-crypt, whose key the server has.
-        return Ok(Verdict::Unreadable(Packing::MailCrypt.name().into()));
+        return Ok(Class::Unreadable(Packing::MailCrypt.name().into()));
     }
     let judged = match stored.judge() {
-        Err(CoreError::Empty) => return Ok(Verdict::Empty),
+        Err(CoreError::Empty) => return Ok(Class::Empty),
         other => other?,
     };
-    let Some(how) = judged.encrypted else { return Ok(Verdict::Clear) };
+    let Some(how) = judged.encrypted else { return Ok(Class::Clear) };
     if how == Encrypted::PgpMime {
         // The keys stand in front of the ciphertext: the beginning names them.
         if let Ok(Inspected::Sealed(envelope)) = inspect(&judged.opening, io::empty())
             && envelope.ours
         {
             let exposed = Exposed::by(judged.opening.head());
-            return Ok(Verdict::Sealed { recipients: envelope.recipients(), exposed });
+            return Ok(Class::Sealed { recipients: envelope.recipients(), exposed });
         }
     }
-    Ok(Verdict::Encrypted(how.name()))
+    Ok(Class::Encrypted(how.name()))
 }
 
 /// Whether the beginning of a message that is not packed tells that it is clear, as that of most does. What it refutes,

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Config;
 use crate::error::Error;
 use crate::mailbox::audit::keys::{KeyBook, State};
-use crate::mailbox::audit::message::{Verdict, look_at};
+use crate::mailbox::audit::message::{Class, look_at};
 use crate::mailbox::audit::{Count, KeyCount, Listed};
 use crate::mailbox::encrypt::event::Target;
 use crate::mailbox::sweep::{self, Sweep};
@@ -125,16 +125,16 @@ impl Task {
             tell(Event::Alive);
             look_at(folder, message)
         };
-        let verdicts: Vec<Option<Verdict>> = listing.messages.par_iter().map(look).collect();
+        let classes: Vec<Option<Class>> = listing.messages.par_iter().map(look).collect();
         let odd = listing
             .odd
             .iter()
-            .map(|path| (path.clone(), Verdict::Unreadable("it is not a regular file".into())));
-        let found = listing.messages.iter().zip(verdicts);
+            .map(|path| (path.clone(), Class::Unreadable("it is not a regular file".into())));
+        let found = listing.messages.iter().zip(classes);
         // A message that went away meanwhile is none.
-        let found = found.filter_map(|(message, verdict)| Some((folder.path_of(message), verdict?)));
-        for (path, verdict) in found.chain(odd) {
-            if let Some((state, keys)) = count.add(verdict, book)
+        let found = found.filter_map(|(message, class)| Some((folder.path_of(message), class?)));
+        for (path, class) in found.chain(odd) {
+            if let Some((state, keys)) = count.add(class, book)
                 && self.list
             {
                 let path = cut(path.display().to_string());
@@ -147,26 +147,26 @@ impl Task {
 
 impl Count {
     /// Counts a message; what is to be said of one that is not sealed to a key that the user has now.
-    fn add(&mut self, verdict: Verdict, book: &mut KeyBook) -> Option<(String, Vec<String>)> {
+    fn add(&mut self, class: Class, book: &mut KeyBook) -> Option<(String, Vec<String>)> {
         self.messages += 1;
-        match verdict {
-            Verdict::Clear => {
+        match class {
+            Class::Clear => {
                 self.clear += 1;
                 Some(("clear".to_owned(), Vec::new()))
             }
-            Verdict::Encrypted(_) => {
+            Class::Encrypted(_) => {
                 self.encrypted += 1;
                 None
             }
-            Verdict::Empty => {
+            Class::Empty => {
                 self.empty += 1;
                 None
             }
-            Verdict::Unreadable(why) => {
+            Class::Unreadable(why) => {
                 self.unreadable += 1;
                 Some((format!("unreadable: {why}"), Vec::new()))
             }
-            Verdict::Sealed { mut recipients, exposed } => {
+            Class::Sealed { mut recipients, exposed } => {
                 self.sealed += 1;
                 self.outside.add(exposed);
                 let state = book.count(&recipients);

@@ -34,11 +34,11 @@ use crate::console::table::Table;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::mailbox::decrypt::Opener;
-use crate::mailbox::sweep::{Event, Sweep, Tally, Tell, Verdict, folder_done};
+use crate::mailbox::sweep::{Counts, Event, Sweep, Tell, Verdict, folder_done};
 use crate::system::owner::child::Pulse;
 
 /// Bytes that are written at once.
-const PIECE: usize = 128 * 1024;
+const WRITE_SIZE: usize = 128 * 1024;
 
 /// Most problems that are shown.
 const MOST_PROBLEMS: u64 = 10_000;
@@ -77,20 +77,20 @@ pub fn into(
     let failed_there = |source| Error::from(MaildirError::Mail { path: target.into(), source });
     sweep.each_folder(tell, |_, folder| {
         let copy = Copy::open(root, target, folder).map_err(failed_there)?;
-        let tally = Mutex::new(Tally::default());
+        let counts = Mutex::new(Counts::default());
         folder.list()?.messages.par_iter().for_each(|message| {
             let result = copy.message(folder, message, opener, &|| tell(Event::Alive));
-            let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
             match result {
-                Ok(Some(verdict)) => tally.count(verdict),
+                Ok(Some(verdict)) => counts.count(verdict),
                 // It went away meanwhile, or is there already.
                 Ok(None) => {}
-                Err(error) => tally.fail(&folder.path_of(message), error, tell),
+                Err(error) => counts.fail(&folder.path_of(message), error, tell),
             }
             tell(Event::Alive);
         });
         copy.finish().map_err(failed_there)?;
-        tell(folder_done(folder, tally));
+        tell(folder_done(folder, counts));
         Ok(())
     })
 }
@@ -113,7 +113,7 @@ fn decrypt_to(file: &File, out: &mut impl Write, opener: Opener<'_>) -> Result<V
 pub struct Summary {
     verb: &'static str,
     table: Table,
-    all: Tally,
+    all: Counts,
     problems: u64,
 }
 
@@ -122,7 +122,7 @@ impl Summary {
     #[must_use]
     pub fn new(verb: &'static str) -> Self {
         let table = Table::new(&["folder", "messages", verb, "clear", "by sender", "failed"]);
-        Self { verb, table, all: Tally::default(), problems: 0 }
+        Self { verb, table, all: Counts::default(), problems: 0 }
     }
 
     /// Takes what happens on the way: shows it, or adds it up.
@@ -138,11 +138,11 @@ impl Summary {
                     cli::say(&cli::complaint(cli::ADMIN, None, &what, &hint));
                 }
             }
-            Event::Folder { folder, tally } => {
-                let Tally { messages, done, clear, encrypted, failed, .. } = tally;
-                let counts = [messages, done, clear, encrypted, failed].map(|count| count.to_string());
-                self.table.push([folder].into_iter().chain(counts).collect());
-                self.all.add(tally);
+            Event::Folder { folder, counts } => {
+                let Counts { messages, done, clear, encrypted, failed, .. } = counts;
+                let numbers = [messages, done, clear, encrypted, failed].map(|count| count.to_string());
+                self.table.push([folder].into_iter().chain(numbers).collect());
+                self.all.add(counts);
             }
         }
     }
@@ -308,7 +308,7 @@ struct Measured {
 
 impl Measured {
     fn new(file: File) -> Self {
-        Self { out: BufWriter::with_capacity(PIECE, file), bytes: 0, bare: 0, last: 0 }
+        Self { out: BufWriter::with_capacity(WRITE_SIZE, file), bytes: 0, bare: 0, last: 0 }
     }
 
     fn finish(mut self) -> io::Result<Sizes> {

@@ -22,7 +22,7 @@ use crate::keys::secret::SecretKeys;
 use crate::mailbox::stored;
 
 /// Longest original that is held in memory, in bytes.
-const HELD: usize = 4 * 1024 * 1024;
+const LONGEST_HELD: usize = 4 * 1024 * 1024;
 
 /// What sealed messages are opened with.
 #[derive(Clone, Copy)]
@@ -176,7 +176,7 @@ impl Held {
 
 impl Write for Held {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        if self.bytes.len() + data.len() > HELD {
+        if self.bytes.len() + data.len() > LONGEST_HELD {
             self.too_long = true;
             self.bytes = Vec::new();
         }

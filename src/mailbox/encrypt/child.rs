@@ -30,7 +30,7 @@ use crate::system::process;
 const SEAL: &str = "seal";
 
 /// The kind of the task: a mailbox that is reached through Dovecot.
-const LIVE: &str = "live";
+const DOVECOT: &str = "dovecot";
 
 /// Most of what the IMAP session says on standard error that is kept.
 const SAID: u64 = 64 * 1024;
@@ -51,7 +51,7 @@ pub fn run(job: &Job, identity: &Identity, watch: &Watch<'_>, report: &Report<'_
 ///
 /// # Errors
 /// As [`run`]; [`Error::Dovecot`] where the session cannot be started.
-pub fn run_live(
+pub fn run_through_dovecot(
     mailbox: &Mailbox,
     identity: &Identity,
     imap: &mut Command,
@@ -64,7 +64,7 @@ pub fn run_live(
     let no_session = |error: io::Error| Error::Dovecot { what: format!("doveadm: {error}") };
     let (from_session, to_child) = io::pipe().map_err(failed)?;
     let (from_child, to_session) = io::pipe().map_err(failed)?;
-    let start = Start { program: cli::BULK, kind: LIVE, identity };
+    let start = Start { program: cli::BULK, kind: DOVECOT, identity };
     let mut child =
         Process::start(&start, from_session.into(), to_session.into(), Stdio::piped()).map_err(failed)?;
     let to_child = File::from(OwnedFd::from(to_child));
@@ -123,10 +123,10 @@ fn end(session: &mut std::process::Child, listener: std::thread::JoinHandle<Vec<
 pub fn main(kind: &OsStr, stop: &Arc<AtomicBool>) -> Result<(), Error> {
     let order = Order::begin()?;
     process::raise_file_limit();
-    if kind == LIVE { live_main(order, stop) } else { seal_main(order, stop) }
+    if kind == DOVECOT { dovecot_main(order, stop) } else { maildir_main(order, stop) }
 }
 
-fn seal_main(mut order: Order, stop: &Arc<AtomicBool>) -> Result<(), Error> {
+fn maildir_main(mut order: Order, stop: &Arc<AtomicBool>) -> Result<(), Error> {
     let job: Job = order.line()?;
     order.stop_at_end(stop);
     let reports = Reports::to(process::stdout()?, stop);
@@ -138,7 +138,7 @@ fn seal_main(mut order: Order, stop: &Arc<AtomicBool>) -> Result<(), Error> {
     Ok(())
 }
 
-fn live_main(mut order: Order, stop: &Arc<AtomicBool>) -> Result<(), Error> {
+fn dovecot_main(mut order: Order, stop: &Arc<AtomicBool>) -> Result<(), Error> {
     let mailbox: Mailbox = order.line()?;
     let reports = Reports::to(process::stderr()?, stop);
     let report = |event| reports.say(event);

@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::mailbox::stored::{Pass, Stored, hold, judge_pass};
 
 /// Bytes that are read at once.
-const PIECE: usize = 64 * 1024;
+const READ_SIZE: usize = 64 * 1024;
 
 /// How stored messages are sealed.
 #[derive(Debug)]
@@ -133,7 +133,7 @@ impl Sealing<'_> {
 fn line_ending(opening: &Opening, mut rest: impl Read) -> Result<LineEnding, Error> {
     let mut endings = Endings::default();
     let mut open = endings.look_at(opening.bytes());
-    let mut piece = vec![0; PIECE];
+    let mut piece = vec![0; READ_SIZE];
     while open {
         match rest.read(&mut piece) {
             Ok(0) => break,

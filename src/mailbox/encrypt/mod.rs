@@ -320,7 +320,7 @@ impl Jobs<'_> {
                 Ok(())
             };
             let imap = &mut doveadm.imap(&mailbox.target.user);
-            child::run_live(&mailbox, &identity, imap, &self.watch(slot), &report)?;
+            child::run_through_dovecot(&mailbox, &identity, imap, &self.watch(slot), &report)?;
             let failure = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
             match broken.into_inner().unwrap_or_else(PoisonError::into_inner) {
                 Some(Event::Broken(suspect)) if !self.stop.load(Ordering::Relaxed) => {

@@ -68,7 +68,7 @@ pub fn first_ending(text: &[u8]) -> &'static str {
 }
 
 /// Bytes that are converted at once.
-const PIECE: usize = 16 * 1024;
+const CONVERTED_SIZE: usize = 16 * 1024;
 
 /// Writes every LF as CRLF, whatever stands before it, so that the way back is exact: each LF loses one CR.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl<W: Write> ToCrlf<W> {
 
 impl<W: Write> Write for ToCrlf<W> {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        let text = &text[..text.len().min(PIECE)];
+        let text = &text[..text.len().min(CONVERTED_SIZE)];
         self.converted.clear();
         let mut start = 0;
         for at in memchr_iter(b'\n', text) {
@@ -117,8 +117,8 @@ impl<R: Read> FromCrlf<R> {
     pub fn new(inner: R) -> Self {
         Self {
             inner,
-            read: Vec::with_capacity(PIECE + 1),
-            converted: Cursor::new(Vec::with_capacity(PIECE + 1)),
+            read: Vec::with_capacity(CONVERTED_SIZE + 1),
+            converted: Cursor::new(Vec::with_capacity(CONVERTED_SIZE + 1)),
         }
     }
 
@@ -127,7 +127,7 @@ impl<R: Read> FromCrlf<R> {
         self.converted.set_position(0);
         let converted = self.converted.get_mut();
         converted.clear();
-        let count = (&mut self.inner).take(PIECE as u64).read_to_end(&mut self.read)?;
+        let count = (&mut self.inner).take(CONVERTED_SIZE as u64).read_to_end(&mut self.read)?;
         let mut start = 0;
         for at in memchr_iter(b'\n', &self.read) {
             let line = &self.read[start..at];
@@ -200,7 +200,7 @@ mod tests {
             b"",
             b"\r",
             b"\n\r",
-            &[b"x".repeat(PIECE - 1), b"\n\r\r\n".to_vec()].concat(),
+            &[b"x".repeat(CONVERTED_SIZE - 1), b"\n\r\r\n".to_vec()].concat(),
         ] {
             let mut out = ToCrlf::new(Vec::new());
             out.write_all(text).unwrap();

@@ -10,7 +10,7 @@ use crate::message::head::Head;
 use crate::message::lines::LineEnding;
 
 /// Bytes that are read at once; behind each the end of the header is looked for again.
-const PIECE: usize = 64 * 1024;
+const READ_SIZE: usize = 64 * 1024;
 
 /// The header block and at most [`limits::LOOK_AHEAD`] bytes of the body.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl Opening {
                 let end = if bytes[line..] == *b"\r" { line } else { bytes.len() };
                 break (end, end);
             }
-            whole = read_piece(reader, &mut bytes, PIECE)?;
+            whole = read_piece(reader, &mut bytes, READ_SIZE)?;
         };
         if fields_end > most {
             return Err(Error::HeaderTooLong);
@@ -72,7 +72,7 @@ impl Opening {
         let end = body_start + look_ahead;
         while !whole && bytes.len() < end {
             let missing = end - bytes.len();
-            whole = read_piece(reader, &mut bytes, missing.min(PIECE))?;
+            whole = read_piece(reader, &mut bytes, missing.min(READ_SIZE))?;
         }
         let line_ending = LineEnding::of(&bytes);
         Ok(Self { bytes, fields_end, body_start, whole, line_ending })
@@ -140,7 +140,7 @@ pub fn copy(
     to: &mut (impl Write + ?Sized),
     read_error: fn(io::Error) -> Error,
 ) -> Result<(), Error> {
-    let mut piece = vec![0; PIECE];
+    let mut piece = vec![0; READ_SIZE];
     loop {
         match from.read(&mut piece) {
             Ok(0) => return Ok(()),

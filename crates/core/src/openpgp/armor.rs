@@ -8,7 +8,7 @@ use base64_simd::{Out, STANDARD};
 const LINE: usize = 48;
 
 /// Octets that are encoded at once: as many as come from one partial body, and a little more.
-const BATCH: usize = 384 * LINE;
+const ENCODED_SIZE: usize = 384 * LINE;
 
 /// Writes an armored `PGP MESSAGE`; [`Armor::finish`] must be called to end it.
 #[derive(Debug)]
@@ -35,8 +35,8 @@ impl<W: Write> Armor<W> {
             inner,
             ending,
             pending: Vec::with_capacity(LINE),
-            characters: vec![0; BATCH / 3 * 4],
-            lines: Vec::with_capacity(BATCH / LINE * (LINE / 3 * 4 + 2)),
+            characters: vec![0; ENCODED_SIZE / 3 * 4],
+            lines: Vec::with_capacity(ENCODED_SIZE / LINE * (LINE / 3 * 4 + 2)),
             crc: checksum.then(|| crc_fast::Digest::new_with_params(crc24())),
         })
     }
@@ -62,7 +62,7 @@ impl<W: Write> Armor<W> {
         if let Some(crc) = &mut self.crc {
             crc.update(octets);
         }
-        for batch in octets.chunks(BATCH) {
+        for batch in octets.chunks(ENCODED_SIZE) {
             let characters = STANDARD.encode(batch, Out::from_slice(&mut self.characters));
             self.lines.clear();
             for line in characters.chunks(LINE / 3 * 4) {
@@ -127,7 +127,21 @@ mod tests {
 
     #[test]
     fn sequoia_writes_and_reads_the_same() {
-        for size in [0, 1, 2, 3, 47, 48, 49, 96, BATCH - 1, BATCH, BATCH + 1, 2 * BATCH, 3 * BATCH + 5] {
+        for size in [
+            0,
+            1,
+            2,
+            3,
+            47,
+            48,
+            49,
+            96,
+            ENCODED_SIZE - 1,
+            ENCODED_SIZE,
+            ENCODED_SIZE + 1,
+            2 * ENCODED_SIZE,
+            3 * ENCODED_SIZE + 5,
+        ] {
             let data: Vec<u8> = (0..size).map(|i| (i * i % 253) as u8).collect();
             let mut stock = sequoia_openpgp::armor::Writer::new(Vec::new(), Kind::Message).unwrap();
             stock.write_all(&data).unwrap();

@@ -22,7 +22,7 @@ const BLOCK: usize = 16;
 
 /// Octets of a SHA-1 block, the piece that both work on in turn. In pieces of 256 octets the two together are a sixth
 /// slower.
-const PIECE: usize = 64;
+const SHA1_BLOCK: usize = 64;
 
 /// Octets of a SHA-1 digest.
 const DIGEST: usize = 20;
@@ -78,7 +78,7 @@ impl<W: Write> Write for Seipd1<W> {
         let count = data.len().min(PARTIAL - self.plain.len());
         self.plain.extend_from_slice(&data[..count]);
         if self.plain.len() == PARTIAL {
-            for piece in self.plain.chunks_exact_mut(PIECE) {
+            for piece in self.plain.chunks_exact_mut(SHA1_BLOCK) {
                 self.hash.update(&*piece);
                 encrypt(&mut self.cipher, piece);
             }

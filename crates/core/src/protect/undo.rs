@@ -6,7 +6,7 @@ use std::vec;
 use crate::record::Insertions;
 
 /// Bytes that are read at once.
-const PIECE: usize = 16 * 1024;
+const READ_SIZE: usize = 16 * 1024;
 
 /// Writes the original of the entity that is written to it, in the entity's line ending.
 #[derive(Debug)]
@@ -91,13 +91,13 @@ impl<R: Read> Undone<R> {
     /// Reads the entity from `entity`; as many `lines` as the insertions have places for.
     pub fn new(entity: R, insertions: Insertions, lines: Vec<Vec<u8>>) -> Self {
         let undo = Undo::new(Vec::new(), insertions, lines.into_iter());
-        Self { entity, undo: Some(undo), piece: vec![0; PIECE], original: Cursor::default() }
+        Self { entity, undo: Some(undo), piece: vec![0; READ_SIZE], original: Cursor::default() }
     }
 
     /// Restores the next piece; false at the end.
     fn fill(&mut self) -> io::Result<bool> {
         let Some(mut undo) = self.undo.take() else { return Ok(false) };
-        let count = (&mut self.entity).take(PIECE as u64).read(&mut self.piece)?;
+        let count = (&mut self.entity).take(READ_SIZE as u64).read(&mut self.piece)?;
         self.original.set_position(0);
         self.original.get_mut().clear();
         if count == 0 {

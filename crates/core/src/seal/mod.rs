@@ -18,10 +18,10 @@ use crate::recipients::{Format, Recipients, Session, Warning};
 
 /// Bytes that the threads which work on a long message hand on at once. Each time one is woken, which takes as long as
 /// encrypting some kilobytes: with pieces of 32 KiB a message of 28 MB takes a tenth longer.
-const HANDED_ON: usize = 128 * 1024;
+const STAGE_BUFFER: usize = 128 * 1024;
 
 /// The same beside a header of more than [`LONG_HEADER`]: what is held is bounded together.
-const HANDED_ON_BESIDE: usize = 32 * 1024;
+const STAGE_BUFFER_BESIDE_LONG_HEADER: usize = 32 * 1024;
 const LONG_HEADER: usize = 1024 * 1024;
 
 /// How messages are sealed.
@@ -111,7 +111,11 @@ impl Sealing<'_> {
         let envelope = Envelope::new(opening.head(), opening.line_ending(), plan.protection, random);
         envelope.write_before(&mut out).map_err(Error::Write)?;
         let record = envelope.record().encode();
-        let size = if opening.head().fields().len() > LONG_HEADER { HANDED_ON_BESIDE } else { HANDED_ON };
+        let size = if opening.head().fields().len() > LONG_HEADER {
+            STAGE_BUFFER_BESIDE_LONG_HEADER
+        } else {
+            STAGE_BUFFER
+        };
         let encryption = Encryption {
             session: &session,
             compression,

@@ -12,7 +12,7 @@ const BEGIN: &[u8] = b"-----BEGIN PGP MESSAGE-----";
 const END: &[u8] = b"-----END PGP MESSAGE-----";
 
 /// Octets that are read at once: many lines.
-const PIECE: usize = 64 * 1024;
+const READ_SIZE: usize = 64 * 1024;
 
 /// Most bytes before the armor: a preamble, two part headers, and what stands round them.
 const BEFORE: usize = 2 * limits::PART_HEADER + 4 * limits::PREAMBLE;
@@ -48,7 +48,7 @@ impl<R: Read> Armor<R> {
         }
         while !lines.next()?.trim_ascii_end().is_empty() {}
         let closing = format!("--{boundary}--").into_bytes();
-        let (characters, decoded) = (Vec::with_capacity(PIECE), Vec::with_capacity(PIECE));
+        let (characters, decoded) = (Vec::with_capacity(READ_SIZE), Vec::with_capacity(READ_SIZE));
         Ok(Some(Self { lines, closing, characters, decoded, next: 0, checksum: false, ended: false }))
     }
 
@@ -112,7 +112,7 @@ impl<R: Read> Read for Armor<R> {
     }
 }
 
-/// Lines of at most [`PIECE`] bytes.
+/// Lines of at most [`READ_SIZE`] bytes.
 #[derive(Debug)]
 struct Lines<R> {
     inner: R,
@@ -124,7 +124,7 @@ struct Lines<R> {
 
 impl<R: Read> Lines<R> {
     fn new(inner: R) -> Self {
-        Self { inner, buffer: vec![0; 2 * PIECE], line: 0..0, end: 0 }
+        Self { inner, buffer: vec![0; 2 * READ_SIZE], line: 0..0, end: 0 }
     }
 
     /// The line that was read last.
@@ -152,7 +152,7 @@ impl<R: Read> Lines<R> {
                 self.line = start..start + at + 1;
                 return Ok(self.line());
             }
-            if length > PIECE {
+            if length > READ_SIZE {
                 return Err(broken("the armor has a line without end"));
             }
             if self.fill()? == 0 {

@@ -9,7 +9,7 @@ use super::{Stream, broken, demand_end};
 use crate::openpgp::header::{read_header, tag};
 
 /// Octets that are decompressed at once.
-const PIECE: usize = 32 * 1024;
+const INFLATED_SIZE: usize = 32 * 1024;
 
 /// zlib looks 32 KiB back.
 const WINDOW_BITS: u8 = 15;
@@ -95,7 +95,7 @@ struct Inflater<R> {
 impl<R: Read> Inflater<R> {
     /// `zlib` says whether there is a header and a checksum (RFC 1950) round it.
     fn new(inner: R, zlib: bool) -> Self {
-        let inner = BufReader::with_capacity(PIECE, inner);
+        let inner = BufReader::with_capacity(INFLATED_SIZE, inner);
         Self { inner, inflate: Inflate::new(zlib, WINDOW_BITS), ended: false }
     }
 }

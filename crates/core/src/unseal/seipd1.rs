@@ -22,7 +22,7 @@ const BLOCK: usize = 16;
 const PREFIX: usize = BLOCK + 2;
 
 /// Octets that are decrypted at once.
-const PIECE: usize = 16 * 1024;
+const DECRYPTED_SIZE: usize = 16 * 1024;
 
 /// Tag and length of the Modification Detection Code packet, which ends the plaintext.
 const MDC_HEADER: [u8; 2] = [0xd3, 20];
@@ -52,7 +52,7 @@ impl<R: Read> Seipd1<R> {
     pub fn new(inner: R, session_key: &SessionKey) -> io::Result<Self> {
         let cipher = Decryptor::new_from_slices(session_key, &[0; BLOCK])
             .map_err(|_| broken("the session key has a wrong length"))?;
-        let plain = Vec::with_capacity(PIECE + 2 * MDC);
+        let plain = Vec::with_capacity(DECRYPTED_SIZE + 2 * MDC);
         let mut seipd = Self { inner, cipher: Some(cipher), hash: Sha1::new(), plain, next: 0, end: 0 };
         seipd.fill()?;
         // What it is need not be looked at: the code covers it.
@@ -69,8 +69,8 @@ impl<R: Read> Seipd1<R> {
         (self.next, self.end) = (0, 0);
         let Some(mut cipher) = self.cipher.take() else { return Ok(()) };
         let start = self.plain.len();
-        let count = (&mut self.inner).take(PIECE as u64).read_to_end(&mut self.plain)?;
-        if count == PIECE {
+        let count = (&mut self.inner).take(DECRYPTED_SIZE as u64).read_to_end(&mut self.plain)?;
+        if count == DECRYPTED_SIZE {
             let (blocks, _) = InOutBuf::from(&mut self.plain[start..]).into_chunks();
             cipher.decrypt_blocks_inout_mut(blocks);
             self.cipher = Some(cipher);
