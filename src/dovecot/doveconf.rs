@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::console::date;
 use crate::system::owner::process::Watch;
 use crate::system::program;
 
@@ -111,16 +112,7 @@ pub fn output(command: &mut Command) -> Result<String, String> {
 /// A span of time as Dovecot writes it (`60s`, `60 secs`, `1 mins`), in seconds.
 #[must_use]
 pub fn seconds(value: &str) -> Option<u64> {
-    let (number, unit) = number_and_unit(value)?;
-    Some(match unit.get(..2).unwrap_or(unit) {
-        "ms" => number / 1000,
-        "" | "s" | "se" => number,
-        "m" | "mi" => number * 60,
-        "h" | "ho" => number * 3600,
-        "d" | "da" => number * 86_400,
-        "w" | "we" => number * 604_800,
-        _ => return None,
-    })
+    date::span(value.trim(), "s").map(|span| span.as_secs())
 }
 
 /// A size as Dovecot writes it (`256 M`, `1G`), in bytes; `unlimited` is none.

@@ -1,121 +1,90 @@
 //! The time at the beginning of a log line, as syslog daemons and the journal write it.
 
-use std::time::SystemTime;
-
-use time::{Date, Month, OffsetDateTime};
+use jiff::civil::{Date, DateTime};
+use jiff::fmt::strtime::BrokenDownTime;
+use jiff::fmt::temporal::Pieces;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp, ToSpan as _, ZonedDateTime};
 
 /// When a line was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment {
-    /// Seconds since 1970 in UTC. A log without time zones is taken to be in UTC.
-    pub seconds: i64,
-    /// What the clock on the wall showed, in the same measure.
-    pub wall: i64,
+    /// The instant. A line without a time zone is taken to be in this machine's.
+    pub instant: Timestamp,
+    /// What the clock on the wall showed.
+    pub wall: DateTime,
 }
 
-const DAY: i64 = 86_400;
-
-/// A log may be ahead of the clock by so much: another time zone.
-const AHEAD: i64 = DAY;
-
-const MONTHS: [&[u8]; 12] =
-    [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
+/// How many years back the 29th of February may be.
+const YEARS: i16 = 8;
 
 impl Moment {
-    /// A time in UTC.
-    pub fn utc(seconds: i64) -> Self {
-        Self { seconds, wall: seconds }
+    /// The time at `instant`, with the clock on the wall in `zone`.
+    #[must_use]
+    pub fn at(instant: Timestamp, zone: &TimeZone) -> Self {
+        Self { instant, wall: zone.to_datetime(instant) }
+    }
+
+    /// How long after this `later` is.
+    #[must_use]
+    pub fn until(self, later: Self) -> SignedDuration {
+        later.instant.duration_since(self.instant)
     }
 
     /// Reads the time at the beginning of `line`, and gives what follows it: `2026-11-21T05:43:43.123456+01:00`
     /// (`Z`, `+0100`, or nothing), or `Nov 21 05:43:43`, which is in the last twelve months before `now`.
-    pub fn read(line: &[u8], now: SystemTime) -> Option<(Self, &[u8])> {
-        if line.first()?.is_ascii_digit() { read_iso(line) } else { read_traditional(line, now) }
+    pub fn read<'a>(line: &'a [u8], now: &ZonedDateTime) -> Option<(Self, &'a [u8])> {
+        if line.first()?.is_ascii_digit() { read_iso(line, now) } else { read_traditional(line, now) }
+    }
+
+    /// The time at which the clock of `now` shows `wall`: the first one where it does so twice.
+    fn local(wall: DateTime, now: &ZonedDateTime) -> Option<Self> {
+        Some(Self { instant: now.time_zone().to_timestamp(wall).ok()?, wall })
     }
 }
 
-fn read_iso(line: &[u8]) -> Option<(Moment, &[u8])> {
-    let (date, rest) = line.split_at_checked(11)?;
-    if date[4] != b'-' || date[7] != b'-' || !matches!(date[10], b'T' | b' ') {
-        return None;
-    }
-    let day = days(number(&date[..4])?, number(&date[5..7])?, number(&date[8..10])?)?;
-    let (clock, rest) = read_clock(rest)?;
-    let wall = day * DAY + clock;
-    let (offset, rest) = match rest {
-        [b'Z', rest @ ..] => (0, rest),
-        [sign @ (b'+' | b'-'), rest @ ..] => {
-            let (hours, rest) = rest.split_at_checked(2)?;
-            let rest = rest.strip_prefix(b":").unwrap_or(rest);
-            let (minutes, rest) = rest.split_at_checked(2)?;
-            let offset = number(hours)? * 3600 + number(minutes)? * 60;
-            (if *sign == b'-' { -offset } else { offset }, rest)
-        }
-        rest => (0, rest),
+fn read_iso<'a>(line: &'a [u8], now: &ZonedDateTime) -> Option<(Moment, &'a [u8])> {
+    // There may be a blank between the date and the time, but not in the time.
+    const DATE: usize = "2026-11-21T".len();
+    let end = DATE + memchr::memchr(b' ', line.get(DATE..)?)?;
+    let time = Pieces::parse(&line[..end]).ok()?;
+    let wall = time.date().to_datetime(time.time()?);
+    let moment = match time.to_numeric_offset() {
+        Some(offset) => Moment { instant: offset.to_timestamp(wall).ok()?, wall },
+        None => Moment::local(wall, now)?,
     };
-    Some((Moment { seconds: wall - offset, wall }, rest.strip_prefix(b" ")?))
+    Some((moment, &line[end + 1..]))
 }
 
-fn read_traditional(line: &[u8], now: SystemTime) -> Option<(Moment, &[u8])> {
-    let (month, rest) = line.split_at_checked(3)?;
-    let month = MONTHS.iter().position(|name| *name == month)? as i64 + 1;
-    // A day of one digit has a blank more before it.
-    let rest = rest.trim_ascii_start();
-    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let (day, rest) = rest.split_at(digits);
-    let day = number(day)?;
-    let (clock, rest) = read_clock(rest.strip_prefix(b" ")?)?;
-    let latest = OffsetDateTime::from(now).unix_timestamp() + AHEAD;
-    let year = i64::from(OffsetDateTime::from(now).year()) + 1;
-    // The 29th of February is not in every year.
-    let seconds = (0..9)
-        .filter_map(|back| days(year - back, month, day).map(|day| day * DAY + clock))
-        .find(|seconds| *seconds <= latest)?;
-    Some((Moment::utc(seconds), rest.strip_prefix(b" ")?))
-}
-
-/// `05:43:43`, or with a fraction that is left out, in seconds.
-fn read_clock(text: &[u8]) -> Option<(i64, &[u8])> {
-    let (clock, rest) = text.split_at_checked(8)?;
-    if clock[2] != b':' || clock[5] != b':' {
-        return None;
-    }
-    let seconds = number(&clock[..2])? * 3600 + number(&clock[3..5])? * 60 + number(&clock[6..])?;
-    let fraction = match rest {
-        [b'.' | b',', rest @ ..] => 1 + rest.iter().take_while(|byte| byte.is_ascii_digit()).count(),
-        _ => 0,
-    };
-    Some((seconds, &rest[fraction..]))
-}
-
-/// Days since 1970.
-fn days(year: i64, month: i64, day: i64) -> Option<i64> {
-    let month = Month::try_from(u8::try_from(month).ok()?).ok()?;
-    let date = Date::from_calendar_date(i32::try_from(year).ok()?, month, u8::try_from(day).ok()?).ok()?;
-    Some(i64::from(date.to_julian_day() - OffsetDateTime::UNIX_EPOCH.date().to_julian_day()))
-}
-
-fn number(digits: &[u8]) -> Option<i64> {
-    if digits.is_empty() || digits.len() > 18 {
-        return None;
-    }
-    digits.iter().try_fold(0, |sum, digit| digit.is_ascii_digit().then(|| sum * 10 + i64::from(digit - b'0')))
+fn read_traditional<'a>(line: &'a [u8], now: &ZonedDateTime) -> Option<(Moment, &'a [u8])> {
+    let (time, length) = BrokenDownTime::parse_prefix("%b %e %H:%M:%S%.f", line).ok()?;
+    let rest = line[length..].strip_prefix(b" ")?;
+    let (month, day, clock) = (time.month()?, time.day()?, time.to_time().ok()?);
+    // A log may be ahead of the clock by a day: another time zone.
+    let latest = now.datetime().checked_add(1.day()).ok()?;
+    let wall = (0..=YEARS)
+        .filter_map(|back| Date::new(latest.year() - back, month, day).ok())
+        .map(|date| date.to_datetime(clock))
+        .find(|wall| *wall <= latest)?;
+    Some((Moment::local(wall, now)?, rest))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    const DAY: i64 = 86_400;
 
     /// 2026-11-21 05:43:43 UTC.
     const NOW: i64 = 1_795_239_823;
 
-    fn read(line: &str) -> Option<(i64, i64)> {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(NOW as u64);
-        let (moment, rest) = Moment::read(line.as_bytes(), now)?;
+    /// How many seconds after now the line was written, and what the clock showed, in the same measure.
+    fn read(line: &str, zone: TimeZone) -> Option<(i64, i64)> {
+        let now = Timestamp::constant(NOW, 0).to_zoned_datetime(zone);
+        let (moment, rest) = Moment::read(line.as_bytes(), &now)?;
         assert_eq!(rest, b"host", "{line}");
-        Some((moment.seconds - NOW, moment.wall - NOW))
+        let wall = moment.wall.to_zoned_datetime(TimeZone::UTC).unwrap().timestamp();
+        Some((moment.instant.as_second() - NOW, wall.as_second() - NOW))
     }
 
     #[test]
@@ -136,7 +105,7 @@ mod tests {
             ("Feb 29 05:43:43 host", (-996 * DAY, -996 * DAY)),
         ];
         for (line, expected) in cases {
-            assert_eq!(read(line), Some(expected), "{line}");
+            assert_eq!(read(line, TimeZone::UTC), Some(expected), "{line}");
         }
         for line in [
             "",
@@ -145,8 +114,31 @@ mod tests {
             "2026-13-01T00:00:00Z host",
             "Now 21 05:43:43 host",
             "2026-11-21T05:43",
+            "2026-11-21T25:43:43Z host",
+            "2026-11-21",
+            "Nov 21",
         ] {
-            assert_eq!(Moment::read(line.as_bytes(), SystemTime::UNIX_EPOCH), None, "{line}");
+            assert_eq!(read(line, TimeZone::UTC), None, "{line}");
         }
+    }
+
+    /// The hour between two and three is not there on 2026-03-29 and there twice on 2026-10-25.
+    #[test]
+    fn a_line_without_a_zone_is_in_that_of_the_machine() {
+        let berlin = || TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        let hour = 3600;
+        for (line, expected) in [
+            ("Nov 21 06:43:43 host", (0, hour)),
+            ("2026-11-21T06:43:43 host", (0, hour)),
+            ("2026-11-21T05:43:43Z host", (0, 0)),
+            ("Oct 25 05:43:43 host", (-27 * DAY - hour, -27 * DAY)),
+            ("Oct 24 06:43:43 host", (-28 * DAY - hour, -28 * DAY + hour)),
+            ("Jul 24 06:43:43 host", (-120 * DAY - hour, -120 * DAY + hour)),
+        ] {
+            assert_eq!(read(line, berlin()), Some(expected), "{line}");
+        }
+        let seconds = |line: &str| read(line, berlin()).unwrap().0;
+        assert_eq!(seconds("Mar 29 03:30:00 host"), seconds("Mar 29 02:30:00 host"));
+        assert_eq!(seconds("Oct 25 03:00:00 host") - seconds("Oct 25 02:59:59 host"), hour + 1);
     }
 }

@@ -4,8 +4,8 @@
 //! believed, and what is shown of it is escaped once more.
 
 use std::borrow::Cow;
-use std::time::SystemTime;
 
+use jiff::{Timestamp, ZonedDateTime};
 use serde::{Deserialize, Serialize};
 
 use super::clock::Moment;
@@ -86,15 +86,15 @@ struct Journal<'a> {
 
 impl<'a> Entry<'a> {
     /// Reads a line of syslog's files, of `journalctl -o short-iso` or `-o json`, or of a log file of our own; `None`
-    /// where it is not one of our programs'. `now` gives the year where the line has none.
+    /// where it is not one of our programs'. `now` gives the year and the time zone where the line has none.
     #[must_use]
-    pub fn parse(line: &'a [u8], now: SystemTime) -> Option<Self> {
+    pub fn parse(line: &'a [u8], now: &ZonedDateTime) -> Option<Self> {
         // Most lines of a mail log are none of ours.
         let sign =
             memchr::memmem::find(line, b"outcome=").or_else(|| memchr::memmem::find(line, b" sealed="));
         sign?;
         if line.starts_with(b"{") {
-            return Self::parse_journal(line);
+            return Self::parse_journal(line, now);
         }
         let (time, rest) = match Moment::read(line, now) {
             Some((time, rest)) => (Some(time), rest),
@@ -110,12 +110,14 @@ impl<'a> Entry<'a> {
         What::parse(text).map(|what| Self { time, what })
     }
 
-    fn parse_journal(line: &'a [u8]) -> Option<Self> {
+    fn parse_journal(line: &'a [u8], now: &ZonedDateTime) -> Option<Self> {
         let journal: Journal<'_> = serde_json::from_slice(line).ok()?;
         if !PROGRAMS.contains(&&*journal.identifier) {
             return None;
         }
-        let time = journal.microseconds.parse::<i64>().ok().map(|time| Moment::utc(time / 1_000_000));
+        let instant =
+            journal.microseconds.parse().ok().and_then(|time| Timestamp::from_microsecond(time).ok());
+        let time = instant.map(|instant| Moment::at(instant, now.time_zone()));
         let what = match journal.message {
             Cow::Borrowed(text) => What::parse(text)?,
             Cow::Owned(text) => What::parse(&text)?.into_owned(),
@@ -213,11 +215,13 @@ fn unescape(value: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use jiff::tz::TimeZone;
+
     use super::*;
     use crate::log::LogLine;
 
     fn parse(line: &str) -> Option<Entry<'_>> {
-        Entry::parse(line.as_bytes(), SystemTime::UNIX_EPOCH)
+        Entry::parse(line.as_bytes(), &Timestamp::UNIX_EPOCH.to_zoned_datetime(TimeZone::UTC))
     }
 
     #[test]
@@ -253,7 +257,7 @@ mod tests {
             );
             assert_eq!((delivery.ms, delivery.message_id.as_deref()), (41.2, Some("<a\\b>")));
             assert_eq!(
-                entry.time.map(|time| time.seconds),
+                entry.time.map(|time| time.instant.as_second()),
                 if form.contains("mail") && form != line && !form.starts_with("mailseal") {
                     Some(0)
                 } else {

@@ -2,19 +2,19 @@
 
 use std::cmp::Reverse;
 
-use serde::Serialize;
-use time::OffsetDateTime;
-
 use hdrhistogram::Histogram;
+use jiff::SignedDuration;
+use jiff::civil::{DateTime, Time};
+use serde::Serialize;
 
 use super::summary::{Bulk, SIZES, SLOWEST, Speed, Summary};
 use crate::log::clock::Moment;
 
-/// How long mail may be deferred before its user is shown, in seconds.
-const LONG: i64 = 60 * 60;
+/// How long mail may be deferred before its user is shown.
+const LONG: SignedDuration = SignedDuration::from_hours(1);
 
-/// The longest log whose trend is shown by the hour, in hours; a longer one is shown by the day.
-const HOURLY: i64 = 72;
+/// The longest log whose trend is shown by the hour; a longer one is shown by the day.
+const HOURLY: SignedDuration = SignedDuration::from_hours(72);
 
 /// Most users in one list; how many there are is told besides.
 const USERS: usize = 1000;
@@ -158,7 +158,7 @@ pub struct Trend {
 pub struct Point {
     /// When it began, as the log's clock shows it.
     pub start: String,
-    /// In units since 1970.
+    /// In units since the first.
     #[serde(skip)]
     pub index: i64,
     /// How many were sealed.
@@ -197,7 +197,7 @@ impl Summary {
             lines: self.lines,
             from: self.span.map(|(first, _)| first.show()),
             to: end.map(Moment::show),
-            to_seconds: end.map(|end| end.seconds),
+            to_seconds: end.map(|end| end.instant.as_second()),
             messages: outcomes.iter().map(|count| count.messages).sum(),
             outcomes,
             warnings: self
@@ -279,7 +279,7 @@ impl Summary {
             .iter()
             .filter_map(|(user, waiting)| {
                 let longest = waiting.longest(end, LONG)?;
-                let seconds = end.seconds - longest.first.seconds;
+                let seconds = longest.first.until(end).as_secs();
                 Some(WaitingUser {
                     user: user.clone(),
                     messages: waiting.messages_since(longest.first),
@@ -298,15 +298,17 @@ impl Summary {
     }
 
     fn trend(&self) -> Trend {
-        let first = self.hours.first_key_value().map_or(0, |(hour, _)| *hour);
-        let last = self.hours.last_key_value().map_or(0, |(hour, _)| *hour);
-        let (unit, hours) = if last - first < HOURLY { ("hour", 1) } else { ("day", 24) };
+        let Some((first, last)) = self.hours.keys().next().zip(self.hours.keys().next_back()) else {
+            return Trend { unit: "hour", points: Vec::new() };
+        };
+        let by_hour = first.duration_until(*last) < HOURLY;
+        let (unit, hours, form) = if by_hour { ("hour", 1, "%F %H:%M") } else { ("day", 24, "%F") };
+        let start = |at: &DateTime| if by_hour { *at } else { at.date().to_datetime(Time::midnight()) };
         let mut points: Vec<Point> = Vec::new();
         for (at, hour) in &self.hours {
-            let index = at.div_euclid(hours);
+            let index = start(first).duration_until(start(at)).as_hours() / hours;
             if points.last().is_none_or(|point| point.index != index) {
-                let start = Moment::utc(index * hours * 3600).show();
-                let start = start[..if hours == 1 { 16 } else { 10 }].to_owned();
+                let start = at.strftime(form).to_string();
                 let (sealed, unchanged, deferred, mean_ms, max_ms) = (0, 0, 0, 0.0, 0.0);
                 points.push(Point { start, index, sealed, unchanged, deferred, mean_ms, max_ms });
             }
@@ -326,12 +328,7 @@ impl Summary {
 impl Moment {
     /// As the log's clock shows it: `2026-11-21 05:43:43`.
     pub fn show(self) -> String {
-        // A log may hold any number.
-        let time = OffsetDateTime::from_unix_timestamp(self.wall).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-        let (hour, minute, second) = time.to_hms();
-        let year = time.year().clamp(0, 9999);
-        let (month, day) = (u8::from(time.month()), time.day());
-        format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
+        self.wall.strftime("%F %T").to_string()
     }
 }
 

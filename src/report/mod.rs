@@ -17,8 +17,8 @@ mod text;
 
 use std::io::{self, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
+use jiff::ZonedDateTime;
 use mailseal_maildir::durable;
 
 use self::summary::Summary;
@@ -60,12 +60,12 @@ const MODE: u32 = 0o640;
 /// [`Error::Log`] when a log cannot be read, [`Error::Output`] when the report cannot be written, [`Error::Usage`] when
 /// what is named for the page is no regular file.
 pub fn run(options: &Options, out: &mut impl Write) -> Result<Exit, Error> {
-    let now = SystemTime::now();
+    let now = ZonedDateTime::now();
     let mut summary = Summary::default();
-    for mut log in source::open(&options.files, now)? {
+    for mut log in source::open(&options.files, &now)? {
         while let Some(line) = log.next_line()? {
             summary.count_line();
-            if let Some(entry) = Entry::parse(line, now) {
+            if let Some(entry) = Entry::parse(line, &now) {
                 summary.add(&entry);
             }
         }

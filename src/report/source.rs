@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal as _, Read};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use flate2::bufread::MultiGzDecoder;
+use jiff::{Timestamp, ZonedDateTime};
 
 use crate::error::Error;
 use crate::log::entry::Entry;
@@ -37,7 +37,7 @@ pub struct Log {
 ///
 /// # Errors
 /// [`Error::Log`] when one cannot be opened or read; [`Error::Usage`] when nobody has named one.
-pub fn open(paths: &[PathBuf], now: SystemTime) -> Result<Vec<Log>, Error> {
+pub fn open(paths: &[PathBuf], now: &ZonedDateTime) -> Result<Vec<Log>, Error> {
     let stdin = [PathBuf::from("-")];
     if paths.is_empty() && io::stdin().is_terminal() {
         return Err(Error::Usage {
@@ -96,7 +96,7 @@ impl Log {
     }
 
     /// When the first of our lines was written; a log without one is the oldest.
-    fn age(&mut self, now: SystemTime) -> Result<Option<i64>, Error> {
+    fn age(&mut self, now: &ZonedDateTime) -> Result<Option<Timestamp>, Error> {
         let mut looked = Vec::new();
         let mut age = None;
         for _ in 0..LOOK {
@@ -104,7 +104,7 @@ impl Log {
             looked.extend_from_slice(line);
             looked.push(b'\n');
             if let Some(time) = Entry::parse(line, now).and_then(|entry| entry.time) {
-                age = Some(time.seconds);
+                age = Some(time.instant);
                 break;
             }
         }

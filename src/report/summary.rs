@@ -5,6 +5,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 
 use hdrhistogram::Histogram;
+use jiff::SignedDuration;
+use jiff::civil::DateTime;
 use serde::Serialize;
 
 use crate::log::Outcome;
@@ -53,8 +55,8 @@ pub struct Summary {
     pub(super) failures: BTreeMap<String, Failure>,
     pub(super) waiting: HashMap<String, Waiting>,
     waiting_messages: usize,
-    /// By hours since 1970 on the wall.
-    pub(super) hours: BTreeMap<i64, Hour>,
+    /// By the beginning of the hour on the wall.
+    pub(super) hours: BTreeMap<DateTime, Hour>,
     pub(super) bulk: Option<Bulk>,
 }
 
@@ -272,7 +274,7 @@ impl Summary {
     }
 
     fn add_hour(&mut self, delivery: &Delivery<'_>, time: Moment) {
-        let hour = time.wall.div_euclid(3600);
+        let hour = time.wall.date().at(time.wall.hour(), 0, 0, 0);
         if self.hours.len() >= MOST && !self.hours.contains_key(&hour) {
             return;
         }
@@ -302,12 +304,12 @@ impl Summary {
 }
 
 impl Waiting {
-    /// What has waited longest at the time `end`, if it is for more than `long` seconds: all mail since the last
+    /// What has waited longest at the time `end`, if it is for more than `long`: all mail since the last
     /// delivery, or a message that was still deferred after so long. One that was deferred and not tried again, while
     /// other mail came through, is not waiting any more.
-    pub fn longest(&self, end: Moment, long: i64) -> Option<&Deferral> {
-        let all = self.since_delivery.iter().filter(|all| end.seconds - all.first.seconds > long);
-        let stuck = self.messages.values().filter(|one| one.last.seconds - one.first.seconds > long);
+    pub fn longest(&self, end: Moment, long: SignedDuration) -> Option<&Deferral> {
+        let all = self.since_delivery.iter().filter(|all| all.first.until(end) > long);
+        let stuck = self.messages.values().filter(|one| one.first.until(one.last) > long);
         all.chain(stuck).min_by_key(|deferral| deferral.first)
     }
 

@@ -7,9 +7,10 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::Command,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
+use jiff::civil;
 use serde_json::Value;
 use testing::{
     filter::{self, Run},
@@ -17,8 +18,12 @@ use testing::{
 };
 
 fn report(arguments: &[&str], input: &[u8]) -> Run {
+    report_in("UTC", arguments, input)
+}
+
+fn report_in(zone: &str, arguments: &[&str], input: &[u8]) -> Run {
     let mut command = Command::new(testing::program("mailseal"));
-    filter::run(command.arg("report").args(arguments), input, input.len().max(1))
+    filter::run(command.env("TZ", zone).arg("report").args(arguments), input, input.len().max(1))
 }
 
 fn json(arguments: &[&str], input: &[u8]) -> (Option<i32>, Value) {
@@ -34,13 +39,8 @@ fn line(user: &str, outcome: &str, reason: &str, size: u64, ms: f64, id: &str) -
 
 /// The line in a log of 2026-11-01, so many seconds after midnight.
 fn at(seconds: u64, line: &str) -> String {
-    let (day, time) = (1 + seconds / 86_400, seconds % 86_400);
-    format!(
-        "2026-11-{day:02}T{:02}:{:02}:{:02}.000000+00:00 mail mailseal-filter[7]: {line}\n",
-        time / 3600,
-        time / 60 % 60,
-        time % 60
-    )
+    let time = civil::date(2026, 11, 1).at(0, 0, 0, 0) + Duration::from_secs(seconds);
+    format!("{time}.000000+00:00 mail mailseal-filter[7]: {line}\n")
 }
 
 fn log(lines: &[(u64, String)]) -> Vec<u8> {
@@ -214,6 +214,23 @@ fn logs_are_read_in_every_form_and_order() {
 
     let broken = write("broken.gz", &old[..200]);
     report(&[broken.to_str().unwrap()], b"").assert_failed("cut off", 75);
+}
+
+/// What the machine's zone changes is how a line without one is read: it waits since an hour that the others know.
+#[test]
+fn a_log_without_zones_is_in_that_of_the_machine() {
+    let deferred = line("dave", "deferred", "no-usable-key", 0, 1.0, "<1>");
+    let log = format!(
+        "2026-11-01T00:00:00Z mail mailseal-filter[7]: {deferred}\nNov  1 01:30:00 mail mailseal-filter[7]: {deferred}\n"
+    );
+    let database = Path::new("/usr/share/zoneinfo/Etc/GMT-1").exists().then_some(("Etc/GMT-1", 0, 1800));
+    let zones = [("UTC", 1, 5400), ("CET-1CEST,M3.5.0,M10.5.0/3", 0, 1800)];
+    for (zone, status, to) in zones.into_iter().chain(database) {
+        let run = report_in(zone, &["--json"], log.as_bytes());
+        let json: Value = serde_json::from_slice(&run.stdout).expect(&run.stderr);
+        assert_eq!((run.status, &json["to"]), (Some(status), &"2026-11-01 01:30:00".into()), "{zone}");
+        assert_eq!(json["to_seconds"], 1_793_491_200 + to, "{zone}");
+    }
 }
 
 /// A log may hold anything: nothing of it reaches a terminal, a page or Prometheus as more than text.
