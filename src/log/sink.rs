@@ -6,18 +6,19 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixDatagram;
 
-use syslog::{Facility, Formatter3164, Logger, LoggerBackend};
-
 use super::Target;
 use crate::cli;
 
 /// Where the sockets of a local syslog are: Linux and the BSDs, macOS.
 const SOCKETS: [&str; 2] = ["/dev/log", "/var/run/log"];
 
+/// Facility mail, severity info (RFC 3164, section 4.1.1).
+const PRIORITY: u8 = 2 * 8 + 6;
+
 /// An open place for log lines.
 pub enum Sink {
-    /// A connected, non-blocking socket.
-    Syslog(Box<Logger<LoggerBackend, Formatter3164>>),
+    /// A connected, non-blocking socket, each line with the program's name.
+    Syslog(UnixDatagram, &'static str),
     /// Standard error, each line with the program's name.
     Stderr(&'static str),
     /// A file open for appending.
@@ -51,20 +52,18 @@ impl Sink {
         let socket = UnixDatagram::unbound().ok()?;
         socket.set_nonblocking(true).ok()?;
         SOCKETS.iter().find(|path| socket.connect(path).is_ok())?;
-        let formatter = Formatter3164 {
-            facility: Facility::LOG_MAIL,
-            hostname: None,
-            process: program.into(),
-            pid: std::process::id(),
-        };
-        Some(Self::Syslog(Box::new(Logger::new(LoggerBackend::Unix(socket), formatter))))
+        Some(Self::Syslog(socket, program))
     }
 
     /// Writes `line`, or drops it where that would fail or block.
     pub fn write(&mut self, line: &impl Display) {
         // A line that cannot be written is dropped: nothing may keep a delivery from its end.
         match self {
-            Self::Syslog(logger) => drop(logger.info(line)),
+            // The daemon knows the time. This process, in its sandbox, does not know the zone that a stamp has to be in.
+            Self::Syslog(socket, program) => {
+                let line = format!("<{PRIORITY}>{program}[{}]: {line}", std::process::id());
+                drop(socket.send(line.as_bytes()));
+            }
             Self::Stderr(program) => cli::say(&format!("{program}: {line}\n")),
             Self::File(file) => drop(file.write_all(format!("{line}\n").as_bytes())),
             Self::None => {}
@@ -76,6 +75,16 @@ impl Sink {
 mod tests {
     use super::*;
     use crate::log::LogLine;
+
+    #[test]
+    fn syslog_gets_a_line_of_facility_mail_without_a_stamp() {
+        let (ours, daemon) = UnixDatagram::pair().unwrap();
+        Sink::Syslog(ours, "mailseal-filter").write(&"user=alice outcome=sealed");
+        let mut line = [0; 1024];
+        let length = daemon.recv(&mut line).unwrap();
+        let expected = format!("<22>mailseal-filter[{}]: user=alice outcome=sealed", std::process::id());
+        assert_eq!(std::str::from_utf8(&line[..length]), Ok(&*expected));
+    }
 
     #[test]
     fn a_file_gets_whole_lines_and_a_missing_folder_stops_nothing() {
