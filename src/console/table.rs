@@ -1,6 +1,8 @@
-//! Tables for people: columns aligned, each cell escaped.
+//! Tables for people: each cell escaped, then columns aligned by the cells of a terminal that they take.
 
 use std::io::{self, Write};
+
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::console::escape;
 
@@ -27,21 +29,18 @@ impl Table {
     /// # Errors
     /// Those of `out`.
     pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        let width = |column: usize| {
-            self.rows
-                .iter()
-                .filter_map(|row| row.get(column))
-                .map(|cell| cell.chars().count())
-                .max()
-                .unwrap_or(0)
-        };
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let mut widths = vec![0; columns];
+        for (at, cell) in self.rows.iter().flat_map(|row| row.iter().enumerate()) {
+            widths[at] = cell.width().max(widths[at]);
+        }
         for row in &self.rows {
-            let cells: Vec<_> = row
-                .iter()
-                .enumerate()
-                .map(|(at, cell)| format!("{cell:<width$}", width = width(at)))
-                .collect();
-            writeln!(out, "{}", cells.join("  ").trim_end())?;
+            let mut line = String::new();
+            for (cell, width) in row.iter().zip(&widths) {
+                line += cell;
+                line.extend(std::iter::repeat_n(' ', width - cell.width() + 2));
+            }
+            writeln!(out, "{}", line.trim_end())?;
         }
         Ok(())
     }
@@ -62,5 +61,42 @@ mod tests {
             String::from_utf8(out).unwrap(),
             "USER      STATE\nzo\u{eb}       fit\na\\x1b[2J  expired\n"
         );
+    }
+
+    /// As many cells of a terminal as each takes, not characters: two for a wide one, none for one that combines.
+    #[test]
+    fn wide_and_combining_characters_are_as_wide_as_they_are_shown() {
+        for (cell, padding) in [
+            ("12345678", 0),
+            ("\u{65e5}\u{672c}\u{8a9e}", 2),
+            ("\u{ff21}\u{ff22}", 4),
+            ("\u{d55c}\u{ae00}x", 3),
+            ("e\u{301}e\u{301}", 6),
+            ("\u{915}\u{345}", 7),
+            ("\u{1f600}", 6),
+            ("\u{1f468}\u{200d}\u{1f469}\u{200d}\u{1f467}", 6),
+        ] {
+            let mut table = Table::new(&["12345678", "n"]);
+            table.push(vec![cell.into(), "1".into()]);
+            let mut out = Vec::new();
+            table.write(&mut out).unwrap();
+            let expected = format!("12345678  N\n{cell}{}  1\n", " ".repeat(padding));
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+    }
+
+    /// What is escaped is measured as it is shown.
+    #[test]
+    fn controls_are_escaped_before_they_are_measured() {
+        for (cell, shown) in
+            [("\x07", "\\x07"), ("\u{9b}1m", "\\u{009b}1m"), ("\u{202e}", "\\u{202e}"), ("a\tb", "a\\x09b")]
+        {
+            let mut table = Table::new(&["c", "n"]);
+            table.push(vec![cell.into(), "1".into()]);
+            let mut out = Vec::new();
+            table.write(&mut out).unwrap();
+            let blanks = " ".repeat(shown.len() - 1);
+            assert_eq!(String::from_utf8(out).unwrap(), format!("C{blanks}  N\n{shown}  1\n"));
+        }
     }
 }
