@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! source   files as they come: plain or gzip, oldest first, line by line     [edge]
+//!  ├─ mapped   one that nobody writes any more: by all processors at once    [edge]
 //!  └─ entry    one line: a delivery or a folder; its time by clock
 //!      └─ summary  counts, histograms, the slowest, who waits; in constant memory
 //!          └─ figures  what is shown: text, JSON, prometheus, html; cells, the rows of the tables
@@ -10,6 +11,8 @@
 mod cells;
 mod figures;
 mod html;
+#[cfg(target_os = "linux")]
+mod mapped;
 mod prometheus;
 mod source;
 mod summary;
@@ -21,6 +24,7 @@ use std::path::{Path, PathBuf};
 use jiff::ZonedDateTime;
 use mailseal_maildir::durable;
 
+use self::source::Log;
 use self::summary::Summary;
 use crate::cli;
 use crate::console::json;
@@ -62,13 +66,8 @@ const MODE: u32 = 0o640;
 pub fn run(options: &Options, out: &mut impl Write) -> Result<Exit, Error> {
     let now = ZonedDateTime::now();
     let mut summary = Summary::default();
-    for mut log in source::open(&options.files, &now)? {
-        while let Some(line) = log.next_line()? {
-            summary.count_line();
-            if let Some(entry) = Entry::parse(line, &now) {
-                summary.add(&entry);
-            }
-        }
+    for log in source::open(&options.files, &now)? {
+        read(log, &now, &mut summary)?;
     }
     let figures = summary.figures();
     if figures.messages == 0 && figures.bulk.is_none() {
@@ -87,6 +86,24 @@ pub fn run(options: &Options, out: &mut impl Write) -> Result<Exit, Error> {
     }
     .map_err(Error::Output)?;
     Ok(if figures.waiting.is_empty() { Exit::Ok } else { Exit::Negative })
+}
+
+/// Adds the lines of a log to `summary`.
+#[cfg_attr(not(target_os = "linux"), expect(unused_mut))]
+fn read(mut log: Log, now: &ZonedDateTime, summary: &mut Summary) -> Result<(), Error> {
+    #[cfg(target_os = "linux")]
+    log.read_first(|file| mapped::read(file, now, summary))?;
+    stream(log, now, summary)
+}
+
+fn stream(mut log: Log, now: &ZonedDateTime, summary: &mut Summary) -> Result<(), Error> {
+    while let Some(line) = log.next_line()? {
+        summary.count_lines(1);
+        if let Some(entry) = Entry::parse(line, now) {
+            summary.add(&entry);
+        }
+    }
+    Ok(())
 }
 
 /// The file that a page goes to: a link stays where it is, and what is no file is not replaced by one.

@@ -1,7 +1,7 @@
 //! Edge: Logs as they lie there: plain or compressed with gzip, a line at a time, the oldest log first.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal as _, Read};
+use std::io::{self, BufRead, BufReader, IsTerminal as _, Read, Seek as _, SeekFrom};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use crate::log::entry::Entry;
 const PIECE: usize = 256 * 1024;
 
 /// Longest line that is read; the rest of a longer one is left out. A journal entry is a line of some KiB.
-const LINE: usize = 64 * 1024;
+pub const LINE: usize = 64 * 1024;
 
 /// What a gzip file begins with (RFC 1952, section 2.3.1).
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -27,6 +27,8 @@ const LOOK: usize = 10_000;
 pub struct Log {
     path: PathBuf,
     reader: Box<dyn BufRead>,
+    /// The file, where it is named and not compressed.
+    plain: Option<File>,
     line: Vec<u8>,
     /// Lines that were read to find out its age, not given out yet; a line ending after each.
     looked: io::Cursor<Vec<u8>>,
@@ -67,14 +69,33 @@ impl Log {
         } else {
             File::open(path)
         };
-        let mut reader = BufReader::with_capacity(PIECE, file.map_err(failed)?);
+        let file = file.map_err(failed)?;
+        let plain = file.try_clone().map_err(failed)?;
+        let mut reader = BufReader::with_capacity(PIECE, file);
         let compressed = reader.fill_buf().map_err(failed)?.starts_with(&GZIP);
-        let reader: Box<dyn BufRead> = if compressed {
-            Box::new(BufReader::with_capacity(PIECE, MultiGzDecoder::new(reader)))
+        let (reader, plain): (Box<dyn BufRead>, _) = if compressed {
+            (Box::new(BufReader::with_capacity(PIECE, MultiGzDecoder::new(reader))), None)
         } else {
-            Box::new(reader)
+            (Box::new(reader), (path.as_os_str() != "-").then_some(plain))
         };
-        Ok(Self { path: path.into(), reader, line: Vec::new(), looked: io::Cursor::default() })
+        Ok(Self { path: path.into(), reader, plain, line: Vec::new(), looked: io::Cursor::default() })
+    }
+
+    /// Lets `read` read what it can of a plain file, from its beginning; [`next_line`](Self::next_line) goes on at the
+    /// offset that it gives.
+    ///
+    /// # Errors
+    /// [`Error::Log`].
+    pub fn read_first(&mut self, read: impl FnOnce(&File) -> u64) -> Result<(), Error> {
+        let Some(mut file) = self.plain.take() else { return Ok(()) };
+        let done = read(&file);
+        if done > 0 {
+            let sought = file.seek(SeekFrom::Start(done));
+            sought.map_err(|source| Error::Log { path: self.path.clone(), source })?;
+            self.reader = Box::new(BufReader::with_capacity(PIECE, file));
+            self.looked = io::Cursor::default();
+        }
+        Ok(())
     }
 
     /// The next line, without its ending.

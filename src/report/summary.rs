@@ -162,9 +162,9 @@ impl Default for Speed {
 }
 
 impl Summary {
-    /// Counts a line of a log, whoever wrote it.
-    pub fn count_line(&mut self) {
-        self.lines += 1;
+    /// Counts lines of a log, whoever wrote them.
+    pub fn count_lines(&mut self, lines: u64) {
+        self.lines += lines;
     }
 
     /// Adds what a line says. Lines come in the order of time.
