@@ -5,10 +5,10 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use libfuzzer_sys::fuzz_target;
-use mailseal_core::cert::{Fitness, assess};
 use mailseal::console::escape;
 use mailseal::keystore;
 use mailseal::limits;
+use mailseal_core::cert::{Fitness, assess};
 use mailseal_core::recipients::{Recipients, WhenExpired};
 
 /// A time at which the certificates of the fixtures are what they are called.

@@ -52,7 +52,8 @@ fn check_items(head: Head<'_>) {
         let first = lines().next().expect("an item has a line");
         let name = first.iter().position(|&byte| byte == b':').map(|colon| &first[..colon]);
         let lower = name.unwrap_or_default().trim_ascii_end().to_ascii_lowercase();
-        let lone_cr = (0..item.raw.len()).any(|at| item.raw[at] == b'\r' && item.raw.get(at + 1) != Some(&b'\n'));
+        let lone_cr =
+            (0..item.raw.len()).any(|at| item.raw[at] == b'\r' && item.raw.get(at + 1) != Some(&b'\n'));
         let sound = name.is_some_and(|name| !name.is_empty() && name.iter().all(u8::is_ascii_graphic));
         let expected = match () {
             () if lone_cr => Kind::Malformed,

@@ -13,7 +13,7 @@ use mailseal_core::message::lines::LineEnding;
 use mailseal_core::record::{HeaderRecord, Record};
 use mailseal_core::unseal::original::Endings;
 use mailseal_core::unseal::original_of;
-use testing::planted::{OUTER, OURS, check};
+use testing::planted::{OURS, OUTER, check};
 
 /// The outer header, with LF and with CRLF.
 static STORED: LazyLock<[String; 2]> = LazyLock::new(|| {
@@ -44,7 +44,8 @@ fuzz_target!(|input: &[u8]| {
     if record.line_ending == LineEnding::Mixed {
         return;
     }
-    let shy = matches!(record.header, HeaderRecord::Protected(_)) && name.windows(7).any(|it| it == b"pol=shy");
+    let shy =
+        matches!(record.header, HeaderRecord::Protected(_)) && name.windows(7).any(|it| it == b"pol=shy");
     if let Err(why) = check(&message, shy) {
         panic!("{}: {why}", String::from_utf8_lossy(name));
     }

@@ -3,11 +3,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mailseal_core::seal::envelope::Envelope;
-use mailseal_core::message::head::{Head, Kind};
 use mailseal_core::limits;
+use mailseal_core::message::head::{Head, Kind};
 use mailseal_core::message::lines::LineEnding;
 use mailseal_core::record::{HeadEnd, HeaderRecord, Place, Record};
+use mailseal_core::seal::envelope::Envelope;
 
 fuzz_target!(|bytes: &[u8]| {
     read(bytes);

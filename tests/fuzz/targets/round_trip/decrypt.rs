@@ -3,9 +3,9 @@
 use std::io::{Seek, Write};
 use std::sync::LazyLock;
 
+use mailseal::keys::secret::files::{KeyFiles, Passphrases};
 use mailseal::mailbox::decrypt::{self as product, Opener, Outcome};
 use mailseal_core::limits;
-use mailseal::keys::secret::files::{KeyFiles, Passphrases};
 use mailseal_core::unseal::Expansion;
 
 use testing::filter::Run;
