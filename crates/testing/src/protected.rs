@@ -5,7 +5,7 @@ use super::{
     filter::Run,
     header::{Item, Kind, Split, content, lines, split},
     openers::{self, GnuPg, Opened},
-    oracle::{check_outside, check_outside_of, check_run, compare, has_crlf, line_ending, mended},
+    oracle::{check_outside_of, check_run, compare, has_crlf, line_ending, mended},
     restore::restore,
     variants::to_crlf,
 };
@@ -60,7 +60,10 @@ pub fn check_unasked(message: &[u8], run: &Run, cert: &str) -> Result<(), String
     if !may_claim(message) {
         return check_run(message, run, cert, None).map(drop);
     }
-    let opened = openers::rpgp(cert, check_outside(message, &run.stdout)?.armor)?;
+    if run.status != Some(0) || run.stdout == message {
+        return Err(format!("exit {:?}, stderr {:?}", run.status, run.stderr));
+    }
+    let opened = openers::rpgp(cert, armor(&run.stdout))?;
     if is_protected(&opened.file_name) {
         return check(message, run, Policy::Open, cert, None).map(drop);
     }
