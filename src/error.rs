@@ -327,6 +327,7 @@ impl Error {
 
     /// What to do about it.
     #[must_use]
+    // A table: a line for each cause.
     pub fn hint(&self) -> String {
         match self {
             Self::Usage { hint, .. }

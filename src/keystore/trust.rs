@@ -134,6 +134,7 @@ impl Trust {
     /// # Errors
     /// [`Error::KeyStore`] where a part is refused or cannot be looked at, where a link leads nowhere, and where something
     /// on the way is not a folder.
+    // One loop over one state: cut up, every piece of it would take all of that.
     pub fn walk(&self, path: &Path, from: &Path) -> Result<Reached, Error> {
         let mut rest = components(path);
         let mut at = PathBuf::from("/");

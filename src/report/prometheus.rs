@@ -11,6 +11,7 @@ use super::figures::{Figures, Percentiles};
 ///
 /// # Errors
 /// Those of `out`.
+// A list: each metric with its help, in the order they are shown.
 pub fn write(figures: &Figures, out: &mut impl Write) -> io::Result<()> {
     let mut metrics = Metrics { out };
     metrics.begin("mailseal_log_messages", "Deliveries in the log, by outcome and reason.")?;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use nix::unistd::{Gid, Uid};
 
 use super::dir::{Dir, Kind, Stamp};
+use super::layout::Maildir;
 use super::name::Name;
 use super::patience::Patience;
 use crate::error::Error;
@@ -72,14 +73,13 @@ pub struct Hold<'a> {
 }
 
 impl Folder {
-    /// Opens the folder `dir`, which is at `path`, and at `relative` below the Maildir.
+    /// Opens the folder `dir`, which is at `path`, and at `relative` below `maildir`.
     pub(super) fn open(
         path: PathBuf,
         relative: PathBuf,
         dir: Dir,
         control: Dir,
-        owner: (Uid, Gid),
-        patience: Arc<Patience>,
+        maildir: &Maildir,
     ) -> Result<Self, Error> {
         let open = |name: &str| {
             dir.open_dir(Path::new(name))
@@ -97,6 +97,7 @@ impl Folder {
             }
         }
         let tmp = open("tmp")?;
+        let (owner, patience) = (maildir.owner, Arc::clone(&maildir.patience));
         Ok(Self { path, relative, dir, control, cur, new, tmp, owner, patience, commits: Mutex::new(()) })
     }
 

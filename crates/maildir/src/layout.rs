@@ -26,8 +26,8 @@ pub struct Maildir {
     root: Dir,
     /// Dovecot's control folder, where it is not the Maildir itself.
     control: Option<Dir>,
-    owner: (Uid, Gid),
-    patience: Arc<Patience>,
+    pub(super) owner: (Uid, Gid),
+    pub(super) patience: Arc<Patience>,
 }
 
 impl Maildir {
@@ -167,7 +167,7 @@ impl Maildir {
             Some(control) => open_or_create(control, path),
         };
         let control = control.map_err(|error| failed(&shown, error))?;
-        Folder::open(shown, path.into(), dir, control, self.owner, Arc::clone(&self.patience))
+        Folder::open(shown, path.into(), dir, control, self)
     }
 
     fn refuse_other_formats(&self) -> Result<(), Error> {
