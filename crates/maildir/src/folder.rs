@@ -10,7 +10,6 @@ use std::time::Duration;
 use nix::unistd::{Gid, Uid};
 
 use super::dir::{Dir, Kind, Stamp};
-use super::layout::Maildir;
 use super::name::Name;
 use super::patience::Patience;
 use crate::error::Error;
@@ -34,6 +33,15 @@ pub struct Folder {
     pub(super) owner: (Uid, Gid),
     pub(super) patience: Arc<Patience>,
     commits: Mutex<()>,
+}
+
+/// What all folders of a Maildir have in common.
+#[derive(Clone, Debug)]
+pub(super) struct Common {
+    /// Whose they are.
+    pub owner: (Uid, Gid),
+    /// How long their locks are waited for.
+    pub patience: Arc<Patience>,
 }
 
 /// In which of the two a message is.
@@ -73,13 +81,13 @@ pub struct Hold<'a> {
 }
 
 impl Folder {
-    /// Opens the folder `dir`, which is at `path`, and at `relative` below `maildir`.
+    /// Opens the folder `dir`, which is at `path`, and at `relative` below the Maildir.
     pub(super) fn open(
         path: PathBuf,
         relative: PathBuf,
         dir: Dir,
         control: Dir,
-        maildir: &Maildir,
+        common: Common,
     ) -> Result<Self, Error> {
         let open = |name: &str| {
             dir.open_dir(Path::new(name))
@@ -97,7 +105,7 @@ impl Folder {
             }
         }
         let tmp = open("tmp")?;
-        let (owner, patience) = (maildir.owner, Arc::clone(&maildir.patience));
+        let Common { owner, patience } = common;
         Ok(Self { path, relative, dir, control, cur, new, tmp, owner, patience, commits: Mutex::new(()) })
     }
 

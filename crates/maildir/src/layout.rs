@@ -12,7 +12,7 @@ use std::sync::Arc;
 use nix::unistd::{Gid, Uid};
 
 use super::dir::{Dir, Kind};
-use super::folder::Folder;
+use super::folder::{Common, Folder};
 use super::patience::Patience;
 use crate::error::Error;
 
@@ -26,8 +26,7 @@ pub struct Maildir {
     root: Dir,
     /// Dovecot's control folder, where it is not the Maildir itself.
     control: Option<Dir>,
-    pub(super) owner: (Uid, Gid),
-    pub(super) patience: Arc<Patience>,
+    common: Common,
 }
 
 impl Maildir {
@@ -60,8 +59,10 @@ impl Maildir {
             path: path.into(),
             root,
             control: control.map(open).transpose()?,
-            owner: (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid)),
-            patience: Arc::default(),
+            common: Common {
+                owner: (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid)),
+                patience: Arc::default(),
+            },
         };
         maildir.refuse_other_formats()?;
         Ok(maildir)
@@ -79,7 +80,7 @@ impl Maildir {
     /// The same Maildir, whose locks are waited for as `patience` says; without that, as long as they are held.
     #[must_use]
     pub fn with_patience(self, patience: Patience) -> Self {
-        Self { patience: Arc::new(patience), ..self }
+        Self { common: Common { patience: Arc::new(patience), ..self.common }, ..self }
     }
 
     /// Where it is.
@@ -91,7 +92,7 @@ impl Maildir {
     /// Who owns it.
     #[must_use]
     pub fn owner(&self) -> (Uid, Gid) {
-        self.owner
+        self.common.owner
     }
 
     /// The folders' paths below the Maildir, in order; the Maildir itself, INBOX, is the empty path.
@@ -158,8 +159,8 @@ impl Maildir {
         let shown = self.path.join(path);
         let dir = self.root.open_dir(path).map_err(|error| failed(&shown, error))?;
         let owner = dir.stat_self().map_err(|error| failed(&shown, error))?.st_uid;
-        if owner != self.owner.0.as_raw() {
-            let what = format!("it belongs to user {owner}, the Maildir to user {}", self.owner.0);
+        if owner != self.common.owner.0.as_raw() {
+            let what = format!("it belongs to user {owner}, the Maildir to user {}", self.common.owner.0);
             return Err(failed(&shown, io::Error::new(io::ErrorKind::PermissionDenied, what)));
         }
         let control = match &self.control {
@@ -167,7 +168,7 @@ impl Maildir {
             Some(control) => open_or_create(control, path),
         };
         let control = control.map_err(|error| failed(&shown, error))?;
-        Folder::open(shown, path.into(), dir, control, self)
+        Folder::open(shown, path.into(), dir, control, self.common.clone())
     }
 
     fn refuse_other_formats(&self) -> Result<(), Error> {
