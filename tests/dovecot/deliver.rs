@@ -13,7 +13,7 @@ use testing::dovecot::gpg::{ALICE_KEY, BOB_KEY, Home};
 use testing::dovecot::lmtp::with_crlf;
 use testing::dovecot::postfix::{LOCAL_USER, Postfix};
 use testing::dovecot::server::{Server, Setup, start};
-use testing::dovecot::site::{ALICE, BOB, CAROL};
+use testing::dovecot::users::{ALICE, BOB, CAROL};
 use testing::filter::{Run, run};
 
 const CANARY: &str = "canary-71ab20";

@@ -7,7 +7,8 @@ use testing::dovecot::entity::{assert_sealed, assert_unchanged, is_sealed};
 use testing::dovecot::flavour::Flavour;
 use testing::dovecot::gpg::{ALICE_KEY, BOB_KEY, Home};
 use testing::dovecot::server::{Server, Setup, start, wait_until};
-use testing::dovecot::site::{ALICE, BOB, CAROL, DASH, DELIVERY_GROUP, DELIVERY_USER, HELD_OPEN, Program};
+use testing::dovecot::site::{HELD_OPEN, Program};
+use testing::dovecot::users::{ALICE, BOB, CAROL, DASH, DELIVERY_GROUP, DELIVERY_USER};
 
 const PLAIN: &str = "From: a@example.net\nTo: b@example.org\nSubject: plain\n\nOne line.\n";
 

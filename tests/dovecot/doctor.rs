@@ -7,7 +7,8 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use testing::dovecot::flavour::Flavour;
 use testing::dovecot::gpg::ALICE_KEY;
 use testing::dovecot::server::{Server, Setup};
-use testing::dovecot::site::{ALICE, BOB, CAROL, DELIVERY_USER, Program, key_file};
+use testing::dovecot::site::{Program, key_file};
+use testing::dovecot::users::{ALICE, BOB, CAROL, DELIVERY_USER};
 
 testing::on_each_dovecot! {
     a_good_installation_passes,

@@ -7,7 +7,8 @@ use testing::dovecot::entity::{assert_sealed, is_sealed};
 use testing::dovecot::flavour::Flavour;
 use testing::dovecot::gpg::{ALICE_KEY, BOB_KEY, Home};
 use testing::dovecot::server::{ABORTED, Server, Setup, start};
-use testing::dovecot::site::{ALICE, BOB, HELD_OPEN, Program, key_file};
+use testing::dovecot::site::{HELD_OPEN, Program, key_file};
+use testing::dovecot::users::{ALICE, BOB};
 
 const CANARY: &str = "canary-5c1d7e";
 const MAIL: &str = "From: a@example.net\nSubject: waits\n\ncanary-5c1d7e\n";

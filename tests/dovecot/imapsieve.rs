@@ -5,7 +5,8 @@ use testing::dovecot::entity::{assert_sealed, assert_unchanged, is_sealed};
 use testing::dovecot::flavour::Flavour;
 use testing::dovecot::gpg::{ALICE_KEY, BOB_KEY, Home};
 use testing::dovecot::server::{Server, Setup};
-use testing::dovecot::site::{ALICE, BOB, CAROL, Program};
+use testing::dovecot::site::Program;
+use testing::dovecot::users::{ALICE, BOB, CAROL};
 
 const CANARY: &str = "canary-9e20c4";
 const MAIL: &str = "From: alice@example.org\nTo: b@example.net\nSubject: sent\n\ncanary-9e20c4\n";
@@ -103,7 +104,7 @@ fn drafts_and_other_folders_are_left_alone(flavour: Flavour) {
 /// There are folders named Sent in them, too. Sealed to whoever stores it, a message there would be lost to the others.
 fn shared_and_public_folders_are_left_alone(flavour: Flavour) {
     let Some(setup) = Setup::with(flavour, "mailseal.sieve") else { return };
-    let namespaces = flavour.shared_namespaces(setup.site());
+    let namespaces = flavour.shared_namespaces(setup.site().dir());
     let Some(server) = started(setup.settings_first(flavour.acl_plugin()).settings(&namespaces).imapsieve())
     else {
         return;

@@ -9,7 +9,7 @@ use testing::dovecot::entity::is_sealed;
 use testing::dovecot::flavour::Flavour;
 use testing::dovecot::gpg::ALICE_KEY;
 use testing::dovecot::server::{Server, start};
-use testing::dovecot::site::{ALICE, BOB, CAROL, DELIVERY_GROUP, DELIVERY_USER};
+use testing::dovecot::users::{ALICE, BOB, CAROL, DELIVERY_GROUP, DELIVERY_USER};
 
 const CANARY: &str = "canary-77aa10";
 const MAIL: &[u8] = b"From: a@example.net\nSubject: x\n\ncanary-77aa10\n";

@@ -8,8 +8,9 @@ use testing::dovecot::flavour::Flavour;
 use testing::dovecot::gpg::{ALICE_KEY, Home};
 use testing::dovecot::lmtp::with_crlf;
 use testing::dovecot::server::{Server, Setup};
-use testing::dovecot::site::{ALICE, BOB, CAROL, Program, Site};
+use testing::dovecot::site::{Program, Site};
 use testing::dovecot::userdb::{self, Row};
+use testing::dovecot::users::{ALICE, BOB, CAROL};
 
 const MAIL: &str = "From: a@example.net\nSubject: quick\n\nOne line.\n";
 const FAILING: Program<'_> = Program::Script("cat >/dev/null; exit 75");

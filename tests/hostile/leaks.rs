@@ -17,7 +17,7 @@ use crate::strace::measured;
 use testing::admin::Admin;
 use testing::dovecot::flavour::Flavour;
 use testing::dovecot::server::{Setup, wait_until};
-use testing::dovecot::site::ALICE;
+use testing::dovecot::users::ALICE;
 use testing::filter::{self, Run};
 use testing::jobs;
 use testing::mailbox::CERT;

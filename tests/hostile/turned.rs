@@ -15,7 +15,8 @@ use nix::unistd::Pid;
 use testing::dovecot::flavour::Flavour;
 use testing::dovecot::gpg::ALICE_KEY;
 use testing::dovecot::server::{Server, Setup};
-use testing::dovecot::site::{ALICE, Program};
+use testing::dovecot::site::Program;
+use testing::dovecot::users::ALICE;
 use testing::mailbox::{CERT, Ended, ended};
 use testing::{fixtures, oracle, skip};
 

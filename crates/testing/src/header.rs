@@ -45,6 +45,12 @@ impl<'a> Item<'a> {
         matches!(&self.kind, Kind::Field(name) if name == wanted)
     }
 
+    /// Whether a protected header has it inside, and not only in its tail: all fields but `HP-Outer`, which would be taken
+    /// for ours.
+    pub fn goes_inside(&self) -> bool {
+        matches!(&self.kind, Kind::Field(name) if name != "hp-outer")
+    }
+
     /// Whether some reader may take it, or what follows in it or behind it, for the body.
     pub fn ends_region(&self) -> bool {
         self.kind == Kind::NoField || lines(self.bytes).any(is_blank)

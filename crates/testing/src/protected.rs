@@ -34,18 +34,6 @@ pub fn is_protected(file_name: &[u8]) -> bool {
     String::from_utf8_lossy(file_name).contains(";hp=")
 }
 
-/// The lines that are only outside, as they would stand in the entity.
-pub fn only_outside(sealed: &[u8], lf: bool) -> Vec<Vec<u8>> {
-    let items = split(sealed).items;
-    let lines = items.iter().filter(|item| !goes_inside(item));
-    lines.map(|item| if lf { to_crlf(item.bytes) } else { item.bytes.to_vec() }).collect()
-}
-
-/// Whether an item of the region goes inside: all fields but `HP-Outer`, which would be taken for ours.
-fn goes_inside(item: &Item<'_>) -> bool {
-    matches!(&item.kind, Kind::Field(name) if name != "hp-outer")
-}
-
 /// Whether some reader may find in a message's header the claim that it is protected.
 pub fn may_claim(message: &[u8]) -> bool {
     split(message).items.iter().any(|item| {
@@ -101,7 +89,7 @@ pub fn check_with(
     let shown = |item: &Item<'_>| {
         if item.is_mime() {
             None
-        } else if goes_inside(item) {
+        } else if item.goes_inside() {
             outside(item, policy, eol).map(|line| mended(line, eol))
         } else {
             // An `HP-Outer` of the tail is inside already.
@@ -123,7 +111,7 @@ pub fn check_with(
     let cut = split(message);
     let (region, tail) = cut.region_and_tail();
     let tail: Vec<u8> = tail.iter().flat_map(|item| item.bytes).copied().collect();
-    let fields: Vec<&Item<'_>> = region.iter().filter(|item| goes_inside(item)).collect();
+    let fields: Vec<&Item<'_>> = region.iter().filter(|item| item.goes_inside()).collect();
     let tail = if tail.is_empty() { tail } else { converted(mended(tail, eol)) };
     let header = header_of(&entity);
     let before_tail = header.strip_suffix(&tail[..]).ok_or("the tail is not the end of the header inside")?;
@@ -155,7 +143,7 @@ pub fn check_with(
         .0
         .iter()
         .chain(&cut.repeated())
-        .filter(|item| goes_inside(item) && !item.is_mime() && !stands_first)
+        .filter(|item| item.goes_inside() && !item.is_mime() && !stands_first)
         .filter_map(|item| outside(&item.before_blank_lines(), policy, eol))
         .map(|field| converted([b"HP-Outer: ", &mended(field, eol)[..]].concat()))
         .collect();

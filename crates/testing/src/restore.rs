@@ -4,14 +4,14 @@
 use super::{
     header::{Item, split},
     openers::Opened,
+    variants::to_crlf,
 };
 
 /// The original of `sealed`; `None` where the record says that it did not fit.
 pub fn restore(sealed: &[u8], opened: &Opened) -> Result<Option<Vec<u8>>, String> {
     let record = Record::parse(&opened.file_name)?;
     if let Some(added) = &record.added {
-        let entity =
-            cut(&opened.data, added, &record.missing, &super::protected::only_outside(sealed, record.lf))?;
+        let entity = cut(&opened.data, added, &record.missing, &only_outside(sealed, record.lf))?;
         return Ok(Some(if record.lf { drop_cr(&entity)? } else { entity }));
     }
     let Some(steps) = &record.steps else { return Ok(None) };
@@ -225,4 +225,11 @@ fn unquote(text: &str) -> Option<Vec<u8>> {
         });
     }
     Some(out)
+}
+
+/// The lines that are only outside, as they would stand in the entity.
+fn only_outside(sealed: &[u8], lf: bool) -> Vec<Vec<u8>> {
+    let items = split(sealed).items;
+    let lines = items.iter().filter(|item| !item.goes_inside());
+    lines.map(|item| if lf { to_crlf(item.bytes) } else { item.bytes.to_vec() }).collect()
 }

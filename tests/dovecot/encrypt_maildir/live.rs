@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use testing::dovecot::flavour::Flavour;
 use testing::dovecot::imap::{Answer, Imap};
 use testing::dovecot::server::{Server, Setup};
-use testing::dovecot::site::ALICE;
+use testing::dovecot::users::ALICE;
 use testing::mailbox::{CERT, Ended, ended};
 use testing::{openers, oracle};
 

@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use testing::dovecot::flavour::Flavour;
 use testing::dovecot::lmtp::with_crlf;
 use testing::dovecot::server::{Server, Setup};
-use testing::dovecot::site::{ALICE, BOB, CAROL};
+use testing::dovecot::users::{ALICE, BOB, CAROL};
 use testing::mailbox::{CERT, Ended, ended, inline, large_ciphertext};
 use testing::{fixtures, on_each_dovecot, oracle};
 

@@ -13,7 +13,8 @@ use testing::dovecot::entity::{assert_sealed, is_sealed};
 use testing::dovecot::flavour::Flavour;
 use testing::dovecot::gpg::{ALICE_KEY, BOB_KEY, Home};
 use testing::dovecot::server::{Server, Setup};
-use testing::dovecot::site::{ALICE, BOB, Program, key_file};
+use testing::dovecot::site::{Program, key_file};
+use testing::dovecot::users::{ALICE, BOB};
 
 const CANARY: &str = "canary-b03d55";
 

@@ -10,7 +10,7 @@ use testing::dovecot::flavour::Flavour;
 use testing::dovecot::gpg::ALICE_KEY;
 use testing::dovecot::lmtp::with_crlf;
 use testing::dovecot::server::{SENDER, Server, Setup, wait_until};
-use testing::dovecot::site::ALICE;
+use testing::dovecot::users::ALICE;
 
 use super::mail;
 

@@ -1,6 +1,6 @@
 //! What differs between Dovecot versions: where the programs are and how the settings are written.
 
-use super::site::{DELIVERY_GROUP, DELIVERY_USER, PASSWORD, Site};
+use super::users::{DELIVERY_GROUP, DELIVERY_USER, PASSWORD};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -178,8 +178,8 @@ impl Flavour {
     }
 
     /// A public namespace `Public.` and a shared one `Shared/USER/`, whose folders access lists open.
-    pub fn shared_namespaces(self, site: &Site) -> String {
-        let dir = site.dir().display();
+    pub fn shared_namespaces(self, dir: &Path) -> String {
+        let dir = dir.display();
         match self {
             Self::V2_3 => format!(
                 "\
@@ -222,102 +222,6 @@ namespace shared {{
 "
             ),
         }
-    }
-
-    /// A server of virtual users, as it was before an admin included our snippet.
-    pub fn server_settings(self, site: &Site) -> String {
-        let Site { address, lmtp_port, imap_port, .. } = site;
-        let dir = site.dir().display();
-        let versions = match self {
-            Self::V2_3 => format!(
-                "\
-protocols = imap lmtp
-disable_plaintext_auth = no
-mail_location = maildir:~/Maildir
-passdb {{
-  driver = passwd-file
-  args = {dir}/users
-}}
-userdb {{
-  driver = passwd-file
-  args = {dir}/users
-  default_fields = uid={DELIVERY_USER} gid={DELIVERY_GROUP} home={dir}/home/%u
-}}
-plugin {{
-  sieve = file:~/sieve;active=~/.dovecot.sieve
-}}
-!include {dir}/first.conf
-!include {dir}/mailseal.conf
-"
-            ),
-            Self::V2_4 => format!(
-                "\
-protocols {{
-  imap = yes
-  lmtp = yes
-}}
-auth_allow_cleartext = yes
-mail_driver = maildir
-mail_path = ~/Maildir
-passdb passwd-file {{
-  passwd_file_path = {dir}/users
-}}
-userdb passwd-file {{
-  passwd_file_path = {dir}/users
-  fields {{
-    uid = {DELIVERY_USER}
-    gid = {DELIVERY_GROUP}
-    home = {dir}/home/%{{user}}
-  }}
-}}
-!include {dir}/first.conf
-!include {dir}/mailseal.conf
-sieve_script personal {{
-  driver = file
-  path = ~/sieve
-  active_path = ~/.dovecot.sieve
-}}
-"
-            ),
-        };
-        let head = match self {
-            Self::V2_3 => "",
-            Self::V2_4 => "dovecot_config_version = 2.4.1\ndovecot_storage_version = 2.4.1\n",
-        };
-        format!(
-            "\
-{head}base_dir = {dir}/run
-state_dir = {dir}/state
-log_path = {dir}/dovecot.log
-mail_temp_dir = {dir}/tmp
-listen = {address}
-ssl = no
-login_trusted_networks = 127.0.0.0/8
-first_valid_uid = {DELIVERY_USER}
-namespace inbox {{
-  inbox = yes
-}}
-service imap-login {{
-  inet_listener imap {{
-    port = {imap_port}
-  }}
-  inet_listener imaps {{
-    port = 0
-  }}
-}}
-service lmtp {{
-  inet_listener lmtp {{
-    {listen} = {address}
-    port = {lmtp_port}
-  }}
-}}
-{versions}!include {dir}/extra.conf
-",
-            listen = match self {
-                Self::V2_3 => "address",
-                Self::V2_4 => "listen",
-            }
-        )
     }
 
     /// A line of the user database, with mailseal's settings of the user's own, as `key=FILE`.

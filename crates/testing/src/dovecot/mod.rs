@@ -23,3 +23,4 @@ pub mod requirement;
 pub mod server;
 pub mod site;
 pub mod userdb;
+pub mod users;

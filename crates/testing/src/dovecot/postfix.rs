@@ -4,7 +4,8 @@
 use super::flavour::DOVECOT_LDA;
 use super::lmtp::Lmtp;
 use super::server::{SENDER, Server, wait_until};
-use super::site::{DELIVERY_GROUP, Site, free_port};
+use super::site::{Site, free_port};
+use super::users::DELIVERY_GROUP;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use std::fs;

@@ -2,6 +2,7 @@
 //! certificates, the filter program.
 
 use super::flavour::Flavour;
+use super::users::{DELIVERY_GROUP, DELIVERY_USER, USERS};
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -10,23 +11,6 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
-
-/// The mail user: Debian's `mail`, so that the machine needs no new account and Postfix has a name.
-pub const DELIVERY_USER: u32 = 8;
-/// The mail user's group.
-pub const DELIVERY_GROUP: u32 = 8;
-/// Everybody's password.
-pub const PASSWORD: &str = "secret";
-/// The users of every site.
-pub const USERS: [&str; 4] = [ALICE, BOB, CAROL, DASH];
-/// A user who mostly has a certificate.
-pub const ALICE: &str = "alice@example.org";
-/// Another one.
-pub const BOB: &str = "bob@example.org";
-/// A user without a certificate.
-pub const CAROL: &str = "carol@example.org";
-/// A user whose name reads like an option.
-pub const DASH: &str = "-h@example.org";
 
 /// A wrapper that keeps the filter waiting for the end of its input until the file `tmp/release` appears, or
 /// the filter has ended.
@@ -93,7 +77,7 @@ impl Site {
         site.write("mailseal.conf", site.shipped(flavour.snippet()).as_bytes(), 0o644);
         site.write("first.conf", b"", 0o644);
         site.write("extra.conf", b"", 0o644);
-        site.write("dovecot.conf", flavour.server_settings(&site).as_bytes(), 0o644);
+        site.write("dovecot.conf", site.settings().as_bytes(), 0o644);
         site.write("sieve/mailseal.sieve", site.shipped(script).as_bytes(), 0o644);
         site.write("sieve/mailseal-imap.sieve", site.shipped("mailseal-imap.sieve").as_bytes(), 0o644);
         site.configure("", "");
@@ -254,6 +238,102 @@ impl Site {
             text = text.replace(installed, &format!("{dir}/{here}"));
         }
         text
+    }
+
+    /// A server of virtual users, as it was before an admin included our snippet.
+    fn settings(&self) -> String {
+        let Self { flavour, address, lmtp_port, imap_port, .. } = self;
+        let dir = self.dir().display();
+        let versions = match flavour {
+            Flavour::V2_3 => format!(
+                "\
+protocols = imap lmtp
+disable_plaintext_auth = no
+mail_location = maildir:~/Maildir
+passdb {{
+  driver = passwd-file
+  args = {dir}/users
+}}
+userdb {{
+  driver = passwd-file
+  args = {dir}/users
+  default_fields = uid={DELIVERY_USER} gid={DELIVERY_GROUP} home={dir}/home/%u
+}}
+plugin {{
+  sieve = file:~/sieve;active=~/.dovecot.sieve
+}}
+!include {dir}/first.conf
+!include {dir}/mailseal.conf
+"
+            ),
+            Flavour::V2_4 => format!(
+                "\
+protocols {{
+  imap = yes
+  lmtp = yes
+}}
+auth_allow_cleartext = yes
+mail_driver = maildir
+mail_path = ~/Maildir
+passdb passwd-file {{
+  passwd_file_path = {dir}/users
+}}
+userdb passwd-file {{
+  passwd_file_path = {dir}/users
+  fields {{
+    uid = {DELIVERY_USER}
+    gid = {DELIVERY_GROUP}
+    home = {dir}/home/%{{user}}
+  }}
+}}
+!include {dir}/first.conf
+!include {dir}/mailseal.conf
+sieve_script personal {{
+  driver = file
+  path = ~/sieve
+  active_path = ~/.dovecot.sieve
+}}
+"
+            ),
+        };
+        let head = match flavour {
+            Flavour::V2_3 => "",
+            Flavour::V2_4 => "dovecot_config_version = 2.4.1\ndovecot_storage_version = 2.4.1\n",
+        };
+        format!(
+            "\
+{head}base_dir = {dir}/run
+state_dir = {dir}/state
+log_path = {dir}/dovecot.log
+mail_temp_dir = {dir}/tmp
+listen = {address}
+ssl = no
+login_trusted_networks = 127.0.0.0/8
+first_valid_uid = {DELIVERY_USER}
+namespace inbox {{
+  inbox = yes
+}}
+service imap-login {{
+  inet_listener imap {{
+    port = {imap_port}
+  }}
+  inet_listener imaps {{
+    port = 0
+  }}
+}}
+service lmtp {{
+  inet_listener lmtp {{
+    {listen} = {address}
+    port = {lmtp_port}
+  }}
+}}
+{versions}!include {dir}/extra.conf
+",
+            listen = match flavour {
+                Flavour::V2_3 => "address",
+                Flavour::V2_4 => "listen",
+            }
+        )
     }
 }
 

@@ -1,7 +1,8 @@
 //! User databases that Dovecot asks after the site's own: the shipped examples, over a real sqlite and a real slapd.
 
 use super::server::wait_until;
-use super::site::{ALICE, BOB, DELIVERY_GROUP, DELIVERY_USER, Site, free_port};
+use super::site::{Site, free_port};
+use super::users::{ALICE, BOB, DELIVERY_GROUP, DELIVERY_USER};
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
