@@ -1,5 +1,5 @@
-//! Edge: Rewrites the messages of a folder: as many are drafted at once as the pool has threads, and what a thread has
-//! drafted is committed together.
+//! Edge: Rewrites the messages of a folder: as many are drafted at once as the rayon pool has threads that this is called
+//! in, or one outside of any, and what a thread has drafted is committed together.
 //!
 //! What a message becomes, and what is told of it, is the caller's [`Work`]; nothing is printed here.
 
@@ -117,7 +117,8 @@ pub struct Most {
     pub bytes: u64,
 }
 
-/// Works on the messages of a folder that `work` wants, on the threads of the pool this is called in.
+/// Works on the messages of a folder that `work` wants, on the threads of the rayon pool this is called in; outside of any,
+/// on this thread alone.
 ///
 /// # Errors
 /// [`Error::Mail`] where the folder cannot be held, put in order or listed. What fails with a single message is told.
@@ -134,10 +135,17 @@ pub fn rewrite<W: Work>(folder: &Folder, manner: Manner, work: &W) -> Result<(),
     listing.odd.iter().for_each(|path| work.tell(Event::Odd(path)));
     let wants = |message: &Message, stat: &FileStat| work.wants(message, stat);
     let items = sized(folder, listing.messages, wants, || work.tell(Event::Alive))?;
+    let pooled = rayon::current_thread_index().is_some();
+    let threads = if pooled { rayon::current_num_threads() } else { 1 };
     // Small enough that every thread has some.
-    let messages = items.len().div_ceil(rayon::current_num_threads()).clamp(1, BATCH.messages);
+    let messages = items.len().div_ceil(threads).clamp(1, BATCH.messages);
     let batches = batches(&items, Most { messages, ..BATCH }, |item| item.bytes, |_| false);
-    batches.par_iter().with_max_len(1).for_each(|batch| rewrite_batch(folder, batch, manner, work));
+    let each = |batch: &&[Item]| rewrite_batch(folder, batch, manner, work);
+    if pooled {
+        batches.par_iter().with_max_len(1).for_each(each);
+    } else {
+        batches.iter().for_each(each);
+    }
     Ok(())
 }
 

@@ -133,8 +133,11 @@ impl Work<'_> {
         mut ages: Ages,
         sealing: &Sealing<'_>,
     ) -> Result<(), Error> {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.settings.how.jobs()).build();
-        let pool = pool.map_err(|error| CoreError::Read(std::io::Error::other(error)))?;
+        let pool = match self.settings.how.jobs() {
+            1 => None,
+            jobs => Some(rayon::ThreadPoolBuilder::new().num_threads(jobs).build()),
+        };
+        let pool = pool.transpose().map_err(|error| CoreError::Read(std::io::Error::other(error)))?;
         let links = Links::default();
         let mut changed = false;
         let mut outcome = Ok(());
@@ -149,7 +152,10 @@ impl Work<'_> {
                 let (mut tally, result) = match maildir.folder(path) {
                     Ok(folder) => {
                         let task = Task { folder: &folder, sealing, ages: &ages, links: &links, work: self };
-                        pool.install(|| task.run())
+                        match &pool {
+                            Some(pool) => pool.install(|| task.run()),
+                            None => task.run(),
+                        }
                     }
                     Err(error) => (Tally::default(), Err(error.into())),
                 };

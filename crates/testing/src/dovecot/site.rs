@@ -350,9 +350,15 @@ fn own_address() -> Ipv4Addr {
     Ipv4Addr::new(127, 10 + server, high, low.clamp(1, 254))
 }
 
-/// A port of the address that nobody listens on.
+/// A port of the address that nobody listens on, below those that the kernel gives to outgoing connections.
 pub fn free_port(address: Ipv4Addr) -> u16 {
-    TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let port = 10_000 + NEXT.fetch_add(1, Ordering::Relaxed) % 20_000;
+        if TcpListener::bind((address, port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 fn search(path: &Path, text: &[u8], found: &mut Vec<PathBuf>) {
