@@ -31,7 +31,7 @@ const FOLLOWED: u32 = 7500;
 const SCANNED: u32 = 7600;
 
 /// A program of an owner's, until it is dropped.
-struct Attack(std::process::Child);
+struct Attack(Child);
 
 impl Attack {
     /// A shell's, with the rights of `uid`.
