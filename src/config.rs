@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use mailseal_core::openpgp::compress::Compression;
 use mailseal_core::protect::Policy;
-use mailseal_core::recipients::WhenExpired;
+use mailseal_core::recipients::{Recipients, WhenExpired};
+use mailseal_core::seal::Sealer;
 use serde::Deserialize;
 use serde::de::{Unexpected, Visitor};
 
@@ -295,11 +296,21 @@ impl Config {
         self.users.iter().find(|rule| rule.patterns.iter().any(|pattern| user.matches(pattern)))
     }
 
-    /// Which header fields of mail for the delivery user `user` are hidden inside.
+    /// How mail for the delivery user `user` is sealed to `recipients`: as `said` on the command line, else as the user's
+    /// rule, else as for all.
     #[must_use]
-    pub fn protect_headers(&self, user: &str) -> Policy {
-        let rule = User::parse(user).ok().and_then(|user| self.rule(&user));
-        rule.and_then(|rule| rule.protect_headers).unwrap_or(self.message.protect_headers)
+    pub fn sealer<'a>(
+        &self,
+        user: &str,
+        recipients: &'a Recipients,
+        said: (Option<Policy>, Option<Compression>),
+    ) -> Sealer<'a> {
+        let of_rule = || self.rule(&User::parse(user).ok()?)?.protect_headers;
+        Sealer {
+            recipients,
+            protect_headers: said.0.or_else(of_rule).unwrap_or(self.message.protect_headers),
+            compression: said.1.unwrap_or(self.message.compression),
+        }
     }
 }
 

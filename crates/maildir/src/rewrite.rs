@@ -186,7 +186,6 @@ fn rewrite_batch<W: Work>(folder: &Folder, batch: &[Item], manner: Manner, work:
             (Ok(Drafted::Ready(draft, finding)), Manner::Replace(_)) => {
                 of.push((item, finding, draft.size(), draft.original().stamp().inode));
                 ready.push(draft);
-                work.tell(Event::Alive);
                 continue;
             }
             (Ok(Drafted::Ready(_, finding) | Drafted::Kept(finding)), _) => Ok(Outcome::Kept(finding)),

@@ -18,7 +18,7 @@ use mailseal_core::message::head::Head;
 use mailseal_core::message::opening::Opening;
 use mailseal_core::protect::Policy;
 use mailseal_core::recipients::Recipients;
-use mailseal_core::seal::{Sealed, Sealer};
+use mailseal_core::seal::Sealed;
 
 use crate::cli;
 use crate::config::{Config, Mode};
@@ -220,14 +220,8 @@ impl Sealing<'_> {
         output: &mut (impl Write + Send + Sync),
     ) -> Result<(), Error> {
         let Self { options: Options { said, .. }, config, user, report } = self;
-        let sealer = Sealer {
-            recipients,
-            protect_headers: said
-                .protect_headers
-                .map(Policy::from)
-                .unwrap_or_else(|| config.protect_headers(user)),
-            compression: said.compression.unwrap_or(config.message.compression),
-        };
+        let said = (said.protect_headers.map(Policy::from), said.compression);
+        let sealer = config.sealer(user, recipients, said);
         let key_start = Instant::now();
         let sealing = sealer.begin(opening)?;
         report.line().key_time += key_start.elapsed();

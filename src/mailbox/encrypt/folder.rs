@@ -19,7 +19,7 @@ use nix::sys::stat::FileStat;
 use crate::error::Error;
 use crate::mailbox::encrypt::event::{Complaint, Event};
 use crate::mailbox::encrypt::maildir::Work;
-use crate::mailbox::encrypt::message::{Sealing, Verdict};
+use crate::mailbox::encrypt::message::{StoredSealer, Verdict};
 use crate::mailbox::tally::Tally;
 use crate::system::counted::Counted;
 use crate::system::owner::child::Pulse;
@@ -27,7 +27,7 @@ use crate::system::owner::child::Pulse;
 /// What is done with a folder.
 pub(super) struct Task<'a> {
     pub folder: &'a Folder,
-    pub sealing: &'a Sealing<'a>,
+    pub sealer: &'a StoredSealer<'a>,
     pub ages: &'a Ages,
     pub links: &'a Links,
     pub work: &'a Work<'a>,
@@ -107,14 +107,14 @@ impl rewrite::Work for Shared<'_> {
     type Error = Error;
 
     fn transform(&self, original: &Original, draft: &mut Draft<'_>) -> Result<Change<Finding>, Error> {
-        let Task { sealing, work, .. } = self.task;
+        let Task { sealer, work, .. } = self.task;
         let alive = || (work.report)(Event::Alive);
         if work.settings.how.dry_run {
             let mut out = Counted::new(Pulse::new(io::sink(), &alive));
-            let verdict = sealing.seal(original.file(), &mut out)?;
+            let verdict = sealer.seal(original.file(), &mut out)?;
             return Ok(Change::Keep(Finding { verdict, bytes: out.total() }));
         }
-        let verdict = sealing.seal(original.file(), Pulse::new(&mut *draft, &alive))?;
+        let verdict = sealer.seal(original.file(), Pulse::new(&mut *draft, &alive))?;
         draft.flush().map_err(CoreError::Write)?;
         let finding = Finding { verdict, bytes: 0 };
         Ok(match verdict {

@@ -19,8 +19,8 @@ use crate::error::Error;
 use crate::keys::addressee::Addressee;
 use crate::mailbox::encrypt::event::{Event, Job, Settings, Target};
 use crate::mailbox::encrypt::folder::{Ages, Links, Task};
-use crate::mailbox::encrypt::message::Sealing;
-use crate::mailbox::encrypt::recipients::{addressee, config, sealing, warn};
+use crate::mailbox::encrypt::message::StoredSealer;
+use crate::mailbox::encrypt::recipients::{addressee, config, sealer, warn};
 use crate::mailbox::tally::Tally;
 
 /// How often a mailbox is gone through for messages that were moved while it was sealed.
@@ -80,8 +80,8 @@ impl Work<'_> {
             Addressee::Clear(why) => self.count(maildir, &folders, &ages, why.reason()),
             Addressee::Sealed { recipients, .. } => {
                 warn(self.target, &recipients, self.report);
-                let sealing = sealing(self.settings, self.target, config, &recipients);
-                self.seal(maildir, &folders, ages, &sealing)
+                let sealer = sealer(self.settings, self.target, config, &recipients);
+                self.seal(maildir, &folders, ages, &sealer)
             }
         }
     }
@@ -131,7 +131,7 @@ impl Work<'_> {
         maildir: &Maildir,
         folders: &[PathBuf],
         mut ages: Ages,
-        sealing: &Sealing<'_>,
+        sealer: &StoredSealer<'_>,
     ) -> Result<(), Error> {
         let pool = match self.settings.how.jobs() {
             1 => None,
@@ -151,7 +151,7 @@ impl Work<'_> {
                 let start = Instant::now();
                 let (mut tally, result) = match maildir.folder(path) {
                     Ok(folder) => {
-                        let task = Task { folder: &folder, sealing, ages: &ages, links: &links, work: self };
+                        let task = Task { folder: &folder, sealer, ages: &ages, links: &links, work: self };
                         match &pool {
                             Some(pool) => pool.install(|| task.run()),
                             None => task.run(),

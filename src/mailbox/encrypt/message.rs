@@ -21,7 +21,7 @@ const READ_SIZE: usize = 64 * 1024;
 
 /// How stored messages are sealed.
 #[derive(Debug)]
-pub struct Sealing<'a> {
+pub struct StoredSealer<'a> {
     /// As every message is.
     pub sealer: Sealer<'a>,
     /// Whether packed messages are unpacked.
@@ -48,7 +48,7 @@ pub struct Readable {
     pub fields: bool,
 }
 
-impl Sealing<'_> {
+impl StoredSealer<'_> {
     /// Writes the sealed form of the message in `file`, if it is to be sealed.
     ///
     /// # Errors
@@ -78,10 +78,10 @@ impl Sealing<'_> {
     }
 
     /// The same for a message that can be read only once, with CRLF for every line ending. `None` for a long one that
-    /// begins like an encrypted one, of which this does not tell: it is to be read again, by [`Sealing::seal_held`].
+    /// begins like an encrypted one, of which this does not tell: it is to be read again, by [`StoredSealer::seal_held`].
     ///
     /// # Errors
-    /// As [`Sealing::seal`].
+    /// As [`StoredSealer::seal`].
     pub fn seal_stream<W: Write + Send + Sync>(
         &self,
         mut message: impl Read,
@@ -101,7 +101,7 @@ impl Sealing<'_> {
     /// The same for a long message that begins like an encrypted one, as much of which is held as that takes.
     ///
     /// # Errors
-    /// As [`Sealing::seal`].
+    /// As [`StoredSealer::seal`].
     pub fn seal_held<W: Write + Send + Sync>(
         &self,
         mut message: impl Read,

@@ -6,7 +6,6 @@ use std::time::SystemTime;
 use mailseal_core::error::Error as CoreError;
 use mailseal_core::protect::Policy;
 use mailseal_core::recipients::{Recipients, Warning};
-use mailseal_core::seal::Sealer;
 use sequoia_openpgp::Cert;
 use sequoia_openpgp::parse::Parse as _;
 
@@ -18,7 +17,7 @@ use crate::keystore::enrolled::Enrolled;
 use crate::keystore::trust::Trust;
 use crate::keystore::user::User;
 use crate::mailbox::encrypt::event::{Complaint, Event, Settings, Target};
-use crate::mailbox::encrypt::message::Sealing;
+use crate::mailbox::encrypt::message::StoredSealer;
 
 /// The configuration; where certificates were given, it may be missing.
 pub(super) fn config(settings: &Settings) -> Result<Config, Error> {
@@ -71,18 +70,13 @@ pub(super) fn warn(target: &Target, recipients: &Recipients, report: &(dyn Fn(Ev
 }
 
 /// How the mail is sealed: as the command line says, else as configured.
-pub(super) fn sealing<'a>(
+pub(super) fn sealer<'a>(
     settings: &Settings,
     target: &Target,
     config: &Config,
     recipients: &'a Recipients,
-) -> Sealing<'a> {
+) -> StoredSealer<'a> {
     let how = &settings.how;
-    let said = how.protect_headers.map(Policy::from);
-    let sealer = Sealer {
-        recipients,
-        protect_headers: said.unwrap_or_else(|| config.protect_headers(&target.user)),
-        compression: how.compression.unwrap_or(config.message.compression),
-    };
-    Sealing { sealer, unpack: how.unpack }
+    let said = (how.protect_headers.map(Policy::from), how.compression);
+    StoredSealer { sealer: config.sealer(&target.user, recipients, said), unpack: how.unpack }
 }

@@ -12,7 +12,7 @@ use super::{Folder, SURVEY, Sealed, Work};
 use crate::dovecot::imap::{self, Message, New, name, set};
 use crate::error::Error;
 use crate::mailbox::encrypt::event::{Event, Suspect};
-use crate::mailbox::encrypt::message::{Sealing, Verdict};
+use crate::mailbox::encrypt::message::{StoredSealer, Verdict};
 use crate::system::owner::child::Pulse;
 
 impl<R: BufRead, W: Write> Work<'_, R, W> {
@@ -20,7 +20,7 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
         &mut self,
         folder: &mut Folder<'_>,
         batch: &[(u32, u64)],
-        sealer: &Sealing<'_>,
+        sealer: &StoredSealer<'_>,
         journal: Option<&mut Journal>,
     ) -> Result<(), Error> {
         let mut sealed = self.read(folder, batch, sealer)?;
@@ -51,7 +51,7 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
         &mut self,
         folder: &mut Folder<'_>,
         batch: &[(u32, u64)],
-        sealer: &Sealing<'_>,
+        sealer: &StoredSealer<'_>,
     ) -> Result<Vec<Sealed>, Error> {
         let mut left = self.within_quota(folder, batch);
         if left.is_empty() {
@@ -93,7 +93,7 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
         &mut self,
         folder: &Folder<'_>,
         left: &BTreeMap<u32, u64>,
-        sealer: &Sealing<'_>,
+        sealer: &StoredSealer<'_>,
     ) -> Result<(Vec<Fetched>, imap::Answer), Error> {
         let mut fetched = Vec::new();
         let (dry, report) = (self.settings.how.dry_run, self.report);
@@ -125,7 +125,7 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
         &mut self,
         folder: &mut Folder<'_>,
         message: Message,
-        sealer: &Sealing<'_>,
+        sealer: &StoredSealer<'_>,
         sealed: &mut Vec<Sealed>,
     ) -> Result<(), Error> {
         let mut again = None;

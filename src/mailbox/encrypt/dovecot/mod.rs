@@ -34,8 +34,8 @@ use crate::error::Error;
 use crate::keys::addressee::Addressee;
 use crate::mailbox::encrypt::dovecot::journal::Journal;
 use crate::mailbox::encrypt::event::{Complaint, Event, Mailbox, Settings, Suspect, Target};
-use crate::mailbox::encrypt::message::{Readable, Sealing};
-use crate::mailbox::encrypt::recipients::{addressee, config, sealing, warn};
+use crate::mailbox::encrypt::message::{Readable, StoredSealer};
+use crate::mailbox::encrypt::recipients::{addressee, config, sealer, warn};
 use crate::mailbox::tally::Tally;
 
 /// The largest batch: while it lasts, a client that changes one of its messages is not followed.
@@ -82,8 +82,8 @@ pub fn run<R: BufRead + Send, W: Write + Send>(
         Addressee::Clear(why) => work.count(why.reason()),
         Addressee::Sealed { recipients, .. } => {
             warn(&mailbox.target, &recipients, report);
-            let sealing = sealing(settings, &mailbox.target, &config, &recipients);
-            work.seal(&sealing)
+            let sealer = sealer(settings, &mailbox.target, &config, &recipients);
+            work.seal(&sealer)
         }
     });
     report(Event::Maildir { target: 0, elsewhere: 0, changed: work.changed });
@@ -161,7 +161,7 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
         Ok(())
     }
 
-    fn seal(&mut self, sealer: &Sealing<'_>) -> Result<(), Error> {
+    fn seal(&mut self, sealer: &StoredSealer<'_>) -> Result<(), Error> {
         let begin = Instant::now();
         let mut journal = if self.settings.how.dry_run { None } else { Some(self.journal()?) };
         let mut recovered = match &mut journal {
@@ -268,7 +268,7 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
         folder: &mut Folder<'_>,
         selected: &Selected,
         from: u32,
-        sealer: &Sealing<'_>,
+        sealer: &StoredSealer<'_>,
         mut journal: Option<&mut Journal>,
     ) -> Result<(), Error> {
         let items = self.items(folder, from)?;
