@@ -86,7 +86,7 @@ impl Links {
 }
 
 impl Task<'_> {
-    /// Seals the messages, on the threads that [`rewrite`] takes. What was done before an error counts.
+    /// Seals the messages, on the threads that [`rewrite()`] takes. What was done before an error counts.
     pub(super) fn run(&self) -> (Tally, Result<(), Error>) {
         let how = &self.work.settings.how;
         let manner = match (how.dry_run, how.keep_uids) {
