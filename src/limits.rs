@@ -22,6 +22,10 @@ pub const USER_NAME: usize = 200;
 /// single pass proves (S/MIME, armor in a text); a longer one is sealed like a clear one.
 pub const HELD: u64 = 64 * 1024 * 1024;
 
+/// How many octets of key files a resident process remembers the meaning of; beyond, it begins anew. The certificates take some
+/// ten times as much memory.
+pub const CACHED_CERTIFICATES: usize = 2 * 1024 * 1024;
+
 /// Most messages or mailboxes that are worked on at once: each takes a thread, or a connection to Dovecot.
 pub const JOBS: usize = 256;
 

@@ -1,7 +1,9 @@
-//! One message, now: what `mailseal-filter` and `mailseal deliver` do.
+//! One message, now: what `mailseal-filter`, `mailseal deliver` and the doors of `mailseal serve` do.
 
 pub mod deadline;
 pub mod deliver;
 pub mod filter;
+pub mod message;
 pub mod options;
+mod tee;
 pub mod unchanged;

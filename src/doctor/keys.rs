@@ -103,7 +103,7 @@ fn test(enrolled: &Enrolled<'_>, user: &User, config: &Config, users: &Users) ->
             hint: format!("chmod 644 {}, and a+x the folders above", file.path().display()),
         });
     }
-    let recovery = keystore::read_recovery(&config.keys.recovery, &Trust::of(identity.uid, groups))?;
+    let recovery = keystore::read_recovery(&config.keys.recovery, &Trust::of(identity.uid, groups), None)?;
     enrol::test_seal(user.name(), &file.load()?, &recovery, SystemTime::now()).map(drop)
 }
 

@@ -129,7 +129,7 @@ impl Account {
 
     /// What the database says of a user, where it says all that matters.
     fn of(answer: Answer) -> Option<Self> {
-        let Answer::Found(userdb::Account { name, uid, gid, home }) = answer else { return None };
+        let Answer::Found(userdb::Account { name, uid, gid, home, .. }) = answer else { return None };
         Some(Self { name, identity: Identity { uid: uid?, gid: gid? }, home })
     }
 }

@@ -32,12 +32,15 @@ const LINE: u64 = 64 * 1024;
 /// Most users.
 const MOST: usize = 10_000_000;
 
+/// What stands before the name of a setting of Sieve's, in 2.3 and in 2.4.
+const PREFIXES: [&str; 2] = ["sieve_env_", "sieve_environment/"];
+
 const VERSION: &str = "VERSION\t1\t0\n";
 
 /// A user as the database has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
-    /// The name.
+    /// The name, as the database writes it.
     pub name: String,
     /// Whose rights deliveries have.
     pub uid: Option<u32>,
@@ -45,6 +48,8 @@ pub struct Account {
     pub gid: Option<u32>,
     /// The home.
     pub home: Option<PathBuf>,
+    /// Settings of the user's own that are for us, without `mailseal_` before their names; where it is none, empty.
+    pub settings: BTreeMap<String, String>,
 }
 
 /// What the database says of a user.
@@ -165,9 +170,7 @@ impl Userdb {
                 let id = fields.next().filter(|_| kind.is_some()).and_then(|id| id.parse::<u32>().ok());
                 let Some(place) = id.and_then(|id| waiting.remove(&id)) else { continue };
                 answers[place] = match kind {
-                    Some("USER") => {
-                        Answer::Found(self.completed(account(&names[place - first], fields.skip(1))))
-                    }
+                    Some("USER") => Answer::Found(self.completed(account(&names[place - first], fields))),
                     Some("NOTFOUND") => Answer::NotFound,
                     _ => Answer::Failed,
                 };
@@ -233,15 +236,25 @@ fn gid(name: &str) -> Option<u32> {
     name.parse().ok().or_else(|| Some(Group::from_name(name).ok()??.gid.as_raw()))
 }
 
-fn account<'a>(name: &str, fields: impl Iterator<Item = &'a str>) -> Account {
-    let mut account = Account { name: name.into(), ..Account::default() };
-    for (key, value) in fields.filter_map(|field| field.split_once('=')) {
+/// What an answer says of the user who was asked for as `asked`.
+fn account<'a>(asked: &str, mut fields: impl Iterator<Item = &'a str>) -> Account {
+    let name = fields.next().map(unescaped).filter(|name| !name.is_empty()).unwrap_or_else(|| asked.into());
+    let mut account = Account { name, ..Account::default() };
+    for field in fields {
+        let (key, value) = field.split_once('=').unwrap_or((field, ""));
         let value = unescaped(value);
         match key {
             "uid" => account.uid = uid(&value),
             "gid" => account.gid = gid(&value),
             "home" if !value.is_empty() => account.home = Some(value.into()),
-            _ => {}
+            // Sieve sees them under these names (README: settings of a user's own).
+            _ => {
+                let name = PREFIXES.iter().find_map(|prefix| key.strip_prefix(prefix)).unwrap_or(key);
+                // An empty one is "yes" in Dovecot 2.3.
+                let value = if value == "yes" { String::new() } else { value };
+                let setting = name.strip_prefix("mailseal_").map(|name| (name.to_owned(), value));
+                account.settings.extend(setting);
+            }
         }
     }
     account
@@ -330,13 +343,21 @@ mod tests {
             let asked = [next(), next(), next()];
             assert_eq!(asked[0], "USER\t2\talice\tservice=mailseal");
             stream
-                .write_all(b"NOTFOUND\t4\nUSER\t3\tbob\tuid=5\thome=/h/b\x01tb\tgid=x\nFAIL\t2\ttemp\n")
+                .write_all(b"NOTFOUND\t4\nUSER\t3\trobert\tuid=5\thome=/h/b\x01tb\tgid=x\tsieve_env_mailseal_off=yes\tsieve_environment/mailseal_key=/k.pgp\tquota\nFAIL\t2\ttemp\n")
                 .unwrap();
         });
         let mut userdb = Userdb::connect(&path).unwrap();
         assert_eq!(userdb.list().unwrap(), ["alice", "bob"]);
         let names = ["alice", "bob", "carol"].map(str::to_owned);
-        let bob = Account { name: "bob".into(), uid: Some(5), gid: None, home: Some("/h/b\tb".into()) };
+        let bob = Account {
+            name: "robert".into(),
+            uid: Some(5),
+            gid: None,
+            home: Some("/h/b\tb".into()),
+            settings: [("key", "/k.pgp"), ("off", "")]
+                .map(|(name, value)| (name.into(), value.into()))
+                .into(),
+        };
         assert_eq!(userdb.look_up(&names).unwrap(), [Answer::Failed, Answer::Found(bob), Answer::NotFound]);
         server.join().unwrap();
         assert!(userdb.list().is_err(), "the connection is closed");

@@ -10,6 +10,7 @@ use sequoia_openpgp::Cert;
 use crate::config::{Config, Keys, Mode, Rule, WhenMissing};
 use crate::delivery::unchanged::{Off, Unchanged};
 use crate::error::Error;
+use crate::keystore::cache::Cache;
 use crate::keystore::trust::Trust;
 use crate::keystore::user::User;
 use crate::keystore::{self, Request, absence};
@@ -23,6 +24,8 @@ pub struct Whose<'a> {
     pub home: Option<&'a Path>,
     /// Files with the certificates to seal to; when there are any, none are looked up.
     pub key_files: &'a [PathBuf],
+    /// What was read before, where the process lives on.
+    pub cache: Option<&'a Cache>,
 }
 
 /// To whom a message goes.
@@ -68,7 +71,7 @@ pub fn find(config: &Config, whose: &Whose<'_>, now: SystemTime) -> Result<Addre
     let keys = &config.keys;
     let trust = Trust::of_process(keys.trusted_groups.ids());
     let sealed = |certs: Vec<Cert>, looked_up| {
-        let recipients = recipients(keys, whose.user, &certs, &trust, now)?;
+        let recipients = recipients(keys, whose.user, &certs, (&trust, whose.cache), now)?;
         Ok(Addressee::Sealed { recipients, certs, looked_up })
     };
     let given = match rule {
@@ -76,10 +79,14 @@ pub fn find(config: &Config, whose: &Whose<'_>, now: SystemTime) -> Result<Addre
         _ => whose.key_files,
     };
     if !given.is_empty() {
-        return sealed(keystore::read_all_named(given, &trust)?, false);
+        return sealed(keystore::read_all_named(given, &trust, whose.cache)?, false);
     }
     let user = &User::parse(whose.user)?;
-    let request = Request { given: whose.user, ..Request::new(keys, user, whose.home, now, trust.clone()) };
+    let request = Request {
+        given: whose.user,
+        cache: whose.cache,
+        ..Request::new(keys, user, whose.home, now, trust.clone())
+    };
     if let Some(certs) = keystore::find(&keys.sources, &request)? {
         return sealed(certs, true);
     }
@@ -99,9 +106,9 @@ pub fn recipients(
     keys: &Keys,
     user: &str,
     certs: &[Cert],
-    trust: &Trust,
+    (trust, cache): (&Trust, Option<&Cache>),
     now: SystemTime,
 ) -> Result<Recipients, Error> {
-    let recovery = keystore::read_recovery(&keys.recovery, trust)?;
+    let recovery = keystore::read_recovery(&keys.recovery, trust, cache)?;
     Ok(Recipients::choose(user, certs, &recovery, keys.expired, now)?)
 }

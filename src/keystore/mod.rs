@@ -6,6 +6,7 @@
 //! Whether a certificate may be used is [`mailseal_core::cert`]'s business.
 
 pub mod absence;
+pub mod cache;
 pub mod census;
 mod cert_d;
 pub mod enrolled;
@@ -31,6 +32,7 @@ use sequoia_openpgp::Cert;
 use sequoia_openpgp::cert::CertParser;
 use sequoia_openpgp::parse::Parse as _;
 
+use self::cache::Cache;
 use self::keyring::Search;
 use self::safe_file::Listing;
 use self::source::{Kind, Place, Root, Source, Template, Values};
@@ -57,6 +59,8 @@ pub struct Request<'a> {
     pub now: SystemTime,
     /// Who may own and write what is found.
     pub trust: Trust,
+    /// What was read before, where the process lives on.
+    pub cache: Option<&'a Cache>,
 }
 
 impl<'a> Request<'a> {
@@ -77,6 +81,7 @@ impl<'a> Request<'a> {
             address: keys.address.as_ref(),
             now,
             trust,
+            cache: None,
         }
     }
 
@@ -100,9 +105,9 @@ pub fn find<'s>(
         let certs = match source.kind {
             Kind::File => {
                 let bytes = safe_file::read(&place, limits::KEY_FILE)?;
-                bytes.map(|bytes| parse(&bytes, &place.path)).transpose()?
+                bytes.map(|bytes| parse_by(request.cache, &bytes, &place.path)).transpose()?
             }
-            Kind::Dir => find_in_folder(&place)?,
+            Kind::Dir => find_in_folder(&place, request.cache)?,
             Kind::GnuPg | Kind::CertD | Kind::WkdDir => find_in_keyring(source.kind, &place, request)?,
         };
         if certs.is_some() {
@@ -143,7 +148,7 @@ fn find_in_keyring(kind: Kind, place: &Place, request: &Request<'_>) -> Result<O
 ///
 /// # Errors
 /// [`Error::KeyStore`] also when the file does not exist.
-pub fn read_named(path: &Path, trust: &Trust) -> Result<Vec<Cert>, Error> {
+pub fn read_named(path: &Path, trust: &Trust, cache: Option<&Cache>) -> Result<Vec<Cert>, Error> {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
     let missing = || Error::KeyStore {
         path: path.into(),
@@ -154,17 +159,17 @@ pub fn read_named(path: &Path, trust: &Trust) -> Result<Vec<Cert>, Error> {
         return Err(missing());
     }
     let bytes = safe_file::read(&Place::named(absolute, trust.clone()), limits::KEY_FILE)?;
-    parse(&bytes.ok_or_else(missing)?, path)
+    parse_by(cache, &bytes.ok_or_else(missing)?, path)
 }
 
 /// The certificates in all the files that an admin named.
 ///
 /// # Errors
 /// Those of [`read_named`].
-pub fn read_all_named(paths: &[PathBuf], trust: &Trust) -> Result<Vec<Cert>, Error> {
+pub fn read_all_named(paths: &[PathBuf], trust: &Trust, cache: Option<&Cache>) -> Result<Vec<Cert>, Error> {
     let mut certs = Vec::new();
     for path in paths {
-        merge(&mut certs, read_named(path, trust)?);
+        merge(&mut certs, read_named(path, trust, cache)?);
     }
     Ok(certs)
 }
@@ -173,17 +178,17 @@ pub fn read_all_named(paths: &[PathBuf], trust: &Trust) -> Result<Vec<Cert>, Err
 ///
 /// # Errors
 /// [`CoreError::Recovery`]: without them nothing may be sealed, and that is the configuration's fault.
-pub fn read_recovery(paths: &[PathBuf], trust: &Trust) -> Result<Vec<Cert>, Error> {
-    read_all_named(paths, trust).map_err(|error| CoreError::Recovery(error.to_string()).into())
+pub fn read_recovery(paths: &[PathBuf], trust: &Trust, cache: Option<&Cache>) -> Result<Vec<Cert>, Error> {
+    read_all_named(paths, trust, cache).map_err(|error| CoreError::Recovery(error.to_string()).into())
 }
 
-fn find_in_folder(place: &Place) -> Result<Option<Vec<Cert>>, Error> {
+fn find_in_folder(place: &Place, cache: Option<&Cache>) -> Result<Option<Vec<Cert>>, Error> {
     let Some(Listing { files, others }) = safe_file::list(place)? else { return Ok(None) };
     let (mut certs, mut count) = (Vec::new(), 0);
     for path in files {
         let file = place.at(path);
         if let Some(bytes) = safe_file::read_in_folder(&file, limits::KEY_FILE)? {
-            let found = parse(&bytes, &file.path)?;
+            let found = parse_by(cache, &bytes, &file.path)?;
             count += found.len();
             if count > limits::KEY_FILE_CERTIFICATES {
                 return Err(too_many(&place.path));
@@ -233,6 +238,10 @@ fn may_be_certificate(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).map_or(true, |text| text.contains(['\0', '\u{feff}']))
         || memchr::memmem::find(bytes, b"-----BEGIN ").is_some()
         || bytes.split(|byte| !base64(byte)).any(|run| run.len() >= BASE64_LINE)
+}
+
+fn parse_by(cache: Option<&Cache>, bytes: &[u8], path: &Path) -> Result<Vec<Cert>, Error> {
+    cache.map_or_else(|| parse(bytes, path), |cache| cache.parse(bytes, path))
 }
 
 /// Reads one or more certificates, binary or armored, several armors one after the other included.

@@ -12,6 +12,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use mailseal_core::recipients::{Format, Warning};
+use mailseal_core::seal::Sealed;
 
 use crate::console::escape;
 use crate::limits;
@@ -100,6 +101,15 @@ pub struct LogLine {
     pub time: Duration,
     /// The Message-ID, where the configuration wants it.
     pub message_id: Option<Vec<u8>>,
+}
+
+impl LogLine {
+    /// Notes what the message is sealed to.
+    pub fn note(&mut self, sealed: Sealed) {
+        self.warnings = sealed.warnings;
+        self.key_ids = sealed.key_ids;
+        self.format = Some(sealed.format);
+    }
 }
 
 impl fmt::Display for LogLine {

@@ -42,8 +42,8 @@ pub fn run(
     let Arguments { secret, key_files, rewrite, paths } = arguments;
     let config = load_config(cli::ADMIN, config, key_files)?;
     let trust = Trust::of_process(config.keys.trusted_groups.ids());
-    let certs = keystore::read_all_named(key_files, &trust)?;
-    let recovery = keystore::read_recovery(&config.keys.recovery, &trust)?;
+    let certs = keystore::read_all_named(key_files, &trust, None)?;
+    let recovery = keystore::read_recovery(&config.keys.recovery, &trust, None)?;
     // Before a passphrase is asked for.
     Recipients::choose(reseal::USER, &certs, &recovery, WhenExpired::Defer, SystemTime::now())?;
     let serialized = |certs: &[Cert]| {

@@ -427,7 +427,7 @@ impl<'a> Keys<'a> {
 
     fn recovery(&self) -> Result<Vec<Cert>, Error> {
         let keys = &self.config.keys;
-        keystore::read_recovery(&keys.recovery, &Trust::of_process(keys.trusted_groups.ids()))
+        keystore::read_recovery(&keys.recovery, &Trust::of_process(keys.trusted_groups.ids()), None)
     }
 
     /// Whether any source lies in the users' homes.

@@ -324,7 +324,8 @@ mod tests {
     #[test]
     fn dovecot_says_whose_a_home_is_before_its_folder_does() {
         let of = |home: Option<&str>, uid, gid| {
-            let account = Account { name: "alice".into(), uid, gid, home: home.map(Into::into) };
+            let account =
+                Account { name: "alice".into(), uid, gid, home: home.map(Into::into), ..Account::default() };
             let owner = Owner::of(account).unwrap();
             owner.map(|owner| (owner.identity.uid().as_raw(), owner.identity.gid().as_raw()))
         };

@@ -291,6 +291,7 @@ fn of_system(name: &str) -> Account {
         uid: user.as_ref().map(|user| user.uid.as_raw()),
         gid: user.as_ref().map(|user| user.gid.as_raw()),
         home: user.map(|user| user.dir),
+        ..Account::default()
     }
 }
 

@@ -157,8 +157,11 @@ pub struct Listed {
 /// [`Error::Output`].
 pub fn run(options: &Options, config: &Config, out: &mut impl Write) -> Result<Exit, Error> {
     let targets = target::expand(&options.sweep.paths, &options.users, options.sweep.control.as_deref())?;
-    let certs =
-        keystore::read_all_named(&options.key_files, &Trust::of_process(config.keys.trusted_groups.ids()))?;
+    let certs = keystore::read_all_named(
+        &options.key_files,
+        &Trust::of_process(config.keys.trusted_groups.ids()),
+        None,
+    )?;
     let certs: Result<Vec<_>, _> = certs.iter().map(|cert| enrol::serialize(slice::from_ref(cert))).collect();
     let certs = certs?;
     // After the certificates, which may come through /dev/fd.

@@ -406,7 +406,7 @@ fn maildirs(options: &Options, doveadm: Option<&Doveadm>, watch: &Watch<'_>) -> 
 
 /// What the processes that touch mail are told.
 fn settings(options: &Options) -> Result<Settings, Error> {
-    let certs = keystore::read_all_named(&options.which.key_files, &Trust::of_process(&[]))?;
+    let certs = keystore::read_all_named(&options.which.key_files, &Trust::of_process(&[]), None)?;
     let certs: Result<_, Error> =
         certs.iter().map(|cert| enrol::serialize(std::slice::from_ref(cert))).collect();
     // Another process may have another working folder in a later version; its paths are whole.

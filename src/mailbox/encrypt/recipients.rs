@@ -38,11 +38,11 @@ pub(super) fn addressee(settings: &Settings, target: &Target, config: &Config) -
             settings.certs.iter().map(|bytes| Cert::from_bytes(bytes).map_err(CoreError::OpenPgp)).collect();
         let certs = certs?;
         let trust = Trust::of_process(config.keys.trusted_groups.ids());
-        let recipients = addressee::recipients(&config.keys, user, &certs, &trust, now)?;
+        let recipients = addressee::recipients(&config.keys, user, &certs, (&trust, None), now)?;
         return Ok(Addressee::Sealed { recipients, certs, looked_up: false });
     }
     let home = target.home.as_deref().map(Path::new);
-    let whose = Whose { user, home, key_files: &[] };
+    let whose = Whose { user, home, key_files: &[], cache: None };
     if addressee::rule(config, &whose)?.is_some_and(|rule| rule.mode == Mode::Observe) {
         return Ok(Addressee::Clear(Unchanged::Off(Off::Observed)));
     }

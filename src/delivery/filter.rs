@@ -3,41 +3,30 @@
 //! This is what `mailseal-filter` does, and `mailseal deliver` before it runs the LDA; the programs themselves only read
 //! their command lines.
 
-mod tee;
-
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use mailseal_core::classify::classify;
 use mailseal_core::error::Error as CoreError;
 use mailseal_core::message::head::Head;
 use mailseal_core::message::opening::Opening;
-use mailseal_core::protect::Policy;
-use mailseal_core::recipients::Recipients;
-use mailseal_core::seal::Sealed;
 
 use crate::cli;
 use crate::config::{Config, Mode};
 use crate::delivery::deadline::Deadline;
+use crate::delivery::message::{self, Message, WRITE_SIZE};
 use crate::delivery::options::{Options, WhenUnchanged};
 use crate::delivery::unchanged::{Off, Unchanged};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::keys::addressee::{self, Addressee, Whose};
-use crate::limits;
 use crate::log::sink::Sink;
 use crate::log::{LogLine, Outcome, Target};
 use crate::system::counted::Counted;
 use crate::system::process;
-
-use self::tee::Tee;
-
-/// Bytes that are written at once.
-const WRITE_SIZE: usize = 64 * 1024;
 
 /// How long a failed delivery waits for the rest of the message; with the deadline, well below Dovecot's timeout.
 pub const DRAIN: Duration = Duration::from_secs(2);
@@ -78,10 +67,11 @@ pub fn run(program: &'static str, options: &Options, input: File, output: File) 
         if options.said.deadline.is_none() {
             deadline.limit(config.message.deadline);
         }
-        let how = Sealing { options, config: &config, user: &user, report: &report };
-        let mut delivery = Delivery { how, input: Counted::new(input) };
+        let message =
+            Message { program, said: &options.said, config: &config, user: &user, line: &report.line };
+        let mut delivery = Delivery { message, options, input: Counted::new(input) };
         let result = delivery.deliver(output);
-        report.line().bytes_in = delivery.input.total();
+        message.line().bytes_in = delivery.input.total();
         result
     });
     deadline.decide();
@@ -102,22 +92,15 @@ pub fn leave(status: Exit) -> ! {
 }
 
 struct Delivery<'a> {
-    how: Sealing<'a>,
-    input: Counted<File>,
-}
-
-/// How one message is sealed.
-#[derive(Clone, Copy)]
-struct Sealing<'a> {
+    message: Message<'a>,
     options: &'a Options,
-    config: &'a Config,
-    user: &'a str,
-    report: &'a Report,
+    input: Counted<File>,
 }
 
 impl Delivery<'_> {
     fn deliver(&mut self, output: File) -> Result<Outcome, Error> {
-        let Sealing { options, config, user, report } = self.how;
+        let (message, options) = (self.message, self.options);
+        let Message { config, user, .. } = message;
         if process::is_root() && options.said.key_files.is_empty() {
             return Err(Error::Root);
         }
@@ -127,66 +110,56 @@ impl Delivery<'_> {
         }
         let key_start = Instant::now();
         let home = home(options);
-        let whose = Whose { user, home: home.as_deref(), key_files: &options.said.key_files };
+        let whose = Whose { user, home: home.as_deref(), key_files: &options.said.key_files, cache: None };
         let rule = addressee::rule(config, &whose)?;
         let addressee = addressee::find(config, &whose, SystemTime::now());
-        report.line().key_time = key_start.elapsed();
+        message.line().key_time = key_start.elapsed();
         options.sandbox.enter()?;
         if rule.is_some_and(|rule| rule.mode == Mode::Observe) {
-            return self.observe(addressee, &output).and_then(|outcome| close(output).map(|()| outcome));
+            return self.observe(&addressee, &output).and_then(|outcome| close(output).map(|()| outcome));
         }
         let recipients = match addressee? {
             Addressee::Sealed { recipients, .. } => recipients,
             Addressee::Clear(why) => return self.pass_unread(output, &why),
         };
         let opening = Opening::read(&mut self.input)?;
-        self.how.note_message_id(opening.head());
-        if let Some(why) = self.how.encrypted(&opening) {
+        self.message.note_id(opening.head());
+        if let Some(why) = self.message.encrypted(&opening) {
             return self.pass(opening.bytes(), output, &why);
         }
         let mut output = BufWriter::with_capacity(WRITE_SIZE, Counted::new(output));
-        self.how.seal(&recipients, &opening, &mut self.input, &mut output)?;
+        message.seal(&recipients, &opening, &mut self.input, &mut output)?;
         let output = output.into_inner().map_err(|error| CoreError::Write(error.into_error()))?;
-        report.line().bytes_out = output.total();
+        message.line().bytes_out = output.total();
         close(output.into_inner())?;
         Ok(Outcome::Sealed)
     }
 
-    /// Passes a message on and logs what would have become of it. Nothing that fails in trying that keeps it back: whoever
-    /// is observed has asked for clear mail.
-    fn observe(&mut self, addressee: Result<Addressee, Error>, mut output: &File) -> Result<Outcome, Error> {
+    fn observe(&mut self, addressee: &Result<Addressee, Error>, mut output: &File) -> Result<Outcome, Error> {
         let opening = Opening::read(&mut self.input)?;
-        self.how.note_message_id(opening.head());
-        let mut copy: Box<dyn Write + '_> = match self.how.options.unchanged {
+        self.message.note_id(opening.head());
+        let copy: Box<dyn Write + '_> = match self.options.unchanged {
             WhenUnchanged::Copy => Box::new(&mut output),
             WhenUnchanged::Fail => Box::new(std::io::sink()),
         };
-        copy.write_all(opening.bytes()).map_err(CoreError::Write)?;
-        let mut rest = Tee::new(&mut self.input, copy);
-        let tried = self.how.try_out(addressee, &opening, &mut rest);
-        rest.finish(CoreError::Read, CoreError::Write)?;
-        let report = self.how.report;
-        match tried {
-            Ok(None) => return Ok(Outcome::WouldSeal),
-            Ok(Some(why)) => report.line().reason = Some(why.reason()),
-            Err(error) => report.complain(&error),
+        let outcome = self.message.observe(addressee, &opening, &mut self.input, copy)?;
+        if outcome == Outcome::Unchanged {
+            self.message.line().bytes_out = self.input.total();
         }
-        report.line().bytes_out = self.input.total();
-        Ok(Outcome::Unchanged)
+        Ok(outcome)
     }
 
     /// Passes on a message of which `read` has been read.
     fn pass(&mut self, read: &[u8], mut output: File, why: &Unchanged) -> Result<Outcome, Error> {
-        let Sealing { options, report, .. } = self.how;
-        report.line().reason = Some(why.reason());
-        if options.unchanged == WhenUnchanged::Fail {
+        self.message.line().reason = Some(why.reason());
+        if self.options.unchanged == WhenUnchanged::Fail {
             return Ok(Outcome::Unchanged);
         }
         output.write_all(read).map_err(CoreError::Write)?;
         // From file to file the kernel copies, where it can.
         let copied = std::io::copy(self.input.get_mut(), &mut output).map_err(Error::Pass)?;
         self.input.add(copied);
-        report.line().bytes_out = read.len() as u64 + copied;
+        self.message.line().bytes_out = read.len() as u64 + copied;
         close(output)?;
         Ok(Outcome::Unchanged)
     }
@@ -199,63 +172,8 @@ impl Delivery<'_> {
             return Err(CoreError::Empty.into());
         }
         let (fields_end, _) = Head::find_end(&beginning, 0).unwrap_or((beginning.len(), beginning.len()));
-        self.how.note_message_id(Head::new(&beginning[..fields_end], b""));
+        self.message.note_id(Head::new(&beginning[..fields_end], b""));
         self.pass(&beginning, output, why)
-    }
-}
-
-impl Sealing<'_> {
-    /// How the message is encrypted already, where that lets it pass.
-    fn encrypted(self, opening: &Opening) -> Option<Unchanged> {
-        let encrypted = classify(opening.head(), opening.body(), opening.is_whole());
-        encrypted.filter(|_| !self.options.said.always).map(Unchanged::Encrypted)
-    }
-
-    /// Seals the message that begins with `opening` and goes on in `rest`.
-    fn seal(
-        self,
-        recipients: &Recipients,
-        opening: &Opening,
-        rest: &mut impl Read,
-        output: &mut (impl Write + Send + Sync),
-    ) -> Result<(), Error> {
-        let Self { options: Options { said, .. }, config, user, report } = self;
-        let said = (said.protect_headers.map(Policy::from), said.compression);
-        let sealer = config.sealer(user, recipients, said);
-        let key_start = Instant::now();
-        let sealing = sealer.begin(opening)?;
-        report.line().key_time += key_start.elapsed();
-        report.note(sealing.sealed());
-        Ok(sealing.write(rest, output)?)
-    }
-
-    /// Does all that sealing takes, and gives nothing out: why the message would stay as it is, or that it would not.
-    fn try_out(
-        self,
-        addressee: Result<Addressee, Error>,
-        opening: &Opening,
-        rest: &mut impl Read,
-    ) -> Result<Option<Unchanged>, Error> {
-        let recipients = match addressee? {
-            Addressee::Sealed { recipients, .. } => recipients,
-            Addressee::Clear(why) => return Ok(Some(why)),
-        };
-        if let Some(why) = self.encrypted(opening) {
-            return Ok(Some(why));
-        }
-        let mut output = Counted::new(std::io::sink());
-        self.seal(&recipients, opening, rest, &mut output)?;
-        self.report.line().bytes_out = output.total();
-        Ok(None)
-    }
-
-    fn note_message_id(self, head: Head<'_>) {
-        if self.config.log.msgid {
-            let id =
-                head.items().find_map(|item| item.value_of("Message-ID")).unwrap_or_default().trim_ascii();
-            // More than the log line shows is not kept.
-            self.report.line().message_id = Some(id[..id.len().min(limits::LOG_VALUE + 1)].to_vec());
-        }
     }
 }
 
@@ -275,19 +193,6 @@ impl Report {
         Self { program, sink: Arc::new(Mutex::new(sink)), line: Arc::new(Mutex::new(line)), start }
     }
 
-    /// The line, to add what is known now.
-    fn line(&self) -> MutexGuard<'_, LogLine> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Notes what a message is sealed to.
-    fn note(&self, sealed: Sealed) {
-        let mut line = self.line();
-        line.warnings = sealed.warnings;
-        line.key_ids = sealed.key_ids;
-        line.format = Some(sealed.format);
-    }
-
     fn done(&self, outcome: Outcome, unchanged: WhenUnchanged) -> Exit {
         self.write(outcome);
         match (outcome, unchanged) {
@@ -296,24 +201,14 @@ impl Report {
         }
     }
 
-    /// Says what went wrong.
-    fn complain(&self, error: &Error) {
-        let user = {
-            let mut line = self.line();
-            line.reason = Some(error.reason());
-            line.user.clone()
-        };
-        cli::complain(self.program, Some(&*user).filter(|user| !user.is_empty()), error);
-    }
-
     fn failed(&self, error: &Error) -> Exit {
-        self.complain(error);
+        message::complain(self.program, &self.line, error);
         self.write(Outcome::Deferred);
         error.exit()
     }
 
     fn write(&self, outcome: Outcome) {
-        let mut line = self.line();
+        let mut line = message::lock(&self.line);
         line.outcome = outcome;
         if outcome == Outcome::Deferred {
             line.bytes_out = 0;

@@ -1,0 +1,180 @@
+//! What becomes of one message, whoever brings it and wherever it goes: sealed, passed on, or sealed on trial.
+//!
+//! The beginning has been read, the user's certificates have been looked up; what is found out goes into the log line.
+
+use std::io::{BufWriter, Read, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use mailseal_core::classify::classify;
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::message::head::Head;
+use mailseal_core::message::opening::Opening;
+use mailseal_core::protect::Policy;
+use mailseal_core::recipients::Recipients;
+
+use super::tee::Tee;
+use crate::cli;
+use crate::config::Config;
+use crate::delivery::options::Said;
+use crate::delivery::unchanged::Unchanged;
+use crate::error::Error;
+use crate::keys::addressee::Addressee;
+use crate::limits;
+use crate::log::{LogLine, Outcome};
+use crate::system::counted::Counted;
+
+/// Bytes that are written at once.
+pub const WRITE_SIZE: usize = 64 * 1024;
+
+/// One message of one user, or of several users with the same certificates.
+#[derive(Clone, Copy)]
+pub struct Message<'a> {
+    /// The program that says what goes wrong.
+    pub program: &'static str,
+    /// What whoever brings it says of how it is sealed.
+    pub said: &'a Said,
+    /// The configuration.
+    pub config: &'a Config,
+    /// The delivery user.
+    pub user: &'a str,
+    /// What is known of it.
+    pub line: &'a Mutex<LogLine>,
+}
+
+impl<'a> Message<'a> {
+    /// The log line, to add what is known now.
+    pub fn line(self) -> MutexGuard<'a, LogLine> {
+        lock(self.line)
+    }
+
+    /// How the message is encrypted already, where that lets it pass.
+    #[must_use]
+    pub fn encrypted(self, opening: &Opening) -> Option<Unchanged> {
+        let encrypted = classify(opening.head(), opening.body(), opening.is_whole());
+        encrypted.filter(|_| !self.said.always).map(Unchanged::Encrypted)
+    }
+
+    /// Writes what becomes of the message that begins with `opening` and goes on in `rest`. The lengths are noted by whoever
+    /// counts them.
+    ///
+    /// # Errors
+    /// Those of [`Message::seal`]; [`CoreError::Read`] and [`CoreError::Write`].
+    pub fn write(
+        self,
+        addressee: &Addressee,
+        opening: &Opening,
+        rest: &mut impl Read,
+        out: &mut (impl Write + Send + Sync),
+    ) -> Result<Outcome, Error> {
+        let why = match addressee {
+            Addressee::Sealed { recipients, .. } => match self.encrypted(opening) {
+                None => {
+                    let mut out = BufWriter::with_capacity(WRITE_SIZE, out);
+                    self.seal(recipients, opening, rest, &mut out)?;
+                    out.flush().map_err(CoreError::Write)?;
+                    return Ok(Outcome::Sealed);
+                }
+                Some(why) => why.reason(),
+            },
+            Addressee::Clear(why) => why.reason(),
+        };
+        self.line().reason = Some(why);
+        out.write_all(opening.bytes()).map_err(CoreError::Write)?;
+        // What is read and what is written fail alike here.
+        std::io::copy(rest, out).map_err(Error::Pass)?;
+        Ok(Outcome::Unchanged)
+    }
+
+    /// Seals the message that begins with `opening` and goes on in `rest`.
+    ///
+    /// # Errors
+    /// Those of [`mailseal_core::seal::Sealer`].
+    pub fn seal(
+        self,
+        recipients: &Recipients,
+        opening: &Opening,
+        rest: &mut impl Read,
+        out: &mut (impl Write + Send + Sync),
+    ) -> Result<(), Error> {
+        let said = (self.said.protect_headers.map(Policy::from), self.said.compression);
+        let sealer = self.config.sealer(self.user, recipients, said);
+        let key_start = Instant::now();
+        let sealing = sealer.begin(opening)?;
+        self.line().key_time += key_start.elapsed();
+        self.line().note(sealing.sealed());
+        Ok(sealing.write(rest, out)?)
+    }
+
+    /// Writes the message to `copy` as it came, and notes what would have become of it. Nothing that fails in trying that keeps
+    /// it back: whoever is observed has asked for clear mail.
+    ///
+    /// # Errors
+    /// [`CoreError::Read`] and [`CoreError::Write`].
+    pub fn observe(
+        self,
+        addressee: &Result<Addressee, Error>,
+        opening: &Opening,
+        rest: &mut impl Read,
+        mut copy: impl Write,
+    ) -> Result<Outcome, Error> {
+        copy.write_all(opening.bytes()).map_err(CoreError::Write)?;
+        let mut rest = Tee::new(rest, copy);
+        let tried = match addressee {
+            Ok(Addressee::Clear(why)) => Ok(Some(why.reason())),
+            Ok(Addressee::Sealed { recipients, .. }) => self.try_out(recipients, opening, &mut rest),
+            Err(error) => {
+                complain(self.program, self.line, error);
+                Ok(Some(error.reason()))
+            }
+        };
+        rest.finish(CoreError::Read, CoreError::Write)?;
+        match tried {
+            Ok(None) => return Ok(Outcome::WouldSeal),
+            Ok(Some(why)) => self.line().reason = Some(why),
+            Err(error) => complain(self.program, self.line, &error),
+        }
+        Ok(Outcome::Unchanged)
+    }
+
+    /// Does all that sealing takes, and gives nothing out: why the message would stay as it is, or that it would not.
+    fn try_out(
+        self,
+        recipients: &Recipients,
+        opening: &Opening,
+        rest: &mut impl Read,
+    ) -> Result<Option<&'static str>, Error> {
+        if let Some(why) = self.encrypted(opening) {
+            return Ok(Some(why.reason()));
+        }
+        let mut output = Counted::new(std::io::sink());
+        self.seal(recipients, opening, rest, &mut output)?;
+        self.line().bytes_out = output.total();
+        Ok(None)
+    }
+
+    /// Notes the Message-ID, where the configuration wants it.
+    pub fn note_id(self, head: Head<'_>) {
+        if self.config.log.msgid {
+            let id =
+                head.items().find_map(|item| item.value_of("Message-ID")).unwrap_or_default().trim_ascii();
+            // More than the log line shows is not kept.
+            self.line().message_id = Some(id[..id.len().min(limits::LOG_VALUE + 1)].to_vec());
+        }
+    }
+}
+
+/// Says what went wrong with the message of `line`, and notes it there.
+pub fn complain(program: &str, line: &Mutex<LogLine>, error: &Error) {
+    let user = {
+        let mut line = lock(line);
+        line.reason = Some(error.reason());
+        line.user.clone()
+    };
+    cli::complain(program, Some(&*user).filter(|user| !user.is_empty()), error);
+}
+
+/// Nobody can leave the mutex in a bad state: a line is as good as what is known of the message.
+pub fn lock(line: &Mutex<LogLine>) -> MutexGuard<'_, LogLine> {
+    line.lock().unwrap_or_else(PoisonError::into_inner)
+}
