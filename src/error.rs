@@ -89,6 +89,24 @@ pub enum Error {
         /// What happened.
         what: String,
     },
+    /// What sealed mail is handed to does not take it.
+    #[error("the next hop {address}: {what}")]
+    NextHop {
+        /// Where it is.
+        address: String,
+        /// What happened.
+        what: String,
+    },
+    /// A door cannot be opened.
+    #[error("cannot listen on {address}: {what}")]
+    Door {
+        /// Where it is to be.
+        address: String,
+        /// Why.
+        what: String,
+        /// What to do.
+        hint: String,
+    },
     /// The deadline has passed.
     #[error("not done within {seconds} seconds")]
     Deadline {
@@ -259,6 +277,8 @@ impl Error {
             | Self::Output(_)
             | Self::Pass(_)
             | Self::Command { .. }
+            | Self::NextHop { .. }
+            | Self::Door { .. }
             | Self::Deadline { .. }
             | Self::KeyStore { .. }
             | Self::Ambiguous { .. }
@@ -299,6 +319,8 @@ impl Error {
             Self::Output(_) => "output",
             Self::Pass(_) => "pass",
             Self::Command { .. } => "command",
+            Self::NextHop { .. } => "next-hop",
+            Self::Door { .. } => "door",
             Self::Deadline { .. } => "deadline",
             Self::KeyStore { .. } => "key-store",
             Self::Enrol { .. } => "enrol",
@@ -335,6 +357,7 @@ impl Error {
             | Self::Owner { hint, .. }
             | Self::KeyStore { hint, .. }
             | Self::Enrol { hint, .. }
+            | Self::Door { hint, .. }
             | Self::SecretKey { hint, .. }
             | Self::Maildir(MaildirError::NoMaildir { hint, .. }) => hint.clone(),
             Self::Root => "run it as the mail user, or name the certificate with --key".into(),
@@ -352,6 +375,7 @@ impl Error {
             }
             Self::Output(_) => "look for a full disk or a reader that ended".into(),
             Self::Command { .. } => "give a program that is there and may be run, or see its own log".into(),
+            Self::NextHop { .. } => "let it run and answer there; the mail comes again".into(),
             Self::Deadline { .. } => {
                 "find out what is slow, or raise --deadline and sieve_filter_exec_timeout together".into()
             }

@@ -54,4 +54,5 @@ pub mod limits;
 pub mod log;
 pub mod mailbox;
 pub mod report;
+pub mod serve;
 pub mod system;

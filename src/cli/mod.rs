@@ -1,7 +1,7 @@
 //! What the command lines of the programs have in common: names, exit statuses for usage errors, complaints.
 
 pub mod protect_headers;
-mod usage;
+pub mod usage;
 
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;

@@ -2,6 +2,7 @@
 
 pub mod date;
 pub mod escape;
+pub mod exposition;
 pub mod json;
 pub mod progress;
 pub mod table;

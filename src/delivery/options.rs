@@ -1,31 +1,41 @@
-//! The options of a delivery: read from the command line once, and handed down as they are.
+//! The options of a delivery, which are those of `mailseal-filter`: read once, and handed down as they are.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::Parser;
 use clap::builder::{NonEmptyStringValueParser, TypedValueParser as _};
 use mailseal_core::openpgp::compress::Compression;
 
-use crate::cli::parse_number;
 use crate::cli::protect_headers::ProtectHeaders;
+use crate::cli::{self, parse_number};
+use crate::exit;
 use crate::log::Target;
 use crate::system::sandbox::Sandbox;
 
-/// How a message is delivered.
-#[derive(Clone, Debug)]
+/// Encrypts a message to its owner's OpenPGP certificate (PGP/MIME, RFC 3156).
+///
+/// Reads a message on standard input and writes it sealed to standard output; the message of a user without a
+/// certificate and an encrypted message go out as they came in. Made to be run by Dovecot's Sieve filter.
+#[derive(Clone, Debug, Parser)]
+#[command(name = cli::FILTER, version, after_help = exit::HELP)]
 pub struct Options {
-    /// What the command line says.
+    /// What the command line says of the user and of sealing.
+    #[command(flatten)]
     pub said: Said,
-    /// The configuration file, if another than the default.
+    /// The configuration [default: /etc/mailseal.toml]
+    #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// What an unchanged message gives.
+    /// What an unchanged message gives: itself and status 0, or nothing and status 1
+    #[arg(long, value_enum, default_value_t)]
     pub unchanged: WhenUnchanged,
-    /// What keeps the process from everything but the message, once the certificates are read.
+    /// Whether the process must give up everything but the message, once the certificates are read
+    #[arg(long, value_enum, default_value_t)]
     pub sandbox: Sandbox,
 }
 
 /// Whose mail it is and how it is sealed: the options of `mailseal-filter` and `mailseal deliver`.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct Said {
     /// The delivery user [default: $USER]
     #[arg(long, value_name = "NAME", allow_hyphen_values = true)]

@@ -276,7 +276,8 @@ fn escaped(text: &str) -> String {
     out
 }
 
-fn unescaped(text: &str) -> String {
+/// Undoes Dovecot's `str_tabescape`.
+pub fn unescaped(text: &str) -> String {
     let mut pieces = text.split('\u{1}');
     let mut out = pieces.next().unwrap_or_default().to_owned();
     for piece in pieces {

@@ -60,6 +60,12 @@ impl Source {
         ]
     }
 
+    /// Whether it lies in users' homes.
+    #[must_use]
+    pub fn needs_home(&self) -> bool {
+        self.path.pieces.contains(&Piece::Variable(Variable::Home))
+    }
+
     /// Whether it is a keyring, in which certificates are found by their owner's address.
     #[must_use]
     pub fn needs_address(&self) -> bool {

@@ -76,6 +76,26 @@ impl Outcome {
     }
 }
 
+/// The door of `mailseal serve` that a message came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Door {
+    /// LMTP, before Dovecot.
+    Lmtp,
+    /// Dovecot's script socket.
+    Sieve,
+}
+
+impl Door {
+    /// The word in the log, and in the configuration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lmtp => "lmtp",
+            Self::Sieve => "sieve",
+        }
+    }
+}
+
 /// What is told about one message. Sizes are in bytes.
 #[derive(Clone, Debug, Default)]
 pub struct LogLine {
@@ -99,6 +119,8 @@ pub struct LogLine {
     pub key_time: Duration,
     /// Time in all.
     pub time: Duration,
+    /// The door it came through, where it came through one.
+    pub door: Option<Door>,
     /// The Message-ID, where the configuration wants it.
     pub message_id: Option<Vec<u8>>,
 }
@@ -130,6 +152,9 @@ impl fmt::Display for LogLine {
             self.key_time.as_secs_f64() * 1e3,
             self.time.as_secs_f64() * 1e3,
         )?;
+        if let Some(door) = self.door {
+            write!(f, " door={}", door.name())?;
+        }
         match &self.message_id {
             Some(id) => write!(f, " msgid={}", value(id)),
             None => Ok(()),
@@ -153,13 +178,14 @@ mod tests {
             bytes_out: 345,
             key_time: Duration::from_micros(420),
             time: Duration::from_millis(41),
+            door: Some(Door::Lmtp),
             message_id: Some(b"<a b=c\n>".to_vec()),
             ..LogLine::default()
         };
         assert_eq!(
             line.to_string(),
             "user=alice\\x20b outcome=sealed reason=- warn=expired,some-keys-unusable keys=5C96AB,771B \
-             format=seipd1 in=12 out=345 key_ms=0.4 ms=41.0 msgid=<a\\x20b\\x3dc\\x0a>"
+             format=seipd1 in=12 out=345 key_ms=0.4 ms=41.0 door=lmtp msgid=<a\\x20b\\x3dc\\x0a>"
         );
         assert!(
             LogLine::default()

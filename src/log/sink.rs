@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixDatagram;
 
@@ -51,8 +51,7 @@ impl Sink {
     fn syslog(program: &'static str) -> Option<Self> {
         let socket = UnixDatagram::unbound().ok()?;
         socket.set_nonblocking(true).ok()?;
-        SOCKETS.iter().find(|path| socket.connect(path).is_ok())?;
-        Some(Self::Syslog(socket, program))
+        connect(&socket).then_some(Self::Syslog(socket, program))
     }
 
     /// Writes `line`, or drops it where that would fail or block.
@@ -62,13 +61,23 @@ impl Sink {
             // The daemon knows the time. This process, in its sandbox, does not know the zone that a stamp has to be in.
             Self::Syslog(socket, program) => {
                 let line = format!("<{PRIORITY}>{program}[{}]: {line}", std::process::id());
-                drop(socket.send(line.as_bytes()));
+                let sent = socket.send(line.as_bytes());
+                // The daemon may have been restarted since.
+                let gone = sent.is_err_and(|error| error.kind() != ErrorKind::WouldBlock);
+                if gone && connect(socket) {
+                    drop(socket.send(line.as_bytes()));
+                }
             }
             Self::Stderr(program) => cli::say(&format!("{program}: {line}\n")),
             Self::File(file) => drop(file.write_all(format!("{line}\n").as_bytes())),
             Self::None => {}
         }
     }
+}
+
+/// Connects to the syslog that is there.
+fn connect(socket: &UnixDatagram) -> bool {
+    SOCKETS.iter().any(|path| socket.connect(path).is_ok())
 }
 
 #[cfg(test)]

@@ -2,10 +2,10 @@
 //!
 //! All are gauges: they say what is in the log that was read, and begin anew with every log. No user is named.
 
-use std::fmt::Display;
 use std::io::{self, Write};
 
 use super::figures::{Figures, Percentiles};
+use crate::console::exposition::Exposition;
 
 /// Writes the metrics.
 ///
@@ -13,51 +13,52 @@ use super::figures::{Figures, Percentiles};
 /// Those of `out`.
 // A list: each metric with its help, in the order they are shown.
 pub fn write(figures: &Figures, out: &mut impl Write) -> io::Result<()> {
-    let mut metrics = Metrics { out };
-    metrics.begin("mailseal_log_messages", "Deliveries in the log, by outcome and reason.")?;
+    let mut metrics = Exposition::new(out);
+    metrics.begin("mailseal_log_messages", "gauge", "Deliveries in the log, by outcome and reason.")?;
     for count in &figures.outcomes {
         let labels = [("outcome", count.outcome), ("reason", &count.reason)];
         metrics.value("mailseal_log_messages", &labels, count.messages)?;
     }
-    metrics.begin("mailseal_log_warnings", "Sealed deliveries with a warning.")?;
+    metrics.begin("mailseal_log_warnings", "gauge", "Sealed deliveries with a warning.")?;
     for count in &figures.warnings {
         metrics.value("mailseal_log_warnings", &[("warning", &count.name)], count.messages)?;
     }
-    metrics.begin("mailseal_log_sealed_messages", "Sealed deliveries, by size.")?;
+    metrics.begin("mailseal_log_sealed_messages", "gauge", "Sealed deliveries, by size.")?;
     for class in &figures.sizes {
         metrics.value("mailseal_log_sealed_messages", &[("size", class.size)], class.messages)?;
     }
-    metrics.begin("mailseal_log_seal_seconds", "Time of sealed deliveries, by size.")?;
+    metrics.begin("mailseal_log_seal_seconds", "gauge", "Time of sealed deliveries, by size.")?;
     for class in &figures.sizes {
-        metrics.quantiles("mailseal_log_seal_seconds", class.size, class.ms, 1e-3)?;
+        quantiles(&mut metrics, "mailseal_log_seal_seconds", class.size, (class.ms, 1e-3))?;
     }
-    metrics.begin("mailseal_log_seal_bytes_per_second", "Speed of sealed deliveries, by size.")?;
+    metrics.begin("mailseal_log_seal_bytes_per_second", "gauge", "Speed of sealed deliveries, by size.")?;
     for class in &figures.sizes {
-        metrics.quantiles("mailseal_log_seal_bytes_per_second", class.size, class.mb_per_s, 1e6)?;
+        quantiles(&mut metrics, "mailseal_log_seal_bytes_per_second", class.size, (class.mb_per_s, 1e6))?;
     }
-    metrics.begin("mailseal_log_key_seconds", "Time for certificates of sealed deliveries.")?;
-    metrics.quantiles("mailseal_log_key_seconds", "all", figures.key_ms, 1e-3)?;
-    metrics.one(
+    metrics.begin("mailseal_log_key_seconds", "gauge", "Time for certificates of sealed deliveries.")?;
+    quantiles(&mut metrics, "mailseal_log_key_seconds", "all", (figures.key_ms, 1e-3))?;
+    metrics.gauge(
         "mailseal_log_users_without_certificate",
         "Users whose mail was delivered in clear.",
         figures.users_without_certificate,
     )?;
-    metrics.one(
+    metrics.gauge(
         "mailseal_log_users_waiting",
         "Users whose mail has been deferred for more than an hour and was not delivered since.",
         figures.users_waiting,
     )?;
-    metrics.one(
+    metrics.gauge(
         "mailseal_log_longest_wait_seconds",
         "The longest of these waits.",
         figures.waiting.first().map_or(0, |user| user.seconds),
     )?;
     if let Some(end) = figures.to_seconds {
-        metrics.one("mailseal_log_last_line_timestamp_seconds", "When the last line was written.", end)?;
+        metrics.gauge("mailseal_log_last_line_timestamp_seconds", "When the last line was written.", end)?;
     }
     if let Some(bulk) = &figures.bulk {
         metrics.begin(
             "mailseal_log_bulk_messages",
+            "gauge",
             "Messages of mailboxes that encrypt-maildir went through.",
         )?;
         for (outcome, count) in
@@ -69,35 +70,15 @@ pub fn write(figures: &Figures, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-struct Metrics<'a, W> {
-    out: &'a mut W,
-}
-
-impl<W: Write> Metrics<'_, W> {
-    fn begin(&mut self, name: &str, help: &str) -> io::Result<()> {
-        write!(self.out, "# HELP {name} {help}\n# TYPE {name} gauge\n")
+/// Writes the percentiles of one size class, in another unit.
+fn quantiles(
+    metrics: &mut Exposition<impl Write>,
+    name: &str,
+    size: &str,
+    (of, unit): (Percentiles, f64),
+) -> io::Result<()> {
+    for (quantile, value) in [("0.5", of.p50), ("0.9", of.p90), ("0.99", of.p99), ("1", of.max)] {
+        metrics.value(name, &[("size", size), ("quantile", quantile)], value * unit)?;
     }
-
-    fn value(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) -> io::Result<()> {
-        let labels: Vec<_> =
-            labels.iter().map(|(key, value)| format!("{key}=\"{}\"", quoted(value))).collect();
-        writeln!(self.out, "{name}{{{}}} {value}", labels.join(","))
-    }
-
-    fn one(&mut self, name: &str, help: &str, value: impl Display) -> io::Result<()> {
-        self.begin(name, help)?;
-        writeln!(self.out, "{name} {value}")
-    }
-
-    fn quantiles(&mut self, name: &str, size: &str, of: Percentiles, unit: f64) -> io::Result<()> {
-        for (quantile, value) in [("0.5", of.p50), ("0.9", of.p90), ("0.99", of.p99), ("1", of.max)] {
-            self.value(name, &[("size", size), ("quantile", quantile)], value * unit)?;
-        }
-        Ok(())
-    }
-}
-
-/// A label value: a log may hold anything, even where a word is expected.
-fn quoted(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    Ok(())
 }

@@ -30,8 +30,16 @@ const FIRST_OTHER: i32 = 3;
 pub fn harden() -> Result<(), Error> {
     drop_privileges()?;
     close_inherited();
-    umask(Mode::from_bits_truncate(0o077));
     // After the descriptors: from here on the process cannot read its own entries under /proc.
+    keep_private()
+}
+
+/// Makes sure that no file that the process writes can be read by others, and that no core dump is written.
+///
+/// # Errors
+/// [`Error::Privileges`] when it cannot be done.
+pub fn keep_private() -> Result<(), Error> {
+    umask(Mode::from_bits_truncate(0o077));
     forbid_dumps()
 }
 
@@ -86,6 +94,12 @@ pub fn end_after(stop: &Arc<AtomicBool>, grace: Duration) -> std::io::Result<()>
         Exit::Temporary.leave_now()
     })?;
     Ok(())
+}
+
+/// The user that the process has the rights of.
+#[must_use]
+pub fn user() -> u32 {
+    geteuid().as_raw()
 }
 
 /// Whether the process delivers as root.

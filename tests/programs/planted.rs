@@ -38,7 +38,7 @@ static KEYS: LazyLock<KeyFiles> =
 /// A message with this outer header, in which `[ours]` stands for the two fields, and with this literal packet inside.
 fn planted(outer: &str, record: &str, entity: &[u8]) -> Vec<u8> {
     static RECIPIENTS: LazyLock<Recipients> = LazyLock::new(|| {
-        let certs = read_named(&key(CERT), &Trust::of_process(&[])).unwrap();
+        let certs = read_named(&key(CERT), &Trust::of_process(&[]), None).unwrap();
         Recipients::choose("alice", &certs, &[], WhenExpired::Encrypt, SystemTime::now()).unwrap()
     });
     let before = "--=_mailseal-0\nContent-Type: application/pgp-encrypted\n\nVersion: 1\n\n\

@@ -216,7 +216,7 @@ fn seal_with(
     policy: Policy,
 ) -> Result<(), mailseal_core::error::Error> {
     static RECIPIENTS: LazyLock<Recipients> = LazyLock::new(|| {
-        let certs = read_named(&key(CERT), &Trust::of_process(&[])).unwrap();
+        let certs = read_named(&key(CERT), &Trust::of_process(&[]), None).unwrap();
         Recipients::choose("alice", &certs, &[], WhenExpired::Encrypt, SystemTime::now()).unwrap()
     });
     let opening = Opening::read(&mut source)?;

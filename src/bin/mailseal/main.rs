@@ -9,6 +9,7 @@ mod doctor;
 mod keys;
 mod report;
 mod reseal;
+mod serve;
 
 use std::ffi::OsStr;
 use std::io::{BufWriter, Write as _};
@@ -53,6 +54,8 @@ enum Command {
     /// Ends with the status of the agent, and with 75 on any failure of its own: the MTA keeps the mail. One recipient at a
     /// time.
     Deliver(deliver::Arguments),
+    /// Stay, and seal mail on its way: LMTP before Dovecot, and Dovecot's script socket
+    Serve(serve::Arguments),
 }
 
 fn main() {
@@ -96,7 +99,8 @@ fn is_deliver() -> bool {
 /// The exit status: one of ours, or that of the program that `deliver` runs.
 fn run(arguments: Arguments) -> Result<i32, Error> {
     let mut out = BufWriter::new(std::io::stdout());
-    let config = || Config::load(arguments.config.as_deref());
+    let config_path = arguments.config.as_deref();
+    let config = || Config::load(config_path);
     let status = match arguments.command {
         Command::Keys(command) => keys::run(&command, &config()?, arguments.config.as_deref(), &mut out)?,
         Command::Doctor(command) => doctor::run(command, arguments.config, &mut out)?,
@@ -104,6 +108,7 @@ fn run(arguments: Arguments) -> Result<i32, Error> {
         Command::Reseal(command) => reseal::run(&command, arguments.config.as_deref(), &mut out)?,
         Command::Audit(command) => audit::run(command, arguments.config, &mut out)?,
         Command::Report(arguments) => report::run(arguments, &mut out)?,
+        Command::Serve(arguments) => serve::run(&arguments, config_path, &mut out)?,
         Command::Deliver(command) => return Ok(deliver::run(command, arguments.config)),
     };
     out.flush().map_err(Error::Output)?;

@@ -11,7 +11,7 @@ mod seccomp;
 
 #[cfg(target_os = "openbsd")]
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 #[cfg(target_os = "linux")]
 use landlock::confine;
@@ -31,6 +31,15 @@ pub enum Sandbox {
     Off,
 }
 
+/// What files a resident process needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Rights<'a> {
+    /// Folders with what it reads.
+    pub read: &'a [PathBuf],
+    /// What it removes in the end.
+    pub remove: &'a [PathBuf],
+}
+
 impl Sandbox {
     /// Leaves the process, all its threads included, no more than it needs to stream a message: reading, writing, memory,
     /// threads, clock, randomness, its open descriptors.
@@ -44,7 +53,7 @@ impl Sandbox {
                 open_randomness();
                 // Landlock first: seccomp would forbid it.
                 let confined = confine(&[]);
-                seccomp::restrict()?;
+                seccomp::restrict(&[])?;
                 confined
             }
             #[cfg(target_os = "openbsd")]
@@ -53,6 +62,37 @@ impl Sandbox {
             }
             #[cfg(not(any(target_os = "linux", target_os = "openbsd")))]
             {
+                Err("this system has neither Landlock and seccomp nor pledge".into())
+            }
+        })
+    }
+
+    /// Leaves the process, all its threads that begin later included, what a resident one needs: connections, and those files.
+    ///
+    /// # Errors
+    /// As [`Sandbox::enter`].
+    pub fn enter_with(self, rights: &Rights<'_>) -> Result<(), Error> {
+        let folders: Vec<&Path> = rights.remove.iter().filter_map(|path| path.parent()).collect();
+        self.judge(|| {
+            #[cfg(target_os = "linux")]
+            {
+                open_randomness();
+                let confined = landlock::confine_resident(rights.read, &folders);
+                seccomp::restrict(seccomp::RESIDENT)?;
+                confined
+            }
+            #[cfg(target_os = "openbsd")]
+            {
+                let read = rights.read.iter().map(|folder| (&**folder, "r"));
+                let removed = folders.iter().map(|folder| (*folder, "c"));
+                read.chain(removed)
+                    .try_for_each(|(path, rights)| unveil::unveil(path.as_os_str().as_bytes(), rights))
+                    .map_err(|error| error.to_string())?;
+                pledge::pledge("stdio rpath cpath unix inet getpw", None).map_err(|error| error.to_string())
+            }
+            #[cfg(not(any(target_os = "linux", target_os = "openbsd")))]
+            {
+                let _ = folders;
                 Err("this system has neither Landlock and seccomp nor pledge".into())
             }
         })

@@ -59,17 +59,53 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_poll,
 ];
 
-/// Installs the filter for all threads of the process.
+/// What a resident process needs beside: connections, and files to read.
+pub const RESIDENT: &[libc::c_long] = &[
+    libc::SYS_accept4,
+    libc::SYS_socket,
+    libc::SYS_connect,
+    libc::SYS_shutdown,
+    libc::SYS_getsockopt,
+    libc::SYS_setsockopt,
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_openat,
+    libc::SYS_getdents64,
+    libc::SYS_readlinkat,
+    libc::SYS_fgetxattr,
+    libc::SYS_getxattr,
+    libc::SYS_geteuid,
+    libc::SYS_getuid,
+    libc::SYS_unlinkat,
+    libc::SYS_pread64,
+    libc::SYS_rt_sigtimedwait,
+    libc::SYS_prlimit64,
+    libc::SYS_prctl,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_readlink,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_unlink,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_stat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_lstat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_open,
+];
+
+/// Installs the filter for all threads of the process, which allows `more` as well.
 ///
 /// # Errors
 /// What is missing, as a sentence.
-pub fn restrict() -> Result<(), String> {
+pub fn restrict(more: &[libc::c_long]) -> Result<(), String> {
     let failed = |error: seccompiler::Error| format!("seccomp: {error}");
     let arch: TargetArch = std::env::consts::ARCH
         .try_into()
         .map_err(|_| String::from("seccomp: no filter for this processor"))?;
     // The longer one last: it forbids more filters.
-    for filter in [without_clone3(arch), allow_list(arch)] {
+    for filter in [without_clone3(arch), allow_list(arch, more)] {
         let filter = filter.map_err(|error| failed(error.into()))?;
         apply_filter_all_threads(&filter).map_err(failed)?;
     }
@@ -89,8 +125,9 @@ pub fn is_there() -> Result<(), String> {
     }
 }
 
-fn allow_list(arch: TargetArch) -> Result<BpfProgram, seccompiler::BackendError> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
+fn allow_list(arch: TargetArch, more: &[libc::c_long]) -> Result<BpfProgram, seccompiler::BackendError> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
+        ALLOWED.iter().chain(more).map(|call| (*call, Vec::new())).collect();
     // Threads, but no processes.
     rules.insert(libc::SYS_clone, vec![only_with(0, libc::CLONE_THREAD as u64, libc::CLONE_THREAD as u64)?]);
     // Signals to itself, as abort(3) sends one.

@@ -25,7 +25,7 @@ use crate::decrypt::decrypt;
 
 static RECIPIENTS: LazyLock<[(&str, Recipients); 2]> = LazyLock::new(|| {
     ["curve25519", "v6"].map(|name| {
-        let certs = read_named(&fixtures::cert(name), &Trust::of_process(&[])).expect("a fixture");
+        let certs = read_named(&fixtures::cert(name), &Trust::of_process(&[]), None).expect("a fixture");
         let recipients = Recipients::choose(name, &certs, &[], WhenExpired::Encrypt, SystemTime::now());
         (name, recipients.expect("a certificate that is fit"))
     })

@@ -1,5 +1,7 @@
 //! The configuration file, `/etc/mailseal.toml`.
 
+pub mod serve;
+
 use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{self, Read as _};
@@ -15,6 +17,7 @@ use mailseal_core::seal::Sealer;
 use serde::Deserialize;
 use serde::de::{Unexpected, Visitor};
 
+use self::serve::Serve;
 use crate::error::Error;
 use crate::keystore::source::{Source, Template};
 use crate::keystore::trust::{Reached, Trust};
@@ -37,6 +40,8 @@ pub struct Config {
     pub log: Log,
     /// Whose mail is treated in another way; the first that matches decides.
     pub users: Vec<Rule>,
+    /// The doors of `mailseal serve`.
+    pub serve: Serve,
 }
 
 /// `[keys]`
@@ -284,6 +289,7 @@ impl Config {
                 return Err("`match` in [[users]] is empty: the rule is for nobody".into());
             }
         }
+        config.serve.check()?;
         if keys.address.is_none() && keys.sources.iter().any(Source::needs_address) {
             return Err("a keyring is searched by address, and `address` in [keys] is not set".into());
         }
@@ -440,7 +446,7 @@ mod tests {
 
     #[test]
     fn the_shipped_file_says_the_defaults() {
-        assert_eq!(load(include_str!("../sieve/mailseal.toml")), Ok(Config::default()));
+        assert_eq!(load(include_str!("../../sieve/mailseal.toml")), Ok(Config::default()));
     }
 
     #[test]

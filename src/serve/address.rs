@@ -1,0 +1,220 @@
+//! Edge: Where a door or a next hop is: a Unix socket, or an address with a port.
+
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::smtp::lines::Connection;
+
+/// How many connections may wait to be accepted. The system may allow fewer (`net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
+
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// An address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A Unix socket.
+    Unix(PathBuf),
+    /// An IP address and a port.
+    Tcp(SocketAddr),
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.starts_with('/') {
+            return Ok(Self::Unix(text.into()));
+        }
+        let expected = "expected the path of a Unix socket, or an IP address with a port, as 127.0.0.1:24";
+        text.parse().map(Self::Tcp).map_err(|_| expected.into())
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => path.display().fmt(f),
+            Self::Tcp(address) => address.fmt(f),
+        }
+    }
+}
+
+impl Address {
+    /// Whether it is reached from this machine only.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Unix(_) => true,
+            Self::Tcp(address) => address.ip().is_loopback(),
+        }
+    }
+
+    fn socket(&self) -> io::Result<(Socket, SockAddr)> {
+        let (domain, address) = match self {
+            Self::Unix(path) => (Domain::UNIX, SockAddr::unix(path)?),
+            Self::Tcp(address) => (Domain::for_address(*address), (*address).into()),
+        };
+        Ok((Socket::new(domain, Type::STREAM, None)?, address))
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn connect(&self) -> io::Result<Stream> {
+        let (socket, address) = self.socket()?;
+        match self {
+            // Where the backlog is full, connecting waits as writing does.
+            Self::Unix(_) => {
+                socket.set_write_timeout(Some(CONNECT))?;
+                socket.connect(&address)?;
+            }
+            Self::Tcp(_) => {
+                socket.connect_timeout(&address, CONNECT)?;
+                socket.set_tcp_nodelay(true)?;
+            }
+        }
+        Ok(Stream(socket))
+    }
+
+    /// Listens. A socket that nobody listens on any more is removed before; one that somebody does stays.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn listen(&self, mode: u32) -> io::Result<Socket> {
+        let (socket, address) = self.socket()?;
+        match self {
+            Self::Unix(path) => {
+                remove_abandoned(path)?;
+                // With the umask of this process nobody else can connect before its rights are set.
+                socket.bind(&address)?;
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+            }
+            Self::Tcp(_) => {
+                socket.set_reuse_address(true)?;
+                socket.bind(&address)?;
+            }
+        }
+        socket.listen(BACKLOG)?;
+        Ok(socket)
+    }
+}
+
+fn remove_abandoned(path: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(metadata) if !metadata.file_type().is_socket() => Err(ErrorKind::AlreadyExists.into()),
+        Ok(_) => match Address::Unix(path.into()).connect() {
+            Ok(_) => Err(ErrorKind::AddrInUse.into()),
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+            Err(error) => Err(error),
+        },
+    }
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Stream(Socket);
+
+impl Stream {
+    /// A connection that was accepted.
+    #[must_use]
+    pub fn accepted(socket: Socket) -> Self {
+        // What is written is written whole; a system that cannot do it is slower.
+        let _ = socket.set_tcp_nodelay(true);
+        Self(socket)
+    }
+
+    /// Another handle for the same connection.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn again(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+
+    /// Tells the other side that nothing more comes.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn shut(&self) -> io::Result<()> {
+        self.0.shutdown(std::net::Shutdown::Write)
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        timed(self.0.read(buffer))
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        timed(self.0.write(data))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Connection for Stream {
+    fn limit(&self, time: Duration) -> io::Result<()> {
+        // None would be no limit.
+        let time = Some(time.max(Duration::from_millis(1)));
+        self.0.set_read_timeout(time)?;
+        self.0.set_write_timeout(time)
+    }
+}
+
+/// What took too long has another name for sockets.
+fn timed(result: io::Result<usize>) -> io::Result<usize> {
+    result.map_err(|error| match error.kind() {
+        ErrorKind::WouldBlock => ErrorKind::TimedOut.into(),
+        _ => error,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_paths_or_have_ports() {
+        for (text, local) in
+            [("/run/x", true), ("127.0.0.1:24", true), ("[::1]:24", true), ("10.1.2.3:24", false)]
+        {
+            let address: Address = text.parse().unwrap();
+            assert_eq!((address.to_string().as_str(), address.is_local()), (text, local));
+        }
+        for text in ["", "x", "run/x", "localhost:24", "127.0.0.1", ":24"] {
+            assert!(text.parse::<Address>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_abandoned_socket_gives_way_and_nothing_else_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("door");
+        let address = Address::Unix(path.clone());
+        let listening = address.listen(0o600).unwrap();
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(address.listen(0o600).unwrap_err().kind(), ErrorKind::AddrInUse);
+        drop(listening);
+        assert!(address.connect().is_err());
+        drop(address.listen(0o666).unwrap());
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(address.listen(0o600).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    }
+}

@@ -1,0 +1,149 @@
+//! The next hop: an LMTP client that hands on one transaction after the other over one connection (RFC 2033).
+//!
+//! A connection on which anything was not as it should be is closed, and never with the final dot.
+
+use std::io;
+use std::time::Duration;
+
+use smtp_proto::{EXT_8BIT_MIME, EXT_SMTP_UTF8, EhloResponse};
+
+use crate::serve::smtp::command::Mail;
+use crate::serve::smtp::lines::{Connection, Lines};
+use crate::serve::smtp::path::Path;
+use crate::serve::smtp::reply::Reply;
+
+/// How long the answer to a command may take: Dovecot looks users up for it.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// How long the next hop may take nothing of a message.
+const DATA: Duration = Duration::from_secs(180);
+
+/// How long the answer after the dot may take. Postfix waits for 600 seconds.
+pub const STORED: Duration = Duration::from_secs(590);
+
+/// A connection to the next hop on which LHLO has been said.
+pub struct Hop<C> {
+    lines: Lines<C>,
+    capabilities: u32,
+}
+
+impl<C: Connection> Hop<C> {
+    /// Greets the next hop over `connection`, as `name`.
+    ///
+    /// # Errors
+    /// Those of the connection, and [`io::ErrorKind::InvalidData`] where it does not speak LMTP.
+    pub fn greet(connection: C, name: &str) -> io::Result<Self> {
+        let mut hop = Self { lines: Lines::new(connection), capabilities: 0 };
+        let (greeting, _) = Reply::read(&mut hop.lines, ANSWER)?;
+        let refused = |reply: Reply| io::Error::other(format!("it answers {} {}", reply.code, reply.text));
+        if !greeting.is_positive() {
+            return Err(refused(greeting));
+        }
+        hop.send(&format!("LHLO {name}"))?;
+        let (reply, whole) = Reply::read(&mut hop.lines, ANSWER)?;
+        if reply.code != 250 {
+            return Err(refused(reply));
+        }
+        let response = EhloResponse::parse(&mut whole.iter());
+        hop.capabilities = response
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?
+            .capabilities;
+        Ok(hop)
+    }
+
+    /// Begins a transaction, with those parameters alone that the next hop has announced: what it answers.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn mail(&mut self, mail: &Mail) -> io::Result<Reply> {
+        let eight_bit = mail.eight_bit && self.capabilities & EXT_8BIT_MIME != 0;
+        let utf8 = mail.utf8 && self.capabilities & EXT_SMTP_UTF8 != 0;
+        let parameters = [(eight_bit, " BODY=8BITMIME"), (utf8, " SMTPUTF8")];
+        let parameters: String =
+            parameters.iter().filter(|(given, _)| *given).map(|(_, text)| *text).collect();
+        self.ask(&format!("MAIL FROM:{}{parameters}", mail.from))
+    }
+
+    /// Names a recipient: what the next hop answers.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn rcpt(&mut self, to: &Path) -> io::Result<Reply> {
+        self.ask(&format!("RCPT TO:{to}"))
+    }
+
+    /// Ends a transaction without a message.
+    ///
+    /// # Errors
+    /// Those of the connection; also where the next hop refuses that.
+    pub fn reset(&mut self) -> io::Result<()> {
+        let reply = self.ask("RSET")?;
+        if reply.is_positive() { Ok(()) } else { Err(io::Error::other(reply.text)) }
+    }
+
+    /// Announces the message; what the next hop answers is read by [`Hop::agree`].
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn announce(&mut self) -> io::Result<()> {
+        self.send("DATA")
+    }
+
+    /// What the next hop answers to the announcement, where it does not agree to a message.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn agree(&mut self) -> io::Result<Option<Reply>> {
+        let (reply, _) = Reply::read(&mut self.lines, ANSWER)?;
+        self.lines.get_mut().limit(DATA)?;
+        match reply.code {
+            354 => Ok(None),
+            _ if reply.is_negative() => Ok(Some(reply)),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it does not agree to a message")),
+        }
+    }
+
+    /// The connection, to write the message.
+    pub fn connection(&mut self) -> &mut C {
+        self.lines.get_mut()
+    }
+
+    /// The answer after the dot for the next recipient, in the order in which they were named.
+    ///
+    /// # Errors
+    /// Those of the connection, and for what is neither yes nor no.
+    pub fn answer(&mut self) -> io::Result<Reply> {
+        let (reply, _) = Reply::read(&mut self.lines, STORED)?;
+        if reply.is_positive() || reply.is_negative() {
+            Ok(reply)
+        } else {
+            Err(io::Error::new(io::ErrorKind::InvalidData, "its answer after the dot is neither yes nor no"))
+        }
+    }
+
+    /// Takes leave, without waiting for an answer.
+    pub fn quit(mut self) {
+        // It is closed in any case.
+        let _ = self.send("QUIT");
+    }
+
+    fn ask(&mut self, line: &str) -> io::Result<Reply> {
+        if self.lines.has_more() {
+            // It would be taken for the answer to something else.
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it answers what nobody asked"));
+        }
+        self.send(line)?;
+        let (reply, _) = Reply::read(&mut self.lines, ANSWER)?;
+        if reply.is_positive() || reply.is_negative() {
+            Ok(reply)
+        } else {
+            Err(io::Error::new(io::ErrorKind::InvalidData, "its answer is neither yes nor no"))
+        }
+    }
+
+    fn send(&mut self, line: &str) -> io::Result<()> {
+        let connection = self.lines.get_mut();
+        connection.limit(ANSWER)?;
+        connection.write_all(format!("{line}\r\n").as_bytes())
+    }
+}

@@ -1,0 +1,382 @@
+//! One message from a client, and what is handed on of it: a transaction with the next hop for each set of recipients.
+
+use std::io::{self, Read};
+use std::num::NonZeroU64;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::Scope;
+use std::time::{Duration, Instant};
+
+use mailseal_core::message::opening::Opening;
+
+use super::hop::Hop;
+use super::set::{Answer, Piece, Pieces, Set};
+use super::{Connect, of_hop};
+use crate::cli;
+use crate::config::Config;
+use crate::config::serve::Userdb;
+use crate::delivery::message;
+use crate::delivery::unchanged::Unchanged;
+use crate::error::Error;
+use crate::keys::addressee::Addressee;
+use crate::log::{Door, LogLine, Outcome};
+use crate::serve::shared::Shared;
+use crate::serve::smtp::command::Mail;
+use crate::serve::smtp::data::{Dots, Refused};
+use crate::serve::smtp::lines::{Connection, Lines};
+use crate::serve::smtp::path::Path;
+use crate::serve::smtp::reply::Reply;
+use crate::serve::whose::{Owner, Treatment};
+
+/// Most sets: as many as Postfix has recipients in a transaction.
+pub const SETS: usize = 50;
+
+/// Most recipients.
+const RECIPIENTS: usize = 1000;
+
+/// How long the client may send nothing of a message.
+const DATA: Duration = Duration::from_secs(180);
+
+/// How much of a message is handed to the sets at once, and how many such pieces may wait for a set.
+const PIECE: usize = 64 * 1024;
+const PIECES: usize = 2;
+
+/// A transaction.
+pub struct Transaction<'a> {
+    shared: &'a Shared,
+    config: Arc<Config>,
+    connect: &'a Connect<'a>,
+    host: &'a str,
+    mail: Mail,
+    /// The delivery users of the recipients that were taken, in the order of the answers.
+    users: Vec<String>,
+    sets: Vec<Set>,
+    idle: Vec<Hop<Box<dyn Connection>>>,
+    start: Instant,
+}
+
+impl<'a> Transaction<'a> {
+    /// Begins one.
+    pub fn new(
+        shared: &'a Shared,
+        config: Arc<Config>,
+        connect: &'a Connect<'a>,
+        host: &'a str,
+        mail: Mail,
+    ) -> Self {
+        let start = Instant::now();
+        Self {
+            shared,
+            config,
+            connect,
+            host,
+            mail,
+            users: Vec::new(),
+            sets: Vec::new(),
+            idle: Vec::new(),
+            start,
+        }
+    }
+
+    /// Uses these connections first.
+    pub fn take(&mut self, idle: &mut Vec<Hop<Box<dyn Connection>>>) {
+        self.idle.append(idle);
+    }
+
+    /// Whether a recipient was taken.
+    pub fn has_recipients(&self) -> bool {
+        !self.users.is_empty()
+    }
+
+    /// Takes a recipient, or does not: what to answer.
+    pub fn rcpt(&mut self, path: Path) -> Reply {
+        if self.users.len() >= RECIPIENTS {
+            return too_many();
+        }
+        let owner = match self.shared.users.find(&self.config, &path) {
+            Ok(Some(owner)) => owner,
+            Ok(None) => return self.refused_by_next_hop(&path),
+            Err(error) => return self.defer(path.as_str(), &error),
+        };
+        match Treatment::of(&owner, &self.config, &self.shared.cache) {
+            // Nobody has said whether the address is its user.
+            Ok(Treatment { addressee: Ok(Addressee::Clear(Unchanged::NoKey(_))), .. })
+                if self.config.serve.userdb == Userdb::None && !self.config.serve.unchanged =>
+            {
+                self.defer(&owner.name, &Error::Missing { user: owner.name.clone() })
+            }
+            Ok(treatment) => self.add(owner, treatment, &path),
+            Err(error) => self.defer(&owner.name, &error),
+        }
+    }
+
+    fn add(&mut self, owner: Owner, treatment: Treatment, path: &Path) -> Reply {
+        let user = owner.name.clone();
+        let found = self.sets.iter().position(|set| set.treatment.class == treatment.class);
+        let at = match found {
+            Some(at) => at,
+            None if self.sets.len() >= SETS => return too_many(),
+            None => match self.begin() {
+                Ok((hop, reply)) if reply.is_positive() => {
+                    let line = self.line(&user);
+                    self.sets.push(Set::new(owner, treatment, hop, line));
+                    self.sets.len() - 1
+                }
+                Ok((hop, reply)) => {
+                    self.idle.push(hop);
+                    return reply;
+                }
+                Err(error) => return self.defer(&user, &of_hop(&self.config, &error)),
+            },
+        };
+        let set = &mut self.sets[at];
+        // Where an earlier recipient met a fault of the next hop's, so would this one.
+        let Some(mut hop) = set.hop.take() else { return Reply::later() };
+        match hop.rcpt(path) {
+            Ok(reply) => {
+                set.hop = Some(hop);
+                if reply.is_positive() {
+                    set.places.push(self.users.len());
+                    self.users.push(user);
+                }
+                reply
+            }
+            Err(error) => self.defer(&user, &of_hop(&self.config, &error)),
+        }
+    }
+
+    /// A connection on which MAIL has been said, and what was answered to it.
+    fn begin(&mut self) -> io::Result<(Hop<Box<dyn Connection>>, Reply)> {
+        // The next hop may have closed it since.
+        while let Some(mut hop) = self.idle.pop() {
+            if let Ok(reply) = hop.mail(&self.mail) {
+                return Ok((hop, reply));
+            }
+        }
+        let mut hop = Hop::greet((self.connect)()?, self.host)?;
+        let reply = hop.mail(&self.mail)?;
+        Ok((hop, reply))
+    }
+
+    /// Lets the next hop say that there is no such recipient. Where it does not, nobody knows whose mail it would be.
+    fn refused_by_next_hop(&mut self, path: &Path) -> Reply {
+        let asked = self.begin().and_then(|(mut hop, reply)| {
+            let reply = if reply.is_positive() { hop.rcpt(path)? } else { reply };
+            hop.reset()?;
+            Ok((hop, reply))
+        });
+        match asked {
+            Ok((hop, reply)) => {
+                self.idle.push(hop);
+                if reply.is_negative() {
+                    return reply;
+                }
+                let what = format!("it knows no {path}, and the next hop takes mail for it");
+                self.defer(path.as_str(), &Error::Dovecot { what })
+            }
+            Err(error) => self.defer(path.as_str(), &of_hop(&self.config, &error)),
+        }
+    }
+
+    fn line(&self, user: &str) -> LogLine {
+        LogLine { user: user.into(), door: Some(Door::Lmtp), ..LogLine::default() }
+    }
+
+    /// Says and logs why mail for `user` has to wait.
+    fn defer(&self, user: &str, error: &Error) -> Reply {
+        let line = Mutex::new(self.line(user));
+        message::complain(cli::ADMIN, &line, error);
+        let line = LogLine { time: self.start.elapsed(), ..message::lock(&line).clone() };
+        self.shared.note(&line);
+        Reply::later()
+    }
+
+    /// Announces the message to the next hop.
+    ///
+    /// # Errors
+    /// What to answer where no recipient is left that could get it.
+    pub fn announce(&mut self) -> Result<(), Reply> {
+        let (used, unused): (Vec<Set>, _) =
+            std::mem::take(&mut self.sets).into_iter().partition(|set| !set.places.is_empty());
+        self.sets = used;
+        self.idle.extend(unused.into_iter().filter_map(Set::reset));
+        if self.sets.is_empty() {
+            return Err(Reply::new(503, "5.5.1", "there is no recipient"));
+        }
+        // All are asked before the first answers.
+        self.sets.iter_mut().for_each(|set| set.attempt(&self.config, |hop| hop.announce()));
+        for set in &mut self.sets {
+            let mut refusal = None;
+            set.attempt(&self.config, |hop| hop.agree().map(|reply| refusal = reply));
+            if let Some(reply) = refusal {
+                set.refusal = reply;
+                self.idle.extend(set.hop.take().and_then(|mut hop| hop.reset().is_ok().then_some(hop)));
+            }
+        }
+        if self.sets.iter().any(|set| set.hop.is_some()) {
+            return Ok(());
+        }
+        for set in std::mem::take(&mut self.sets) {
+            for place in &set.places {
+                let line = LogLine { user: self.users[*place].clone(), ..message::lock(&set.line).clone() };
+                self.shared.note(&line);
+            }
+        }
+        self.users.clear();
+        Err(Reply::later())
+    }
+
+    /// Reads the message and answers for each recipient; whether the conversation goes on.
+    ///
+    /// # Errors
+    /// Those of the connection to the client.
+    pub fn message<C: Connection>(&mut self, lines: &mut Lines<C>) -> io::Result<bool> {
+        lines.get_mut().limit(DATA)?;
+        let limit = self.config.serve.size.map(NonZeroU64::get);
+        let (tell, answers) = channel();
+        let mut notes: Vec<(usize, Arc<Mutex<LogLine>>)> = Vec::new();
+        for set in &self.sets {
+            notes.extend(set.places.iter().map(|place| (*place, Arc::clone(&set.line))));
+        }
+        notes.sort_by_key(|(place, _)| *place);
+        let conclusion = Conclusion { shared: self.shared, users: &self.users, notes, start: self.start };
+        let (sets, config) = (&mut self.sets, &*self.config);
+        let mut dots = Dots::new(limit);
+        let opening = Opening::read(&mut dots.read(lines.reader())).map_err(Error::from);
+        let goes_on = std::thread::scope(|scope| {
+            let mut data = dots.read(lines.reader());
+            match &opening {
+                Err(error) => sets.iter_mut().for_each(|set| set.fail(error, &tell)),
+                Ok(opening) => {
+                    sets.iter().for_each(|set| set.message(config).note_id(opening.head()));
+                    match &mut sets[..] {
+                        [set] => set.deliver(config, opening, &mut data, &tell),
+                        sets => {
+                            let feeds = start(scope, sets, (config, opening), &tell);
+                            feed(&mut data, opening, &feeds);
+                        }
+                    }
+                }
+            }
+            drop(tell);
+            // Where the sets have ended early, the client still goes on to the dot.
+            data.drain()?;
+            let (refused, length) = (dots.refused(), dots.length());
+            conclusion.answer(&answers, (refused, length), lines)?;
+            Ok::<_, io::Error>(refused.is_none())
+        })?;
+        self.idle.extend(std::mem::take(&mut self.sets).into_iter().filter_map(|set| set.hop));
+        Ok(goes_on)
+    }
+
+    /// Ends it, and gives back the connections that can be used again.
+    pub fn end(self) -> Vec<Hop<Box<dyn Connection>>> {
+        let mut idle = self.idle;
+        idle.extend(self.sets.into_iter().filter_map(Set::reset));
+        idle
+    }
+}
+
+/// Lets each set work on a thread of its own: where to put the pieces of the message for each.
+fn start<'scope, 'env>(
+    scope: &'scope Scope<'scope, 'env>,
+    sets: &'env mut [Set],
+    (config, opening): (&'env Config, &'env Opening),
+    tell: &Sender<Answer>,
+) -> Vec<SyncSender<Piece>> {
+    let mut feeds = Vec::new();
+    for set in sets {
+        let (feed, pieces) = sync_channel(PIECES);
+        let tell = tell.clone();
+        let work = move || set.deliver(config, opening, &mut Pieces::new(pieces), &tell);
+        // A set that cannot be worked on answers nothing, which is a refusal for the time being.
+        if std::thread::Builder::new().spawn_scoped(scope, work).is_ok() {
+            feeds.push(feed);
+        }
+    }
+    feeds
+}
+
+/// Reads the rest of the message for the sets. One that has failed takes no more; where reading fails none gets the end.
+fn feed(rest: &mut impl Read, opening: &Opening, feeds: &[SyncSender<Piece>]) {
+    if !opening.is_whole() {
+        let mut piece = vec![0; PIECE];
+        loop {
+            match rest.read(&mut piece) {
+                Ok(0) => break,
+                Ok(count) => {
+                    let data: Arc<[u8]> = piece[..count].into();
+                    feeds.iter().for_each(|feed| _ = feed.send(Piece::Data(Arc::clone(&data))));
+                }
+                Err(_) => return,
+            }
+        }
+    }
+    feeds.iter().for_each(|feed| _ = feed.send(Piece::End));
+}
+
+/// What is left to do when the client waits for its answers.
+struct Conclusion<'a> {
+    shared: &'a Shared,
+    users: &'a [String],
+    /// The places of the recipients, and what is known of their messages.
+    notes: Vec<(usize, Arc<Mutex<LogLine>>)>,
+    start: Instant,
+}
+
+impl Conclusion<'_> {
+    /// Answers for each recipient in order, each as soon as that is possible, and logs them.
+    fn answer<C: Connection>(
+        &self,
+        answers: &Receiver<Answer>,
+        (refused, length): (Option<Refused>, u64),
+        lines: &mut Lines<C>,
+    ) -> io::Result<()> {
+        let mut waiting: Vec<Option<Reply>> = self.users.iter().map(|_| None).collect();
+        let mut next = 0;
+        let mut written = lines.get_mut().limit(DATA);
+        let mut go_on = |waiting: &mut Vec<Option<Reply>>| {
+            while let Some(reply) = waiting.get_mut(next).and_then(Option::take) {
+                next += 1;
+                if written.is_ok() {
+                    written = lines.get_mut().write_all(reply.to_string().as_bytes());
+                }
+            }
+        };
+        let mut answered = vec![false; self.users.len()];
+        for mut answer in answers {
+            if let Some(refused) = refused {
+                answer = Answer { reply: refused.reply(), reason: Some("refused"), ..answer };
+            }
+            self.note(&answer, length);
+            answered[answer.place] = true;
+            waiting[answer.place] = Some(answer.reply);
+            go_on(&mut waiting);
+        }
+        // Of these nothing is known.
+        for place in (0..answered.len()).filter(|place| !answered[*place]) {
+            let answer = Answer { place, reply: Reply::later(), reason: Some("threads") };
+            self.note(&answer, length);
+            waiting[place] = Some(answer.reply);
+        }
+        go_on(&mut waiting);
+        written
+    }
+
+    fn note(&self, answer: &Answer, length: u64) {
+        let mut line = message::lock(&self.notes[answer.place].1).clone();
+        line.user.clone_from(&self.users[answer.place]);
+        line.bytes_in = length;
+        line.time = self.start.elapsed();
+        if answer.reason.is_some() {
+            line.reason = answer.reason;
+            line.outcome = Outcome::Deferred;
+            line.bytes_out = 0;
+        }
+        self.shared.note(&line);
+    }
+}
+
+fn too_many() -> Reply {
+    Reply::new(452, "4.5.3", "too many recipients at once")
+}

@@ -1,0 +1,98 @@
+//! What `mailseal serve` counts, and how Prometheus reads it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::shared::Shared;
+use crate::console::exposition::Exposition;
+use crate::log::{Door, LogLine, Outcome};
+
+/// Upper bounds of the classes of time, in seconds.
+const SECONDS: [f64; 9] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
+
+/// The counters.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    messages: Mutex<BTreeMap<(Door, Outcome, &'static str), u64>>,
+    times: Mutex<BTreeMap<Door, Times>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Times {
+    classes: [u64; SECONDS.len()],
+    count: u64,
+    sum: Duration,
+}
+
+impl Metrics {
+    /// Counts a message.
+    pub fn note(&self, line: &LogLine) {
+        let Some(door) = line.door else { return };
+        let key = (door, line.outcome, line.reason.unwrap_or("-"));
+        *self.messages.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default() += 1;
+        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        let times = times.entry(door).or_default();
+        let seconds = line.time.as_secs_f64();
+        for (count, bound) in times.classes.iter_mut().zip(SECONDS) {
+            *count += u64::from(seconds <= bound);
+        }
+        times.count += 1;
+        times.sum += line.time;
+    }
+
+    fn write(&self, shared: &Shared, out: &mut Vec<u8>) -> io::Result<()> {
+        let mut writer = Exposition::new(out);
+        writer.begin("mailseal_serve_messages_total", "counter", "Messages by door, outcome and reason.")?;
+        for ((door, outcome, reason), count) in &*self.messages.lock().unwrap_or_else(PoisonError::into_inner)
+        {
+            let labels = [("door", door.name()), ("outcome", outcome.name()), ("reason", reason)];
+            writer.value("mailseal_serve_messages_total", &labels, count)?;
+        }
+        writer.begin(
+            "mailseal_serve_seconds",
+            "histogram",
+            "Time from a message's beginning to its last answer.",
+        )?;
+        for (door, times) in &*self.times.lock().unwrap_or_else(PoisonError::into_inner) {
+            for (count, bound) in times.classes.iter().zip(SECONDS) {
+                let labels = [("door", door.name()), ("le", &*bound.to_string())];
+                writer.value("mailseal_serve_seconds_bucket", &labels, count)?;
+            }
+            let door = ("door", door.name());
+            writer.value("mailseal_serve_seconds_bucket", &[door, ("le", "+Inf")], times.count)?;
+            writer.value("mailseal_serve_seconds_sum", &[door], times.sum.as_secs_f64())?;
+            writer.value("mailseal_serve_seconds_count", &[door], times.count)?;
+        }
+        writer.begin("mailseal_serve_in_hand", "gauge", "Transactions that have not come to their end.")?;
+        writer.value("mailseal_serve_in_hand", &[], shared.in_hand.count())?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        writer.begin("mailseal_serve_time_seconds", "gauge", "The time of this answer.")?;
+        writer.value("mailseal_serve_time_seconds", &[], now.as_secs())
+    }
+}
+
+/// Answers Prometheus at `address`, on a thread of its own.
+///
+/// # Errors
+/// Those of listening.
+pub fn serve(address: SocketAddr, shared: Arc<Shared>) -> io::Result<()> {
+    let server = tiny_http::Server::http(address).map_err(io::Error::other)?;
+    std::thread::Builder::new().name("metrics".into()).spawn(move || {
+        for request in server.incoming_requests() {
+            let mut text = Vec::new();
+            let answer = match (request.method(), request.url()) {
+                // To memory, where writing does not fail.
+                (tiny_http::Method::Get, "/metrics") if shared.metrics.write(&shared, &mut text).is_ok() => {
+                    tiny_http::Response::from_data(text)
+                }
+                _ => tiny_http::Response::from_data(Vec::new()).with_status_code(404),
+            };
+            // Who does not wait for the answer needs none.
+            let _ = request.respond(answer);
+        }
+    })?;
+    Ok(())
+}
