@@ -34,6 +34,7 @@ mod planted; // seals by a hostile sender, with any record and any header inside
 
 // Figures.
 mod report; // `mailseal report`, mtail and the Grafana dashboard
+mod serve; // `mailseal serve`, between a client and a next hop of the tests' own
 
 // What the others rest on.
 mod harness; // the oracle's header splitter

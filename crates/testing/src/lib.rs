@@ -18,11 +18,13 @@ pub mod header;
 pub mod jobs;
 pub mod made;
 pub mod mailbox;
+pub mod next_hop;
 pub mod openers;
 pub mod oracle;
 pub mod planted;
 pub mod protected;
 pub mod restore;
+pub mod serve;
 pub mod skip;
 pub mod variants;
 

@@ -21,7 +21,7 @@ use crate::error::Error;
 /// How long a command may take to come.
 const COMMAND: Duration = Duration::from_secs(30);
 
-/// Most commands in a row that are wrong.
+/// Most commands of a connection that cannot be read.
 const MISTAKES: u32 = 20;
 
 /// Makes connections to the next hop.
@@ -45,6 +45,8 @@ pub struct Session<'a, C> {
     connect: &'a Connect<'a>,
     host: &'a str,
     greeted: Greeted,
+    /// Commands that could not be read.
+    mistakes: u32,
     /// Answers that have not gone out yet.
     answers: Vec<u8>,
     /// Connections to the next hop between two transactions.
@@ -55,7 +57,16 @@ impl<'a, C: Connection> Session<'a, C> {
     /// Speaks with the client at the other end of `connection`, as the host `host`.
     pub fn new(connection: C, shared: &'a Shared, connect: &'a Connect<'a>, host: &'a str) -> Self {
         let lines = Lines::new(connection);
-        Self { lines, shared, connect, host, greeted: Greeted::No, answers: Vec::new(), idle: Vec::new() }
+        Self {
+            lines,
+            shared,
+            connect,
+            host,
+            greeted: Greeted::No,
+            mistakes: 0,
+            answers: Vec::new(),
+            idle: Vec::new(),
+        }
     }
 
     /// Goes on until the client leaves, or has to.
@@ -80,9 +91,7 @@ impl<'a, C: Connection> Session<'a, C> {
             return self.flush();
         }
         self.answer(&Reply { code: 220, text: format!("{} mailseal LMTP", self.host) });
-        let mut mistakes = 0;
-        while mistakes < MISTAKES {
-            let before = self.answers.len();
+        loop {
             match self.next()? {
                 Some(Command::Quit) => {
                     self.answer(&Reply::new(221, "2.0.0", "bye"));
@@ -96,11 +105,7 @@ impl<'a, C: Connection> Session<'a, C> {
                 Some(command) => self.obey(&command),
                 None => return Ok(()),
             }
-            let wrong = self.answers.get(before).is_some_and(|digit| *digit == b'5');
-            mistakes = if wrong { mistakes + 1 } else { 0 };
         }
-        self.answer(&Reply::new(421, "4.7.0", "too many commands that are wrong"));
-        self.flush()
     }
 
     /// The next command; one that cannot be read has been answered. `None` where the client has left.
@@ -118,6 +123,10 @@ impl<'a, C: Connection> Session<'a, C> {
                 Line::TooLong => Reply::new(500, "5.5.2", "the line is too long"),
                 Line::End => return Ok(None),
             };
+            self.mistakes += 1;
+            if self.mistakes > MISTAKES {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "too many commands that are wrong"));
+            }
             self.answer(&wrong);
         }
     }

@@ -1,13 +1,23 @@
 //! An LMTP client: one transaction, one answer a recipient; and SMTP, which answers once.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 /// A connection that has said LHLO.
 pub struct Lmtp {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Box<dyn Stream>>,
 }
+
+/// A connection.
+trait Stream: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Stream for T {}
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The server's final answer for one recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,9 +39,20 @@ impl Lmtp {
         Self::greet(server, "EHLO")
     }
 
+    /// Connects to a Unix socket and greets.
+    pub fn connect_unix(server: &Path) -> io::Result<Self> {
+        let stream = UnixStream::connect(server)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Self::converse(Box::new(stream), "LHLO")
+    }
+
     fn greet(server: SocketAddr, greeting: &str) -> io::Result<Self> {
         let stream = TcpStream::connect(server)?;
-        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Self::converse(Box::new(stream), greeting)
+    }
+
+    fn converse(stream: Box<dyn Stream>, greeting: &str) -> io::Result<Self> {
         let mut lmtp = Self { stream: BufReader::new(stream) };
         lmtp.expect(220)?;
         lmtp.command(&format!("{greeting} client.example.net"), 250)?;
@@ -59,7 +80,8 @@ impl Lmtp {
         self.stream.get_mut().write_all(&dot_stuffed(mail))
     }
 
-    fn command(&mut self, line: &str, code: u16) -> io::Result<()> {
+    /// Says a line, and expects this answer.
+    pub fn command(&mut self, line: &str, code: u16) -> io::Result<()> {
         self.stream.get_mut().write_all(format!("{line}\r\n").as_bytes())?;
         self.expect(code)
     }
@@ -69,7 +91,13 @@ impl Lmtp {
         if reply.code == code { Ok(()) } else { Err(io::Error::other(reply.text)) }
     }
 
-    fn reply(&mut self) -> io::Result<Reply> {
+    /// Sends this as it stands.
+    pub fn send_raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.get_mut().write_all(bytes)
+    }
+
+    /// The next answer.
+    pub fn reply(&mut self) -> io::Result<Reply> {
         let mut text = String::new();
         loop {
             let start = text.len();

@@ -1,0 +1,232 @@
+//! A next hop that takes mail over LMTP and keeps it in memory, or fails as a test wants it to.
+
+use std::collections::VecDeque;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Where in a conversation something goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Before the greeting.
+    Greeting,
+    /// After LHLO.
+    Lhlo,
+    /// After MAIL.
+    Mail,
+    /// After RCPT.
+    Rcpt,
+    /// After DATA.
+    Data,
+    /// Amid the message.
+    Message,
+    /// After the dot, before anything is stored.
+    Dot,
+    /// After the message was stored, before it is answered.
+    Stored,
+}
+
+/// All of them.
+pub const STEPS: [Step; 8] =
+    [Step::Greeting, Step::Lhlo, Step::Mail, Step::Rcpt, Step::Data, Step::Message, Step::Dot, Step::Stored];
+
+/// What goes wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The connection is closed.
+    Close,
+    /// Nothing happens for so long; then all goes on.
+    Delay(Duration),
+    /// This is said in the place of an answer.
+    Say(&'static str),
+}
+
+/// A message that was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The line that began with MAIL.
+    pub mail: String,
+    /// Whose copy it is: what stood in RCPT.
+    pub recipient: String,
+    /// The message.
+    pub message: Vec<u8>,
+}
+
+/// A next hop, until it is dropped.
+pub struct NextHop {
+    path: PathBuf,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    taken: Vec<Taken>,
+    /// Everything that it was told, whatever became of it.
+    heard: Vec<u8>,
+    faults: VecDeque<(Step, Fault)>,
+    refused: Vec<(String, &'static str)>,
+    extensions: Vec<&'static str>,
+    closed: bool,
+}
+
+impl NextHop {
+    /// Listens at `path`.
+    pub fn listen(path: &Path) -> Self {
+        let listener = UnixListener::bind(path).unwrap();
+        let state = Arc::new(Mutex::new(State { extensions: vec!["8BITMIME"], ..State::default() }));
+        let shared = Arc::clone(&state);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if shared.lock().unwrap().closed {
+                    return;
+                }
+                let shared = Arc::clone(&shared);
+                // Who breaks off has no answer.
+                std::thread::spawn(move || converse(&stream.unwrap(), &shared));
+            }
+        });
+        Self { path: path.into(), state }
+    }
+
+    /// The next time that `step` is reached, `fault` happens.
+    pub fn fail(&self, step: Step, fault: Fault) {
+        self.state.lock().unwrap().faults.push_back((step, fault));
+    }
+
+    /// After the dot, says this for `recipient`; at RCPT, where it begins with `RCPT `.
+    pub fn refuse(&self, recipient: &str, answer: &'static str) {
+        self.state.lock().unwrap().refused.push((recipient.into(), answer));
+    }
+
+    /// Announces these extensions.
+    pub fn announce(&self, extensions: &[&'static str]) {
+        self.state.lock().unwrap().extensions = extensions.to_vec();
+    }
+
+    /// What was taken since it was asked the last time.
+    pub fn take(&self) -> Vec<Taken> {
+        std::mem::take(&mut self.state.lock().unwrap().taken)
+    }
+
+    /// Everything that it was told since it was asked the last time.
+    pub fn heard(&self) -> Vec<u8> {
+        std::mem::take(&mut self.state.lock().unwrap().heard)
+    }
+}
+
+impl Drop for NextHop {
+    fn drop(&mut self) {
+        self.state.lock().unwrap().closed = true;
+        let _ = UnixStream::connect(&self.path);
+    }
+}
+
+/// `None` where the connection has ended.
+fn converse(stream: &UnixStream, state: &Mutex<State>) -> Option<()> {
+    let mut lines = BufReader::new(stream);
+    let mut out = stream;
+    let fault = |step: Step| -> Option<Option<&'static str>> {
+        let fault = {
+            let mut state = state.lock().unwrap();
+            let at = state.faults.iter().position(|(at, _)| *at == step);
+            at.and_then(|at| state.faults.remove(at)).map(|(_, fault)| fault)
+        };
+        match fault {
+            None => Some(None),
+            Some(Fault::Close) => {
+                let _ = stream.shutdown(std::net::Shutdown::Both);
+                None
+            }
+            Some(Fault::Delay(time)) => {
+                std::thread::sleep(time);
+                Some(None)
+            }
+            Some(Fault::Say(text)) => Some(Some(text)),
+        }
+    };
+    let mut say = |step: Step, answer: &str| -> Option<()> {
+        let answer = fault(step)?.unwrap_or(answer);
+        out.write_all(answer.as_bytes()).ok()
+    };
+    say(Step::Greeting, "220 sink LMTP\r\n")?;
+    let (mut mail, mut recipients) = (String::new(), Vec::<String>::new());
+    loop {
+        let mut line = String::new();
+        if lines.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        state.lock().unwrap().heard.extend_from_slice(line.as_bytes());
+        let command = line.trim_end();
+        match command.split(' ').next()?.to_ascii_uppercase().as_str() {
+            "LHLO" => {
+                let extensions = state.lock().unwrap().extensions.clone();
+                let offered: String = extensions.iter().map(|name| format!("250-{name}\r\n")).collect();
+                say(Step::Lhlo, &format!("250-sink\r\n{offered}250 PIPELINING\r\n"))?;
+            }
+            "MAIL" => {
+                (mail, recipients) = (command.into(), Vec::new());
+                say(Step::Mail, "250 2.1.0 ok\r\n")?;
+            }
+            "RCPT" => {
+                let recipient = command.split_once(':')?.1.to_owned();
+                let refused = state.lock().unwrap().refused.clone();
+                let refused = refused.iter().find(|(name, _)| *name == format!("RCPT {recipient}"));
+                if refused.is_none() {
+                    recipients.push(recipient);
+                }
+                say(Step::Rcpt, refused.map_or("250 2.1.5 ok\r\n", |(_, answer)| answer))?;
+            }
+            "DATA" => {
+                say(Step::Data, "354 go on\r\n")?;
+                let message = message(&mut lines, state, &fault)?;
+                fault(Step::Dot)?;
+                for recipient in &recipients {
+                    let refused = state.lock().unwrap().refused.clone();
+                    let refused = refused.iter().find(|(name, _)| name == recipient);
+                    if refused.is_none() {
+                        let (mail, recipient) = (mail.clone(), recipient.clone());
+                        state.lock().unwrap().taken.push(Taken { mail, recipient, message: message.clone() });
+                    }
+                    say(Step::Stored, refused.map_or("250 2.0.0 stored\r\n", |(_, answer)| answer))?;
+                }
+            }
+            "QUIT" => return say(Step::Mail, "221 2.0.0 bye\r\n"),
+            _ => out_of_step(&mut say)?,
+        }
+    }
+}
+
+fn out_of_step(say: &mut impl FnMut(Step, &str) -> Option<()>) -> Option<()> {
+    say(Step::Lhlo, "250 2.0.0 ok\r\n")
+}
+
+fn message(
+    lines: &mut BufReader<&UnixStream>,
+    state: &Mutex<State>,
+    fault: &impl Fn(Step) -> Option<Option<&'static str>>,
+) -> Option<Vec<u8>> {
+    let mut message = Vec::new();
+    let mut first = [0];
+    lines.read_exact(&mut first).ok()?;
+    state.lock().unwrap().heard.push(first[0]);
+    fault(Step::Message)?;
+    let mut line = first.to_vec();
+    loop {
+        if line.last() != Some(&b'\n') {
+            let before = line.len();
+            if lines.read_until(b'\n', &mut line).ok()? == 0 {
+                return None;
+            }
+            state.lock().unwrap().heard.extend_from_slice(&line[before..]);
+        }
+        let at_line_start = message.is_empty() || message.ends_with(b"\r\n");
+        match &line[..] {
+            b".\r\n" if at_line_start => return Some(message),
+            [b'.', rest @ ..] if at_line_start => message.extend_from_slice(rest),
+            line => message.extend_from_slice(line),
+        }
+        line.clear();
+    }
+}
