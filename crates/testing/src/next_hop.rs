@@ -146,9 +146,11 @@ fn converse(stream: &UnixStream, state: &Mutex<State>) -> Option<()> {
             Some(Fault::Say(text)) => Some(Some(text)),
         }
     };
-    let mut say = |step: Step, answer: &str| -> Option<()> {
-        let answer = fault(step)?.unwrap_or(answer);
-        out.write_all(answer.as_bytes()).ok()
+    // Whether it was that answer.
+    let mut say = |step: Step, answer: &str| -> Option<bool> {
+        let said = fault(step)?.unwrap_or(answer);
+        out.write_all(said.as_bytes()).ok()?;
+        Some(said == answer)
     };
     say(Step::Greeting, "220 sink LMTP\r\n")?;
     let (mut mail, mut recipients) = (String::new(), Vec::<String>::new());
@@ -163,7 +165,7 @@ fn converse(stream: &UnixStream, state: &Mutex<State>) -> Option<()> {
             "LHLO" => {
                 let extensions = state.lock().unwrap().extensions.clone();
                 let offered: String = extensions.iter().map(|name| format!("250-{name}\r\n")).collect();
-                say(Step::Lhlo, &format!("250-sink\r\n{offered}250 PIPELINING\r\n"))?;
+                _ = say(Step::Lhlo, &format!("250-sink\r\n{offered}250 PIPELINING\r\n"))?;
             }
             "MAIL" => {
                 (mail, recipients) = (command.into(), Vec::new());
@@ -179,7 +181,9 @@ fn converse(stream: &UnixStream, state: &Mutex<State>) -> Option<()> {
                 say(Step::Rcpt, refused.map_or("250 2.1.5 ok\r\n", |(_, answer)| answer))?;
             }
             "DATA" => {
-                say(Step::Data, "354 go on\r\n")?;
+                if !say(Step::Data, "354 go on\r\n")? {
+                    continue;
+                }
                 let message = message(&mut lines, state, &fault)?;
                 fault(Step::Dot)?;
                 for recipient in &recipients {
@@ -192,14 +196,10 @@ fn converse(stream: &UnixStream, state: &Mutex<State>) -> Option<()> {
                     say(Step::Stored, refused.map_or("250 2.0.0 stored\r\n", |(_, answer)| answer))?;
                 }
             }
-            "QUIT" => return say(Step::Mail, "221 2.0.0 bye\r\n"),
-            _ => out_of_step(&mut say)?,
+            "QUIT" => return None,
+            _ => _ = say(Step::Lhlo, "250 2.0.0 ok\r\n")?,
         }
     }
-}
-
-fn out_of_step(say: &mut impl FnMut(Step, &str) -> Option<()>) -> Option<()> {
-    say(Step::Lhlo, "250 2.0.0 ok\r\n")
 }
 
 fn message(
