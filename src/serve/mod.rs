@@ -15,11 +15,11 @@ pub mod address;
 pub mod check;
 mod doors;
 pub mod lmtp;
-mod metrics;
+pub mod metrics;
 mod script;
-mod shared;
+pub mod shared;
 pub mod smtp;
-mod whose;
+pub mod whose;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -214,6 +214,8 @@ fn every_way_to_fail_defers_the_mail(flavour: Flavour) {
 
 fn with_script_socket(flavour: Flavour) -> Option<Site> {
     let setup = setup(flavour)?.settings(&flavour.sieve_settings("sieve_filter_socket_dir = sieve-filter"));
+    // All of them are Alice's.
+    let setup = setup.settings("lmtp_user_concurrency_limit = 0\n");
     Some(Site::start(setup, ""))
 }
 
