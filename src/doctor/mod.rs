@@ -8,6 +8,7 @@
 //! user's script will do) is not judged.
 
 pub mod access;
+pub mod door;
 pub mod findings;
 pub mod home;
 pub mod imap;
@@ -78,6 +79,7 @@ fn examine(options: &Options, findings: &mut Findings) {
             program::check_configured(&installation, &config, findings);
             keys::check(&config, &users, findings);
             rights::check(&config, &users, findings);
+            door::check(&installation, &config, findings);
         }
         Err((what, mend)) => findings.fail("configuration", what, mend),
     }

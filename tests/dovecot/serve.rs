@@ -28,6 +28,7 @@ testing::on_each_dovecot! {
     where_nobody_listens_dovecot_runs_the_program,
     many_deliveries_at_once_miss_the_script_socket_not_once,
     dots_and_bare_ends_of_lines_stay_what_they_are,
+    doctor_knows_the_doors,
 }
 
 /// A Dovecot, and the doors before it and in it.
@@ -215,7 +216,7 @@ fn every_way_to_fail_defers_the_mail(flavour: Flavour) {
 fn with_script_socket(flavour: Flavour) -> Option<Site> {
     let setup = setup(flavour)?.settings(&flavour.sieve_settings("sieve_filter_socket_dir = sieve-filter"));
     // All of them are Alice's.
-    let setup = setup.settings("lmtp_user_concurrency_limit = 0\n");
+    let setup = setup.settings("lmtp_user_concurrency_limit = 1000\n");
     Some(Site::start(setup, ""))
 }
 
@@ -276,4 +277,29 @@ fn dots_and_bare_ends_of_lines_stay_what_they_are(flavour: Flavour) {
     let stored = site.server.only_message(CAROL);
     let shown = String::from_utf8_lossy(&stored).into_owned();
     assert!(shown.ends_with("\r\n\r\n.\r\n..\r\n.x\r\na\r\n.b\r\nc\rd\r\n"), "{shown:?}");
+}
+
+fn doctor_knows_the_doors(flavour: Flavour) {
+    let Some(mut site) = Site::new(flavour) else { return };
+    let program = site.server.path("libexec/mailseal");
+    testing::install("mailseal", &program);
+    let doctor = |site: &Site| {
+        let mut command = site.server.flavour.command(program.to_str().unwrap());
+        let output =
+            command.arg("doctor").arg("--dovecot-config").arg(site.server.path("dovecot.conf")).output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    let report = doctor(&site);
+    for door in ["lmtp", "next", "userdb", "sieve"] {
+        assert!(report.contains(&format!("ok       door: {door} ")), "{report}");
+    }
+    assert!(report.contains("delivers past this door"), "{report}");
+    assert!(report.contains("Dovecot is not told of "), "{report}");
+    site.serve.signal(Signal::SIGTERM);
+    site.serve.wait();
+    let report = doctor(&site);
+    assert!(report.contains("FAILURE  door: lmtp ") && report.contains("do: start it"), "{report}");
+    site.server.mode("run/auth-userdb", 0o666);
+    let report = doctor(&site);
+    assert!(report.contains("FAILURE  door: ") && report.contains("mode 0666"), "{report}");
 }

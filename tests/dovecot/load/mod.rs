@@ -1,6 +1,7 @@
 //! Many deliveries: at once, and with faults at random. What was accepted is stored once and sealed, what was not is not
 //! stored and is delivered when it is sent again, and nothing lies anywhere in clear.
 
+mod doors;
 mod soak;
 
 use std::collections::BTreeMap;

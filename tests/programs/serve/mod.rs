@@ -2,6 +2,7 @@
 
 mod client;
 mod faults;
+mod load;
 mod process;
 mod script;
 
