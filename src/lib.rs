@@ -20,7 +20,8 @@
 //!               secret: the keys that open what is stored
 //!
 //! The programs                                                                    [edge]
-//!   delivery    filter, deliver: one message, now; the deadline
+//!   delivery    message: what becomes of one; filter, deliver: one message, now; the deadline
+//!   serve       the resident doors: LMTP before Dovecot, Dovecot's script socket
 //!   dovecot     its settings, its users, its mailboxes over IMAP
 //!   doctor      what of an installation could let a delivery end in clear
 //!   log, report the log line, written and read; figures from it
