@@ -159,7 +159,8 @@ impl Userdb {
                 let id = self.next_id();
                 waiting.insert(id, answers.len());
                 answers.push(Answer::Failed);
-                request.push_str(&format!("USER\t{id}\t{}\tservice=mailseal\n", escaped(name)));
+                // As LMTP asks: a database may answer by the service.
+                request.push_str(&format!("USER\t{id}\t{}\tservice=lmtp\n", escaped(name)));
             }
             self.send(&request)?;
             while !waiting.is_empty() {
@@ -342,7 +343,7 @@ mod tests {
             assert_eq!(next(), "LIST\t1\tuser=*\tservice=mailseal");
             stream.write_all(b"LIST\t1\tbob\nLIST\t1\talice\nDONE\t1\t\n").unwrap();
             let asked = [next(), next(), next()];
-            assert_eq!(asked[0], "USER\t2\talice\tservice=mailseal");
+            assert_eq!(asked[0], "USER\t2\talice\tservice=lmtp");
             stream
                 .write_all(b"NOTFOUND\t4\nUSER\t3\trobert\tuid=5\thome=/h/b\x01tb\tgid=x\tsieve_env_mailseal_off=yes\tsieve_environment/mailseal_key=/k.pgp\tquota\nFAIL\t2\ttemp\n")
                 .unwrap();

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::shared::Shared;
 use crate::console::exposition::Exposition;
+use crate::error::Error;
 use crate::log::{Door, LogLine, Outcome};
 
 /// Upper bounds of the classes of time, in seconds.
@@ -74,12 +75,24 @@ impl Metrics {
     }
 }
 
-/// Answers Prometheus at `address`, on a thread of its own.
+/// Opens the door for Prometheus.
 ///
 /// # Errors
-/// Those of listening.
-pub fn serve(address: SocketAddr, shared: Arc<Shared>) -> io::Result<()> {
-    let server = tiny_http::Server::http(address).map_err(io::Error::other)?;
+/// [`Error::Door`].
+pub fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).map_err(|error| Error::Door {
+        address: address.to_string(),
+        what: error.to_string(),
+        hint: "name another address as `metrics` in [serve]".into(),
+    })
+}
+
+/// Answers Prometheus, on threads of its own.
+///
+/// # Errors
+/// Those of starting them.
+pub fn serve(listener: TcpListener, shared: Arc<Shared>) -> io::Result<()> {
+    let server = tiny_http::Server::from_listener(listener, None).map_err(io::Error::other)?;
     std::thread::Builder::new().name("metrics".into()).spawn(move || {
         for request in server.incoming_requests() {
             let mut text = Vec::new();

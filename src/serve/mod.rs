@@ -63,16 +63,10 @@ pub fn run(path: Option<&Path>, sandbox: Sandbox) -> Result<(), Error> {
     let path =
         std::path::absolute(path.unwrap_or(Path::new(DEFAULT_PATH))).map_err(|error| refused(&error))?;
     let config = Config::load(Some(&path))?;
+    refuse_homes(&config, &path)?;
     let opened = inherited.open(&config.serve)?;
+    let metrics = config.serve.metrics.map(metrics::listen).transpose()?;
     become_own_user(&config)?;
-    if config.reads_homes() && config.serve.user.is_none() {
-        return Err(Error::Config {
-            path,
-            what: "a source of [keys] lies in users' homes, which mailseal serve cannot read".into(),
-            hint: "keep certificates in a store (mailseal keys add); or, where one user owns all mail, name that user as `user` in [serve]"
-                .into(),
-        });
-    }
     // Threads that begin later leave these to this one.
     let mut signals = SigSet::empty();
     [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM].into_iter().for_each(|signal| signals.add(signal));
@@ -83,16 +77,11 @@ pub fn run(path: Option<&Path>, sandbox: Sandbox) -> Result<(), Error> {
         gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "localhost".into());
     let sink = Sink::open(&config.log.to, cli::ADMIN);
     let allowed = folders(&config, &path);
-    let metrics = config.serve.metrics;
     let shared = Arc::new(Shared::new(config, sink));
-    if let Some(address) = metrics {
-        metrics::serve(address, Arc::clone(&shared)).map_err(|error| Error::Door {
-            address: address.to_string(),
-            what: error.to_string(),
-            hint: "name another address as `metrics` in [serve]".into(),
-        })?;
-    }
     sandbox.enter_with(&Rights { read: &allowed, remove: &paths })?;
+    if let Some(listener) = metrics {
+        metrics::serve(listener, Arc::clone(&shared)).map_err(|error| refused(&error))?;
+    }
     for opened in opened {
         let (shared, host, path) = (Arc::clone(&shared), host.clone(), path.clone());
         let name = opened.door.name().into();
@@ -107,9 +96,14 @@ pub fn run(path: Option<&Path>, sandbox: Sandbox) -> Result<(), Error> {
             Err(_) => {}
         }
     }
+    end(&paths, &shared, signals)
+}
+
+/// Ends it: nothing begins any more, and what is in hand comes to its end.
+fn end(paths: &[PathBuf], shared: &Shared, signals: SigSet) -> Result<(), Error> {
     tell(&[NotifyState::Stopping]);
     // First, so that Dovecot runs the program again.
-    for path in &paths {
+    for path in paths {
         if let Err(error) = std::fs::remove_file(path) {
             cli::note(cli::ADMIN, &format!("the socket {} stays behind: {error}", path.display()));
         }
@@ -127,6 +121,19 @@ pub fn run(path: Option<&Path>, sandbox: Sandbox) -> Result<(), Error> {
         cli::note(cli::ADMIN, "ended with transactions in hand, which were not answered and come again");
     }
     Ok(())
+}
+
+/// Refuses sources in users' homes, unless an admin says that one user owns them all.
+fn refuse_homes(config: &Config, path: &Path) -> Result<(), Error> {
+    if !config.reads_homes() || config.serve.user.is_some() {
+        return Ok(());
+    }
+    Err(Error::Config {
+        path: path.into(),
+        what: "a source of [keys] lies in users' homes, which mailseal serve cannot read".into(),
+        hint: "keep certificates in a store (mailseal keys add); or, where one user owns all mail, name that user as `user` in [serve]"
+            .into(),
+    })
 }
 
 /// Started by root, gives up root's rights for those of the user of its own.

@@ -52,7 +52,7 @@ pub struct Treatment {
 /// Whose mail can go out as one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Sealed to the same certificates in the same way.
+    /// Sealed to the same keys in the same way.
     Sealed(Vec<Fingerprint>, Policy, Compression),
     /// As it comes, for this reason.
     Clear(&'static str),
@@ -155,12 +155,10 @@ impl Treatment {
         let addressee = found?;
         let class = match &addressee {
             Addressee::Clear(why) => Class::Clear(why.reason()),
-            Addressee::Sealed { recipients, certs, .. } => {
+            Addressee::Sealed { recipients, .. } => {
                 let chosen = (said.protect_headers.map(Policy::from), said.compression);
                 let sealer = config.sealer(name, recipients, chosen);
-                let mut fingerprints: Vec<_> = certs.iter().map(sequoia_openpgp::Cert::fingerprint).collect();
-                fingerprints.sort();
-                Class::Sealed(fingerprints, sealer.protect_headers, sealer.compression)
+                Class::Sealed(recipients.fingerprints(), sealer.protect_headers, sealer.compression)
             }
         };
         Ok(Self { addressee: Ok(addressee), observed: false, class })

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use sequoia_openpgp::crypto::SessionKey;
 use sequoia_openpgp::packet::pkesk::{PKESK3, PKESK6};
 use sequoia_openpgp::types::{CompressionAlgorithm, SymmetricAlgorithm};
-use sequoia_openpgp::{Cert, Packet};
+use sequoia_openpgp::{Cert, Fingerprint, Packet};
 
 use crate::cert::{Assessment, EncryptionKey, Fitness, assess};
 use crate::error::Error;
@@ -173,6 +173,14 @@ impl Recipients {
     #[must_use]
     pub fn have_key(&self, id: &str) -> bool {
         self.keys().any(|key| key.keyid().to_hex() == id)
+    }
+
+    /// The fingerprints of all keys that messages are sealed to, sorted: where they are the same, one message is for both.
+    #[must_use]
+    pub fn fingerprints(&self) -> Vec<Fingerprint> {
+        let mut fingerprints: Vec<_> = self.keys().map(EncryptionKey::fingerprint).collect();
+        fingerprints.sort();
+        fingerprints
     }
 
     fn keys(&self) -> impl Iterator<Item = &EncryptionKey> {
