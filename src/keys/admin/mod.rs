@@ -27,13 +27,12 @@ use mailseal_core::cert::{Assessment, Fitness, Lapse, assess};
 use mailseal_core::error::Error as CoreError;
 use mailseal_core::message::opening::Opening;
 use mailseal_core::recipients::Recipients;
-use mailseal_core::seal::Sealer;
 use nix::unistd::geteuid;
 use sequoia_openpgp::Cert;
 use sequoia_openpgp::types::HashAlgorithm;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, Message};
+use crate::config::Config;
 use crate::console::date::day;
 use crate::console::json;
 use crate::console::table::Table;
@@ -403,9 +402,7 @@ impl<'a> Keys<'a> {
         let mut rest = &*message;
         let opening = Opening::read(&mut rest)?;
         self.enrolled()?.file(user, self.home.as_deref())?.remember_test(&hash(&code)?, &certs)?;
-        let Message { protect_headers, compression, .. } = self.config.message;
-        Sealer { recipients: &recipients, protect_headers, compression }
-            .seal(&opening, &mut rest, &mut out)?;
+        self.config.sealer(user.name(), &recipients, (None, None)).seal(&opening, &mut rest, &mut out)?;
         out.flush().map_err(CoreError::Write)?;
         Ok(Exit::Ok)
     }
