@@ -3,8 +3,6 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
 
 use nix::errno::Errno;
 use nix::sys::stat::{FileStat, Mode, fchmod, futimens};
@@ -222,27 +220,8 @@ impl Write for Draft<'_> {
 
 impl<'a> Temporary<'a> {
     fn create(folder: &'a Folder) -> io::Result<(Self, BufWriter<File>)> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        loop {
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            let name: OsString = format!(
-                "{PREFIX}{}.M{}P{}Q{}",
-                now.as_secs(),
-                now.subsec_micros(),
-                std::process::id(),
-                COUNT.fetch_add(1, Ordering::Relaxed)
-            )
-            .into();
-            match folder.tmp.create(&name, 0o600) {
-                Ok(file) => {
-                    let out = BufWriter::with_capacity(WRITE_SIZE, file);
-                    return Ok((Self { folder, name, placed: false }, out));
-                }
-                // Of another host with the same number.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let (name, file) = folder.tmp.create_unique(PREFIX, 0o600)?;
+        Ok((Self { folder, name, placed: false }, BufWriter::with_capacity(WRITE_SIZE, file)))
     }
 }
 
