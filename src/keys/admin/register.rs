@@ -56,8 +56,11 @@ impl Keys<'_> {
     pub fn init(&self, users: &UserList, accepted: &[PathBuf], out: &mut impl Write) -> Result<Exit, Error> {
         let known = self.known();
         let _scans = known.lock_scans()?;
-        let lock = known.lock()?;
         let before = known.users()?;
+        let mut census = Census::default();
+        // Before a store is marked: where the users cannot be listed, nothing is changed.
+        let accounts = self.accounts(users, &mut census, out)?;
+        let lock = known.lock()?;
         let mut marker = match known.marker()? {
             Some(marker) => marker,
             None => Marker { id: Id::new()?, stores: Vec::new() },
@@ -72,7 +75,7 @@ impl Keys<'_> {
             }
         }
         drop(lock);
-        let census = self.census(users, out)?;
+        self.ask_all(accounts, &mut census)?;
         let lock = known.lock()?;
         note(&known, &lock, &before, &census)?;
         known.complete(&lock, &marker)?;
@@ -95,7 +98,9 @@ impl Keys<'_> {
                 check_marker(&store, marker, &self.trust_in(&store))?;
             }
         }
-        let census = self.census(users, out)?;
+        let mut census = Census::default();
+        let accounts = self.accounts(users, &mut census, out)?;
+        self.ask_all(accounts, &mut census)?;
         note(&known, &known.lock()?, &before, &census)?;
         if marker.is_none() {
             say(out, format_args!("note: the register has no marker yet: run `mailseal keys init`"))?;
@@ -177,9 +182,7 @@ impl Keys<'_> {
     }
 
     /// Asks every source for every user.
-    fn census(&self, users: &UserList, out: &mut impl Write) -> Result<Census, Error> {
-        let mut census = Census::default();
-        let accounts = self.accounts(users, &mut census, out)?;
+    fn ask_all(&self, accounts: Vec<(User, Account)>, census: &mut Census) -> Result<(), Error> {
         for source in &self.config.keys.sources {
             for entry in census::take(source)? {
                 if !entry.is_read {
@@ -191,7 +194,7 @@ impl Keys<'_> {
             }
         }
         let in_stores: Vec<Answer> =
-            accounts.iter().map(|(user, account)| self.ask_stores(user, account, &census)).collect();
+            accounts.iter().map(|(user, account)| self.ask_stores(user, account, census)).collect();
         let missing: Vec<(User, Account)> = accounts
             .iter()
             .zip(&in_stores)
@@ -209,7 +212,7 @@ impl Keys<'_> {
             }
             census.asked.insert(user);
         }
-        Ok(census)
+        Ok(())
     }
 
     fn ask_stores(&self, user: &User, account: &Account, census: &Census) -> Answer {

@@ -696,3 +696,14 @@ fn the_test_message_is_sealed_by_the_rule_for_the_user() {
         code_in(&run, &cert);
     }
 }
+
+#[test]
+fn without_the_list_of_users_no_store_is_marked() {
+    let admin = Admin::new();
+    let run = admin.run(&["init", "--users", admin.path("missing").to_str().unwrap()]);
+    assert_eq!(run.status, Some(64), "{}", run.stderr);
+    assert!(run.stderr.contains("missing"), "{}", run.stderr);
+    for folder in ["keys", "known"] {
+        assert!(!admin.path(folder).join(".mailseal").exists(), "{folder} is marked");
+    }
+}
