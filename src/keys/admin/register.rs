@@ -112,8 +112,7 @@ impl Keys<'_> {
     ///
     /// # Errors
     /// [`Error::Usage`] where `old` has and is none of this, or `new` has certificates; [`Error::KeyStore`].
-    pub fn rename(&self, old: &str, new: &str, out: &mut impl Write) -> Result<Exit, Error> {
-        let (old, new) = (User::parse(old)?, User::parse(new)?);
+    pub fn rename(&self, old: &User, new: &User, out: &mut impl Write) -> Result<Exit, Error> {
         if old == new {
             return Err(Error::Usage {
                 what: format!("{} is the same name", new.name()),
@@ -121,7 +120,7 @@ impl Keys<'_> {
             });
         }
         let enrolled = self.enrolled()?;
-        let (from, to) = (enrolled.file(&old, None)?, enrolled.file(&new, None)?);
+        let (from, to) = (enrolled.file(old, None)?, enrolled.file(new, None)?);
         let _folders =
             (from.lock()?, (from.path().parent() != to.path().parent()).then(|| to.lock()).transpose()?);
         let known = self.known();
@@ -134,14 +133,14 @@ impl Keys<'_> {
                 to.path().display()
             )));
         }
-        let was_known = known.users()?.contains(&old);
+        let was_known = known.users()?.contains(old);
         if !was_known && !from.path().exists() {
             return Err(usage(format!("{} has no certificate, and never had one", old.name())));
         }
         // First what makes a delivery careful.
-        known.note(&lock, [&new])?;
+        known.note(&lock, [new])?;
         from.rename(&to)?;
-        known.forget(&lock, &old)?;
+        known.forget(&lock, old)?;
         say(out, format_args!("{} is {} now", old.name(), new.name()))?;
         Ok(Exit::Ok)
     }
