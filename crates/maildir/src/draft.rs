@@ -141,7 +141,7 @@ impl Folder {
                 format!("it belongs to user {}, the Maildir to user {}", original.stat.st_uid, self.owner.0);
             return Err(self.failed_at(&path, io::Error::new(io::ErrorKind::PermissionDenied, what)).into());
         }
-        let mut draft = Draft { folder: self, out: None, sizes: Sizes { physical: 0, virtual_: 0 }, last: 0 };
+        let mut draft = Draft::new(self);
         let made = match transform(&original, &mut draft)? {
             Change::Keep(made) => return Ok(Drafted::Kept(made)),
             Change::Replace(made) => made,
@@ -192,6 +192,15 @@ impl<'a> Draft<'a> {
         let modified = TimeSpec::new(like.st_mtime, like.st_mtime_nsec);
         futimens(&file, &read, &modified)?;
         Ok((temporary, file))
+    }
+
+    /// Throws away what was written.
+    pub fn restart(&mut self) {
+        *self = Draft::new(self.folder);
+    }
+
+    fn new(folder: &'a Folder) -> Self {
+        Self { folder, out: None, sizes: Sizes { physical: 0, virtual_: 0 }, last: 0 }
     }
 
     fn begin(&mut self) -> io::Result<&mut BufWriter<File>> {
