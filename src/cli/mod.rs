@@ -17,6 +17,7 @@ use nix::unistd::write;
 use crate::console::escape;
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::keystore::user::User;
 use crate::limits;
 
 /// Name of the program that Dovecot runs.
@@ -56,6 +57,19 @@ pub fn parse<T: Parser>(program: &str) -> Result<T, Exit> {
 pub fn parse_jobs(text: &str) -> Result<NonZeroUsize, String> {
     let jobs = text.parse().ok().filter(|jobs: &NonZeroUsize| jobs.get() <= limits::JOBS);
     jobs.ok_or_else(|| format!("expected a number from 1 to {}", limits::JOBS))
+}
+
+/// Parses the name of a user.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_user(text: &str) -> Result<User, String> {
+    User::parse(text).map_err(|error| match error {
+        Error::User { what, .. } => {
+            format!("expected a user's whole name, as Dovecot knows it; this one {what}")
+        }
+        error => error.to_string(),
+    })
 }
 
 /// Parses a number within `range`; one that ends with [`u64::MAX`] has no end.

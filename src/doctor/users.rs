@@ -1,6 +1,5 @@
 //! Checks of the users' own files: scripts that send mail away, and secret keys that a server must not have.
 
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
@@ -12,6 +11,7 @@ use crate::dovecot::installation::Installation;
 use crate::dovecot::userdb::{self, Answer, Userdb};
 use crate::error::Error;
 use crate::system::owner::slots::side_by_side;
+use crate::system::process;
 
 /// Debian's `nobody`: who stands for the mail user where none is known.
 const NOBODY: Identity = Identity { uid: 65534, gid: 65534 };
@@ -95,7 +95,7 @@ impl Users {
         let seen: Vec<Mutex<Option<Result<Facts, Error>>>> =
             self.accounts.iter().map(|_| Mutex::default()).collect();
         let homes: Vec<_> = self.accounts.iter().zip(&seen).collect();
-        let jobs = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let jobs = process::jobs(None);
         side_by_side(jobs, &homes, &AtomicBool::new(false), |(account, seen), slot| {
             let Some(home) = &account.home else { return };
             let in_home =

@@ -8,8 +8,7 @@ use std::io::Write as _;
 use mailseal_core::error::Error as CoreError;
 use mailseal_core::message::opening::Opening;
 use mailseal_core::seal::Sealer;
-use mailseal_core::unseal::original::Endings;
-use mailseal_core::unseal::{Foreign, Inspected, Unsealed, inspect, read_error, unseal};
+use mailseal_core::unseal::{Foreign, Inspected, Unsealed, inspect, read_error};
 use mailseal_maildir::commit::Uids;
 use mailseal_maildir::draft::{Change, Draft, Original};
 
@@ -43,7 +42,7 @@ fn reseal(
     new: Sealer<'_>,
     tell: &Tell<'_>,
 ) -> Result<Change<Verdict>, Error> {
-    let Some((opening, rest)) = Stored::open(original.file())? else {
+    let Some((opening, stored)) = Stored::open(original.file())? else {
         return Ok(Change::Keep(Verdict::Clear));
     };
     match inspect(&opening, std::io::empty()) {
@@ -55,21 +54,22 @@ fn reseal(
         }
         _ => {}
     }
-    let most = opener.expansion.most(rest.size()?);
-    let mut plain = match unseal(&opening, rest, opener.keys, Endings::Stored, most)? {
-        Unsealed::Original(plain) => plain,
-        Unsealed::Foreign(Foreign::Clear) => return Ok(Change::Keep(Verdict::Clear)),
-        Unsealed::Foreign(Foreign::Encrypted) => return Ok(Change::Keep(Verdict::Encrypted)),
-    };
-    let read_failed = |error| match error {
-        CoreError::Read(error) => read_error(error),
-        error => error,
-    };
-    let beginning = Opening::read(&mut plain).map_err(read_failed)?;
-    // It reads to the end: what is not proven there is an error, and the draft is thrown away.
     let alive = || tell(Event::Alive);
-    let out = Pulse::new(&mut *draft, &alive);
-    new.seal(&beginning, &mut plain, out).map_err(read_failed)?;
-    draft.flush().map_err(CoreError::Write)?;
-    Ok(Change::Replace(Verdict::Done { exact: plain.exact }))
+    opener.open(&opening, &stored, &alive, |unsealed| {
+        let mut plain = match unsealed {
+            Unsealed::Original(plain) => plain,
+            Unsealed::Foreign(Foreign::Clear) => return Ok(Change::Keep(Verdict::Clear)),
+            Unsealed::Foreign(Foreign::Encrypted) => return Ok(Change::Keep(Verdict::Encrypted)),
+        };
+        let read_failed = |error| match error {
+            CoreError::Read(error) => read_error(error),
+            error => error,
+        };
+        let beginning = Opening::read(&mut plain).map_err(read_failed)?;
+        // It reads to the end: what is not proven there is an error, and the draft is thrown away.
+        draft.restart();
+        new.seal(&beginning, &mut plain, Pulse::new(&mut *draft, &alive)).map_err(read_failed)?;
+        draft.flush().map_err(CoreError::Write)?;
+        Ok(Change::Replace(Verdict::Done { exact: plain.exact }))
+    })
 }

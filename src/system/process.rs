@@ -2,9 +2,11 @@
 
 use std::fs::File;
 use std::io::IsTerminal as _;
+use std::num::NonZeroUsize;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use mailseal_core::error::Error as CoreError;
@@ -62,6 +64,12 @@ pub fn raise_file_limit() {
         // Without it, some messages of large batches fail and are named.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
+}
+
+/// How many jobs are done at once: as many as `said`, else as many as there are processors.
+#[must_use]
+pub fn jobs(said: Option<NonZeroUsize>) -> usize {
+    said.or_else(|| available_parallelism().ok()).map_or(1, NonZeroUsize::get)
 }
 
 /// From here on, what ends a process from a terminal or a script (SIGINT, SIGTERM, SIGHUP) sets `stop`.

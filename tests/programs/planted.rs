@@ -327,6 +327,45 @@ fn a_message_that_expands_is_refused_and_the_others_go_on() {
     assert!(stored("1") == mail && stored("4") == mail && stored("2") == bomb);
 }
 
+/// A bomb is inflated to its bound, but not onto the disk; mail that expands as much within the bound comes back.
+#[test]
+fn what_expands_is_proven_before_it_is_written() {
+    let blank = [b"Subject: a blank attachment\n\n".to_vec(), b"\n".repeat(30_000_000)].concat();
+    let zeros = [b"Subject: zeros\n\n".to_vec(), vec![b'0'; 130_000_000]].concat();
+    let sealed = |mail: &[u8]| filter(&key(CERT), &["--compression", "zlib"], mail).stdout;
+    let (sealed, bomb) = (sealed(&blank), sealed(&zeros));
+    assert!(sealed.len() < 400_000, "{}", sealed.len());
+    let new_key = key("rsa3072");
+    for work in ["in place", "--into", "reseal"] {
+        let dir = tempfile::Builder::new().prefix("mailseal-").tempdir().unwrap();
+        let (path, into) = (dir.path().join("Maildir"), dir.path().join("into"));
+        for place in ["cur", "new", "tmp"] {
+            fs::create_dir_all(path.join(place)).unwrap();
+        }
+        fs::write(path.join("cur/1:2,S"), &sealed).unwrap();
+        fs::write(path.join("cur/2:2,S"), &bomb).unwrap();
+        // Whoever writes a file of more than 40 MB (in blocks of 512 bytes) is killed.
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"ulimit -f 80000 && exec "$@""#, "sh"]).arg(testing::program("mailseal"));
+        match work {
+            "in place" => command.arg("decrypt"),
+            "--into" => command.args(["decrypt", "--into"]).arg(&into),
+            _ => command.args(["reseal", "--key"]).arg(&new_key),
+        };
+        command.arg("--secret-key").arg(fixtures::secret(CERT)).arg(&path);
+        let run = filter::run(&mut command, b"", 1);
+        assert_eq!(run.status, Some(1), "{work}: {}", run.stderr);
+        assert!(run.stderr.contains("cur/2:2,S") && run.stderr.contains("longer than"), "{}", run.stderr);
+        let stored = if work == "--into" { into.join("cur") } else { path.join("cur") };
+        let mut mails: Vec<_> =
+            fs::read_dir(stored).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect();
+        mails.retain(|mail| *mail != bomb);
+        let [mail] = &mails[..] else { panic!("{work}: {} messages", mails.len()) };
+        let opened = if work == "reseal" { decrypt("rsa3072", mail).stdout } else { mail.clone() };
+        assert!(opened == blank, "{work}: {} bytes", opened.len());
+    }
+}
+
 /// Messages of every kind that a hostile sender can plant, and what they are.
 fn planted_kinds() -> Vec<(&'static str, Vec<u8>)> {
     let evil = crlf("Received: from evil by evil\nX-Spam-Status: No\nFrom: evil\nSubject: evil\n\nbody\n");

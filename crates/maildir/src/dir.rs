@@ -10,6 +10,8 @@ use std::io::{self, Read as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use nix::dir::Type;
 use nix::errno::Errno;
@@ -256,6 +258,31 @@ impl Dir {
     pub fn create(&self, name: &OsStr, mode: u32) -> io::Result<File> {
         let flags = SAFE | OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
         Ok(openat(&self.fd, single(name)?, flags, Mode::from_bits_truncate(mode))?.into())
+    }
+
+    /// Creates a file for writing, under a name that begins with `prefix` and that nothing has; gives that name as well.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn create_unique(&self, prefix: &str, mode: u32) -> io::Result<(OsString, File)> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        loop {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let name: OsString = format!(
+                "{prefix}{}.M{}P{}Q{}",
+                now.as_secs(),
+                now.subsec_micros(),
+                std::process::id(),
+                COUNT.fetch_add(1, Ordering::Relaxed)
+            )
+            .into();
+            match self.create(&name, mode) {
+                Ok(file) => return Ok((name, file)),
+                // Of another host with the same number.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Creates a folder.

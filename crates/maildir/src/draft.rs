@@ -3,8 +3,6 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
 
 use nix::errno::Errno;
 use nix::sys::stat::{FileStat, Mode, fchmod, futimens};
@@ -143,7 +141,7 @@ impl Folder {
                 format!("it belongs to user {}, the Maildir to user {}", original.stat.st_uid, self.owner.0);
             return Err(self.failed_at(&path, io::Error::new(io::ErrorKind::PermissionDenied, what)).into());
         }
-        let mut draft = Draft { folder: self, out: None, sizes: Sizes { physical: 0, virtual_: 0 }, last: 0 };
+        let mut draft = Draft::new(self);
         let made = match transform(&original, &mut draft)? {
             Change::Keep(made) => return Ok(Drafted::Kept(made)),
             Change::Replace(made) => made,
@@ -196,6 +194,15 @@ impl<'a> Draft<'a> {
         Ok((temporary, file))
     }
 
+    /// Throws away what was written.
+    pub fn restart(&mut self) {
+        *self = Draft::new(self.folder);
+    }
+
+    fn new(folder: &'a Folder) -> Self {
+        Self { folder, out: None, sizes: Sizes { physical: 0, virtual_: 0 }, last: 0 }
+    }
+
     fn begin(&mut self) -> io::Result<&mut BufWriter<File>> {
         let out = match self.out.take() {
             Some(out) => out,
@@ -222,27 +229,8 @@ impl Write for Draft<'_> {
 
 impl<'a> Temporary<'a> {
     fn create(folder: &'a Folder) -> io::Result<(Self, BufWriter<File>)> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        loop {
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            let name: OsString = format!(
-                "{PREFIX}{}.M{}P{}Q{}",
-                now.as_secs(),
-                now.subsec_micros(),
-                std::process::id(),
-                COUNT.fetch_add(1, Ordering::Relaxed)
-            )
-            .into();
-            match folder.tmp.create(&name, 0o600) {
-                Ok(file) => {
-                    let out = BufWriter::with_capacity(WRITE_SIZE, file);
-                    return Ok((Self { folder, name, placed: false }, out));
-                }
-                // Of another host with the same number.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let (name, file) = folder.tmp.create_unique(PREFIX, 0o600)?;
+        Ok((Self { folder, name, placed: false }, BufWriter::with_capacity(WRITE_SIZE, file)))
     }
 }
 

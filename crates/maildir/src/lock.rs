@@ -5,7 +5,6 @@
 //! (Dovecot's `file-dotlock.c` and `maildir-uidlist.c`).
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -21,6 +20,9 @@ use super::patience::Patience;
 pub const UIDLIST: &str = "dovecot-uidlist";
 
 const LOCK: &str = "dovecot-uidlist.lock";
+
+/// What the name of a lock begins with until it is in its place; the next run removes those that a killed one left.
+pub(super) const PREFIX: &str = "dovecot-uidlist.lock.mailseal.";
 
 /// As `MAILDIR_UIDLIST_LOCK_STALE_TIMEOUT`.
 const STALE: Duration = Duration::from_secs(120);
@@ -48,10 +50,10 @@ impl<'a> Lock<'a> {
         let begin = Instant::now();
         let mut watch = Watch::default();
         loop {
-            match control.create(OsStr::new(LOCK), 0o666) {
-                Ok(file) => return Self::sign(control, file),
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
+            if !control.has(LOCK, Kind::File)
+                && let Some(lock) = Self::place(control)?
+            {
+                return Ok(lock);
             }
             if watch.is_stale(control)? {
                 match control.unlink(OsStr::new(LOCK)) {
@@ -79,11 +81,22 @@ impl<'a> Lock<'a> {
         if control.has(LOCK, Kind::File) { Self::take(control, patience).map(drop) } else { Ok(()) }
     }
 
-    fn sign(control: &'a Dir, mut file: File) -> io::Result<Self> {
-        let lock = Self { control, inode: Stamp::of(&fstat(&file)?).inode };
-        // At once: half a number is another process.
-        file.write_all(format!("{}:{}", std::process::id(), host()).as_bytes())?;
-        Ok(lock)
+    /// Puts a lock in its place together with what it holds: from one that names no process, whoever was killed just then
+    /// would keep everybody else waiting. `None` where there is one already.
+    fn place(control: &'a Dir) -> io::Result<Option<Self>> {
+        let (name, mut file) = control.create_unique(PREFIX, 0o666)?;
+        let inode = Stamp::of(&fstat(&file)?).inode;
+        let placed = file
+            .write_all(format!("{}:{}", std::process::id(), host()).as_bytes())
+            .and_then(|()| control.rename(&name, control, OsStr::new(LOCK)));
+        match placed {
+            Ok(()) => Ok(Some(Self { control, inode })),
+            Err(error) => {
+                // What stays is removed by the next run.
+                let _ = control.unlink(&name);
+                if error.kind() == ErrorKind::AlreadyExists { Ok(None) } else { Err(error) }
+            }
+        }
     }
 }
 
@@ -171,7 +184,8 @@ fn host() -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, File};
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
 
@@ -193,6 +207,29 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}:{}", std::process::id(), host()));
         drop(lock);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_lock_is_never_seen_without_its_process() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path().join(LOCK);
+        let control = Dir::open(temporary.path()).unwrap();
+        let ended = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                while !ended.load(Ordering::Relaxed) {
+                    if let Ok(text) = fs::read_to_string(&path) {
+                        assert_eq!(local_process(&text), Some(Pid::this()), "{text:?}");
+                    }
+                }
+            });
+            for _ in 0..5000 {
+                Lock::take(&control, &Patience::default()).unwrap();
+            }
+            ended.store(true, Ordering::Relaxed);
+            reader.join().unwrap();
+        });
+        assert_eq!(control.entries().unwrap(), [], "nothing is left behind");
     }
 
     #[test]

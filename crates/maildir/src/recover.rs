@@ -1,6 +1,6 @@
 //! Edge: What a killed run left behind, and is put in order before the next one begins.
 //!
-//! A file in `tmp/` and a lock are removed. Of an old message and the one that was made from it the new one stays, with the flags of
+//! A file in `tmp/`, a lock, and one that was not in its place yet are removed. Of an old message and the one that was made from it the new one stays, with the flags of
 //! both; that they belong together is proven by the new one's [tag](super::tag). `\Deleted` is kept only where both
 //! have it: who saw a message twice may have deleted one of them.
 
@@ -9,10 +9,10 @@ use std::io;
 use std::time::SystemTime;
 
 use super::commit::entry;
-use super::dir::{Kind, Stamp, kind_of, links_of};
-use super::draft::PREFIX;
+use super::dir::{Dir, Kind, Stamp, kind_of, links_of};
+use super::draft;
 use super::folder::{Folder, Hold, Message, Place};
-use super::lock::Lock;
+use super::lock::{self, Lock};
 use super::tag::Tag;
 use super::uidlist::{self, Renames};
 use crate::error::Error;
@@ -26,7 +26,7 @@ const DELETED: u8 = b'T';
 /// What was put in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
-    /// Files in `tmp/` that were removed.
+    /// Files that were removed: in `tmp/`, and locks that were not in their place yet.
     pub temporary: u64,
     /// Old messages that were removed because the new one is there.
     pub replaced: Vec<Unlinked>,
@@ -47,7 +47,8 @@ pub struct Unlinked {
 /// [`Error::Mail`]; nothing is lost then, and the next run tries again.
 pub fn recover(hold: &Hold<'_>) -> Result<Recovered, Error> {
     let folder = hold.folder;
-    let temporary = sweep(folder, hold.alone).map_err(|error| folder.failed(error))?;
+    let swept = |dir, prefix| sweep(dir, prefix, hold.alone).map_err(|error| folder.failed(error));
+    let temporary = swept(&folder.tmp, draft::PREFIX)? + swept(&folder.control, lock::PREFIX)?;
     Lock::clear(&folder.control, &folder.patience).map_err(|error| folder.failed(error))?;
     let twins = find_twins(folder)?;
     let mut recovered = Recovered { temporary, replaced: Vec::new() };
@@ -131,20 +132,21 @@ fn find_twins(folder: &Folder) -> Result<Vec<Twins>, Error> {
     Ok(twins)
 }
 
-/// Removes what a killed run left in `tmp/`. Where nobody knows whether another run is at work, only what is old.
-fn sweep(folder: &Folder, alone: bool) -> io::Result<u64> {
+/// Removes the files of ours in `dir` that a killed run left: their names begin with `prefix`. Where nobody knows whether
+/// another run is at work (`alone`), only what is old.
+fn sweep(dir: &Dir, prefix: &str, alone: bool) -> io::Result<u64> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let mut removed = 0;
-    for (name, kind) in folder.tmp.entries()? {
-        if kind != Kind::File || !name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
+    for (name, kind) in dir.entries()? {
+        if kind != Kind::File || !name.as_encoded_bytes().starts_with(prefix.as_bytes()) {
             continue;
         }
         let old = || {
-            let changed = folder.tmp.stat(&name).ok().filter(|stat| kind_of(stat) == Kind::File);
+            let changed = dir.stat(&name).ok().filter(|stat| kind_of(stat) == Kind::File);
             changed.is_some_and(|stat| stat.st_ctime.unsigned_abs() + ABANDONED < now)
         };
         if alone || old() {
-            folder.tmp.unlink(&name)?;
+            dir.unlink(&name)?;
             removed += 1;
         }
     }

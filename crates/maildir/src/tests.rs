@@ -182,6 +182,7 @@ fn killed(old: &str, flags: &str) -> Site {
         .unwrap();
     drop(ready);
     site.write("tmp/mailseal.1.M2P3Q4", b"half");
+    site.write("dovecot-uidlist.lock.mailseal.1.M2P3Q5", b"");
     site
 }
 
@@ -195,7 +196,7 @@ fn after_a_kill_the_new_message_stays() {
         let inode = fs::metadata(site.path(old)).unwrap().ino();
         let hold = site.folder.hold(|| ()).unwrap();
         let replaced = vec![Unlinked { inode, links: 1 }];
-        assert_eq!(recover(&hold).unwrap(), Recovered { temporary: 1, replaced });
+        assert_eq!(recover(&hold).unwrap(), Recovered { temporary: 2, replaced });
         assert_eq!(site.message().name.flags(), expected.as_bytes());
         assert!(site.message().name.unique().starts_with(b"1.host.s"));
         assert_eq!(recover(&hold).unwrap(), Recovered::default());

@@ -7,12 +7,14 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand};
+use mailseal::cli::parse_user;
 use mailseal::config::Config;
 use mailseal::console::date;
 use mailseal::error::Error;
 use mailseal::exit::Exit;
 use mailseal::keys::admin::register::UserList;
 use mailseal::keys::admin::{Action, Addition, Existing, Input, Keys, read_inputs};
+use mailseal::keystore::user::User;
 #[cfg(feature = "network")]
 use mailseal::system::owner::Bytes;
 use mailseal::system::process;
@@ -76,9 +78,11 @@ pub enum Command {
     /// Move a user's certificates, and that the user is known, to another name
     Rename {
         /// The name until now
-        old: String,
+        #[arg(value_parser = parse_user)]
+        old: User,
         /// The new name
-        new: String,
+        #[arg(value_parser = parse_user)]
+        new: User,
     },
     /// Record the code that the user has read in the test message
     Confirm {
@@ -108,7 +112,8 @@ impl UsersArguments {
 #[derive(Debug, Args)]
 pub struct UserArguments {
     /// The delivery user, as Dovecot knows it
-    user: String,
+    #[arg(value_parser = parse_user)]
+    user: User,
     /// The user's home, where a key source asks for it
     #[arg(long, value_name = "DIR")]
     home: Option<PathBuf>,

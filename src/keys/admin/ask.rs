@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -29,6 +28,7 @@ use crate::system::owner::cut;
 use crate::system::owner::identity::Identity;
 use crate::system::owner::process::{Report, Start, Watch, run as run_as_owner};
 use crate::system::owner::slots::side_by_side;
+use crate::system::process;
 
 /// The kind of the task.
 pub const KIND: &str = "ask";
@@ -110,7 +110,7 @@ pub fn homes(
         }
     }
     let owners: Vec<_> = owners.into_iter().collect();
-    let jobs = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let jobs = process::jobs(None);
     let told = Mutex::new(&mut answers);
     side_by_side(jobs, &owners, stop, |(owner, numbers), slot| {
         let asked: Vec<&(User, Account)> = numbers.iter().map(|number| &accounts[*number]).collect();

@@ -27,13 +27,12 @@ use mailseal_core::cert::{Assessment, Fitness, Lapse, assess};
 use mailseal_core::error::Error as CoreError;
 use mailseal_core::message::opening::Opening;
 use mailseal_core::recipients::Recipients;
-use mailseal_core::seal::Sealer;
 use nix::unistd::geteuid;
 use sequoia_openpgp::Cert;
 use sequoia_openpgp::types::HashAlgorithm;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, Message};
+use crate::config::Config;
 use crate::console::date::day;
 use crate::console::json;
 use crate::console::table::Table;
@@ -173,25 +172,24 @@ impl<'a> Keys<'a> {
         Self { parent: Some(parent), ..Self::new(config, None, Some(home.into()), SystemTime::now()) }
     }
 
-    /// Carries out `action` for the user `name`. Where that looks into a home that is not root's, root has it done with the
-    /// rights of the home's owner.
+    /// Carries out `action` for `user`. Where that looks into a home that is not root's, root has it done with the rights of
+    /// the home's owner.
     ///
     /// # Errors
-    /// [`Error::User`] for a name that is none, those of the action, and those of the owner's process.
+    /// Those of the action, and those of the owner's process.
     pub fn run(
         &self,
-        name: &str,
+        user: &User,
         action: &Action,
         out: &mut (impl Write + Send + Sync),
     ) -> Result<Exit, Error> {
-        let user = User::parse(name)?;
         let in_homes = match action {
             Action::Show { .. } => self.asks_homes(),
             _ => self.enrolled().is_ok_and(|enrolled| enrolled.is_in_homes()),
         };
-        match self.owner(&user, in_homes)? {
-            Some(owner) => owner.carry_out(self, &user, action, out),
-            None => self.carry_out(&user, action, out),
+        match self.owner(user, in_homes)? {
+            Some(owner) => owner.carry_out(self, user, action, out),
+            None => self.carry_out(user, action, out),
         }
     }
 
@@ -403,9 +401,7 @@ impl<'a> Keys<'a> {
         let mut rest = &*message;
         let opening = Opening::read(&mut rest)?;
         self.enrolled()?.file(user, self.home.as_deref())?.remember_test(&hash(&code)?, &certs)?;
-        let Message { protect_headers, compression, .. } = self.config.message;
-        Sealer { recipients: &recipients, protect_headers, compression }
-            .seal(&opening, &mut rest, &mut out)?;
+        self.config.sealer(user.name(), &recipients, (None, None)).seal(&opening, &mut rest, &mut out)?;
         out.flush().map_err(CoreError::Write)?;
         Ok(Exit::Ok)
     }
@@ -453,13 +449,12 @@ impl<'a> Keys<'a> {
         Account { home: self.home.clone().or(found.home), ..found }
     }
 
-    /// What is to be warned of where Dovecot does not know the user `name`.
+    /// What is to be warned of where Dovecot does not know `user`.
     ///
     /// # Errors
-    /// [`Error::User`] for a name that is none; with `must_be_known`, [`Error::Usage`] for a user whom Dovecot does not
-    /// know, and [`Error::Dovecot`] where it does not say.
-    pub fn doubt_of_dovecot(&self, name: &str, must_be_known: bool) -> Result<Option<String>, Error> {
-        let user = User::parse(name)?;
+    /// With `must_be_known`, [`Error::Usage`] for a user whom Dovecot does not know, and [`Error::Dovecot`] where it does not
+    /// say.
+    pub fn doubt_of_dovecot(&self, user: &User, must_be_known: bool) -> Result<Option<String>, Error> {
         let answer = Userdb::of_dovecot(None)
             .and_then(|mut userdb| userdb.look_up(&[user.name().to_owned()]))
             .map(|mut answers| answers.pop());

@@ -56,8 +56,11 @@ impl Keys<'_> {
     pub fn init(&self, users: &UserList, accepted: &[PathBuf], out: &mut impl Write) -> Result<Exit, Error> {
         let known = self.known();
         let _scans = known.lock_scans()?;
-        let lock = known.lock()?;
         let before = known.users()?;
+        let mut census = Census::default();
+        // Before a store is marked: where the users cannot be listed, nothing is changed.
+        let accounts = self.accounts(users, &mut census, out)?;
+        let lock = known.lock()?;
         let mut marker = match known.marker()? {
             Some(marker) => marker,
             None => Marker { id: Id::new()?, stores: Vec::new() },
@@ -72,7 +75,7 @@ impl Keys<'_> {
             }
         }
         drop(lock);
-        let census = self.census(users, out)?;
+        self.ask_all(accounts, &mut census)?;
         let lock = known.lock()?;
         note(&known, &lock, &before, &census)?;
         known.complete(&lock, &marker)?;
@@ -95,7 +98,9 @@ impl Keys<'_> {
                 check_marker(&store, marker, &self.trust_in(&store))?;
             }
         }
-        let census = self.census(users, out)?;
+        let mut census = Census::default();
+        let accounts = self.accounts(users, &mut census, out)?;
+        self.ask_all(accounts, &mut census)?;
         note(&known, &known.lock()?, &before, &census)?;
         if marker.is_none() {
             say(out, format_args!("note: the register has no marker yet: run `mailseal keys init`"))?;
@@ -107,8 +112,7 @@ impl Keys<'_> {
     ///
     /// # Errors
     /// [`Error::Usage`] where `old` has and is none of this, or `new` has certificates; [`Error::KeyStore`].
-    pub fn rename(&self, old: &str, new: &str, out: &mut impl Write) -> Result<Exit, Error> {
-        let (old, new) = (User::parse(old)?, User::parse(new)?);
+    pub fn rename(&self, old: &User, new: &User, out: &mut impl Write) -> Result<Exit, Error> {
         if old == new {
             return Err(Error::Usage {
                 what: format!("{} is the same name", new.name()),
@@ -116,7 +120,7 @@ impl Keys<'_> {
             });
         }
         let enrolled = self.enrolled()?;
-        let (from, to) = (enrolled.file(&old, None)?, enrolled.file(&new, None)?);
+        let (from, to) = (enrolled.file(old, None)?, enrolled.file(new, None)?);
         let _folders =
             (from.lock()?, (from.path().parent() != to.path().parent()).then(|| to.lock()).transpose()?);
         let known = self.known();
@@ -129,14 +133,14 @@ impl Keys<'_> {
                 to.path().display()
             )));
         }
-        let was_known = known.users()?.contains(&old);
+        let was_known = known.users()?.contains(old);
         if !was_known && !from.path().exists() {
             return Err(usage(format!("{} has no certificate, and never had one", old.name())));
         }
         // First what makes a delivery careful.
-        known.note(&lock, [&new])?;
+        known.note(&lock, [new])?;
         from.rename(&to)?;
-        known.forget(&lock, &old)?;
+        known.forget(&lock, old)?;
         say(out, format_args!("{} is {} now", old.name(), new.name()))?;
         Ok(Exit::Ok)
     }
@@ -177,9 +181,7 @@ impl Keys<'_> {
     }
 
     /// Asks every source for every user.
-    fn census(&self, users: &UserList, out: &mut impl Write) -> Result<Census, Error> {
-        let mut census = Census::default();
-        let accounts = self.accounts(users, &mut census, out)?;
+    fn ask_all(&self, accounts: Vec<(User, Account)>, census: &mut Census) -> Result<(), Error> {
         for source in &self.config.keys.sources {
             for entry in census::take(source)? {
                 if !entry.is_read {
@@ -191,7 +193,7 @@ impl Keys<'_> {
             }
         }
         let in_stores: Vec<Answer> =
-            accounts.iter().map(|(user, account)| self.ask_stores(user, account, &census)).collect();
+            accounts.iter().map(|(user, account)| self.ask_stores(user, account, census)).collect();
         let missing: Vec<(User, Account)> = accounts
             .iter()
             .zip(&in_stores)
@@ -209,7 +211,7 @@ impl Keys<'_> {
             }
             census.asked.insert(user);
         }
-        Ok(census)
+        Ok(())
     }
 
     fn ask_stores(&self, user: &User, account: &Account, census: &Census) -> Answer {

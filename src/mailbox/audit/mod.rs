@@ -10,7 +10,6 @@ pub mod owned;
 mod page;
 
 use std::io::Write;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::slice;
 use std::sync::atomic::AtomicBool;
@@ -167,8 +166,7 @@ pub fn run(options: &Options, config: &Config, out: &mut impl Write) -> Result<E
     // After the certificates, which may come through /dev/fd.
     process::forbid_dumps()?;
     let stop = AtomicBool::new(false);
-    let jobs = options.sweep.jobs.or_else(|| std::thread::available_parallelism().ok());
-    let turns = if geteuid().is_root() { jobs.map_or(1, NonZeroUsize::get) } else { 1 };
+    let turns = if geteuid().is_root() { process::jobs(options.sweep.jobs) } else { 1 };
     let done: Vec<_> = targets.iter().map(|_| Mutex::new(None)).collect();
     let numbered: Vec<(&Target, &Mutex<_>)> = targets.iter().zip(&done).collect();
     side_by_side(turns, &numbered, &stop, |(target, done), slot| {

@@ -15,8 +15,7 @@ use std::sync::{Mutex, PoisonError};
 
 use mailseal_core::error::Error as CoreError;
 use mailseal_core::message::opening::copy;
-use mailseal_core::unseal::original::Endings;
-use mailseal_core::unseal::{Foreign, Unsealed, unseal};
+use mailseal_core::unseal::{self, Foreign, Unsealed};
 use mailseal_maildir::commit::Uids;
 use mailseal_maildir::dir::{Dir, Kind};
 use mailseal_maildir::draft::{Change, Draft, Original, bare_line_feeds};
@@ -53,7 +52,10 @@ const COMPANIONS: [&str; 3] = ["dovecot-keywords", "maildirfolder", "subscriptio
 pub fn in_place(sweep: &Sweep, uids: Uids, opener: Opener<'_>, tell: &Tell<'_>) -> Result<(), Error> {
     let alive = || tell(Event::Alive);
     let decrypt = |original: &Original, draft: &mut Draft<'_>| {
-        let verdict = decrypt_to(original.file(), &mut Pulse::new(&mut *draft, &alive), opener)?;
+        let verdict = decrypt_file(original.file(), opener, &alive, |plain| {
+            draft.restart();
+            Ok(plain.write_to(&mut Pulse::new(&mut *draft, &alive))?)
+        })?;
         draft.flush().map_err(CoreError::Write)?;
         Ok(match verdict {
             Verdict::Done { .. } => Change::Replace(verdict),
@@ -95,18 +97,23 @@ pub fn into(
     })
 }
 
-/// Writes the original of the message in `file` to `out`; nothing of a foreign one.
-fn decrypt_to(file: &File, out: &mut impl Write, opener: Opener<'_>) -> Result<Verdict, Error> {
-    let Some((opening, rest)) = Stored::open(file)? else { return Ok(Verdict::Clear) };
-    let most = opener.expansion.most(rest.size()?);
-    match unseal(&opening, rest, opener.keys, Endings::Stored, most)? {
+/// Has `write` write the original of the message in `file`, from its beginning whenever it is called; it is not called for a
+/// foreign message.
+fn decrypt_file(
+    file: &File,
+    opener: Opener<'_>,
+    alive: &(dyn Fn() + Sync),
+    mut write: impl FnMut(&mut unseal::Original<'_>) -> Result<(), Error>,
+) -> Result<Verdict, Error> {
+    let Some((opening, stored)) = Stored::open(file)? else { return Ok(Verdict::Clear) };
+    opener.open(&opening, &stored, alive, |unsealed| match unsealed {
         Unsealed::Original(mut original) => {
-            original.write_to(out)?;
+            write(&mut original)?;
             Ok(Verdict::Done { exact: original.exact })
         }
         Unsealed::Foreign(Foreign::Clear) => Ok(Verdict::Clear),
         Unsealed::Foreign(Foreign::Encrypted) => Ok(Verdict::Encrypted),
-    }
+    })
 }
 
 /// What became of the messages, by folder.
@@ -226,14 +233,22 @@ impl Copy {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(CoreError::Read(error).into()),
         };
-        let temporary = Temporary::create(&self.tmp).map_err(|error| self.failed(error))?;
-        let mut out = Measured::new(temporary.file.try_clone().map_err(|error| self.failed(error))?);
-        let verdict = decrypt_to(&file, &mut Pulse::new(&mut out, alive), opener)?;
-        let done = matches!(verdict, Verdict::Done { .. });
-        if !done {
-            (&file).rewind().map_err(CoreError::Read)?;
-            copy(&mut &file, &mut out, CoreError::Read)?;
-        }
+        let begin = || self.begin().map_err(|error| self.failed(error));
+        let mut original = None;
+        let verdict = decrypt_file(&file, opener, alive, |plain| {
+            let (_, out) = original.insert(begin()?);
+            Ok(plain.write_to(&mut Pulse::new(out, alive))?)
+        })?;
+        let done = original.is_some();
+        let (temporary, out) = match original {
+            Some(original) => original,
+            None => {
+                let (temporary, mut out) = begin()?;
+                (&file).rewind().map_err(CoreError::Read)?;
+                copy(&mut &file, &mut out, CoreError::Read)?;
+                (temporary, out)
+            }
+        };
         let sizes = out.finish().map_err(|error| self.failed(error))?;
         // What is copied keeps its name: the sizes in that of a packed message are not the file's.
         let name =
@@ -243,6 +258,13 @@ impl Copy {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
             Err(error) => Err(self.failed(error)),
         }
+    }
+
+    /// A new message in `tmp/`.
+    fn begin(&self) -> io::Result<(Temporary<'_>, Measured)> {
+        let temporary = Temporary::create(&self.tmp)?;
+        let out = Measured::new(temporary.file.try_clone()?);
+        Ok((temporary, out))
     }
 
     /// Brings the folder to the disk.

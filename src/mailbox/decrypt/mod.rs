@@ -14,15 +14,22 @@ use std::io::{self, Read, Seek as _, SeekFrom, Write};
 use mailseal_core::error::Error as CoreError;
 use mailseal_core::message::opening::{Opening, copy};
 use mailseal_core::unseal::original::Endings;
-use mailseal_core::unseal::{Expansion, Look, Unsealed, recognise, unseal};
+use mailseal_core::unseal::{Expansion, Look, Unsealed, prove, recognise, unseal};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::keys::secret::SecretKeys;
 use crate::mailbox::stored;
+use crate::system::owner::child::Pulse;
 
 /// Longest original that is held in memory, in bytes.
 const LONGEST_HELD: usize = 4 * 1024 * 1024;
+
+/// Content that is longer than this and [`USUAL_RATIO`] times the sealed message may be a bomb.
+const USUAL_CONTENT: u64 = 1024 * 1024;
+
+/// Text that is longer than [`USUAL_CONTENT`] seldom deflates to a twentieth, and armor takes a third of that back.
+const USUAL_RATIO: u64 = 20;
 
 /// What sealed messages are opened with.
 #[derive(Clone, Copy)]
@@ -31,6 +38,38 @@ pub struct Opener<'a> {
     pub keys: &'a dyn SecretKeys,
     /// How long a message may become.
     pub expansion: Expansion,
+}
+
+impl Opener<'_> {
+    /// Has `write` write what the `stored` message that begins with `opening` turns out to be.
+    ///
+    /// What may be a bomb is opened to its end first and goes nowhere: inflating is cheap beside writing and sealing. Then
+    /// `write` is called again, and has to begin anew. `alive` is called now and then.
+    ///
+    /// # Errors
+    /// Those of [`unseal`] and of `write`.
+    pub fn open<T>(
+        self,
+        opening: &Opening,
+        stored: &Stored<'_>,
+        alive: &(dyn Fn() + Sync),
+        mut write: impl FnMut(Unsealed<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let size = stored.size()?;
+        let most = self.expansion.most(size);
+        let usual = USUAL_CONTENT.saturating_add(size.saturating_mul(USUAL_RATIO)).min(most);
+        let unsealed = |most| -> Result<_, Error> {
+            Ok(unseal(opening, stored.behind(opening)?, self.keys, Endings::Stored, most)?)
+        };
+        match unsealed(usual).and_then(&mut write) {
+            Err(Error::Core(CoreError::Expands { .. })) if usual < most => {
+                let mut nowhere = Pulse::new(io::sink(), alive);
+                prove(opening, stored.behind(opening)?, self.keys, most, &mut nowhere)?;
+                write(unsealed(most)?)
+            }
+            written => written,
+        }
+    }
 }
 
 /// What became of a message.
@@ -101,7 +140,7 @@ fn spool(opening: &Opening, rest: &mut impl Read) -> Result<File, Error> {
     Ok(file)
 }
 
-/// The message in a file of a Maildir, behind what was read of it.
+/// The message in a file of a Maildir.
 #[derive(Debug)]
 pub enum Stored<'a> {
     /// The file itself.
@@ -132,31 +171,28 @@ impl<'a> Stored<'a> {
         if let Look::Foreign(_) = recognise(&opening)? {
             return Ok(Some((opening, Self::Plain(file))));
         }
-        let mut file = spool(&opening, &mut rest)?;
-        file.seek(SeekFrom::Start(opening.bytes().len() as u64)).map_err(CoreError::Read)?;
+        let file = spool(&opening, &mut rest)?;
         Ok(Some((opening, Self::Unpacked(file))))
     }
 }
 
 impl Stored<'_> {
     /// How many bytes the message has, sealed.
-    ///
-    /// # Errors
-    /// [`CoreError::Read`].
-    pub fn size(&self) -> Result<u64, Error> {
-        let file = match self {
+    fn size(&self) -> Result<u64, Error> {
+        Ok(self.file().metadata().map_err(CoreError::Read)?.len())
+    }
+
+    /// What follows its beginning.
+    fn behind(&self, opening: &Opening) -> Result<&File, Error> {
+        let mut file = self.file();
+        file.seek(SeekFrom::Start(opening.bytes().len() as u64)).map_err(CoreError::Read)?;
+        Ok(file)
+    }
+
+    fn file(&self) -> &File {
+        match self {
             Self::Plain(file) => file,
             Self::Unpacked(file) => file,
-        };
-        Ok(file.metadata().map_err(CoreError::Read)?.len())
-    }
-}
-
-impl Read for Stored<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(file) => file.read(buffer),
-            Self::Unpacked(file) => file.read(buffer),
         }
     }
 }

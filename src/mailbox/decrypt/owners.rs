@@ -113,9 +113,9 @@ pub fn run(sweep: &Sweep, opener: Opener<'_>, work: &Work, out: &mut impl Write)
         stop: AtomicBool::new(false),
     };
     let result = Mutex::new(Ok(()));
-    let jobs = sweep.jobs.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+    let jobs = if foreign { process::jobs(sweep.jobs) } else { 1 };
     let targets: Vec<_> = sweep.paths.iter().zip(&owners).collect();
-    side_by_side(if foreign { jobs } else { 1 }, &targets, &run.stop, |(path, identity), slot| {
+    side_by_side(jobs, &targets, &run.stop, |(path, identity), slot| {
         let done = match identity {
             None => run.here(path, slot),
             Some(identity) => run.as_owner(path, identity, slot),

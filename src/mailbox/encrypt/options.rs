@@ -13,6 +13,7 @@ use crate::cli::{parse_jobs, parse_number};
 use crate::console::date;
 use crate::console::progress::Show;
 use crate::system::owner::process::PATIENCE;
+use crate::system::process;
 use crate::system::sandbox::Sandbox;
 
 /// Everything that is said.
@@ -119,10 +120,7 @@ impl How {
     /// Messages at once.
     #[must_use]
     pub fn jobs(&self) -> usize {
-        self.jobs.map_or_else(
-            || std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
-            NonZeroUsize::get,
-        )
+        process::jobs(self.jobs)
     }
 }
 

@@ -680,3 +680,30 @@ fn the_test_message_is_mail_for_the_user_sealed_as_configured() {
     }
     assert!(header.contains("<alice@example.org>"), "{header}");
 }
+
+#[test]
+fn the_test_message_is_sealed_by_the_rule_for_the_user() {
+    let admin = Admin::new();
+    admin.configure(
+        "sources = [\"file:DIR/keys/%{user}.pgp\"]\n[[users]]\nmatch = [\"alice\"]\nprotect-headers = \"baseline\"",
+    );
+    for (user, hidden) in [("alice", true), ("bob", false)] {
+        let cert = made::cert(&format!("{user} <{user}@example.org>"));
+        admin.run_with(&["add", user, "-"], &made::public(&cert)).said();
+        let run = admin.run(&["test", user]);
+        let text = String::from_utf8(run.stdout.clone()).unwrap();
+        assert_eq!(text.contains("Subject: [...]\r\n"), hidden, "{user}: {text}");
+        code_in(&run, &cert);
+    }
+}
+
+#[test]
+fn without_the_list_of_users_no_store_is_marked() {
+    let admin = Admin::new();
+    let run = admin.run(&["init", "--users", admin.path("missing").to_str().unwrap()]);
+    assert_eq!(run.status, Some(64), "{}", run.stderr);
+    assert!(run.stderr.contains("missing"), "{}", run.stderr);
+    for folder in ["keys", "known"] {
+        assert!(!admin.path(folder).join(".mailseal").exists(), "{folder} is marked");
+    }
+}

@@ -143,9 +143,7 @@ impl<'a> Head<'a> {
     #[must_use]
     pub fn may_have_type(&self) -> bool {
         let (region, tail) = self.split();
-        region.called("Content-Type").next().is_some()
-            || tail.stands_first()
-            || tail.perhaps("Content-Type").next().is_some()
+        region.may_have_type(&tail)
     }
 
     /// The only field called `name` (without regard to case). `None` where there is none, or more than one.
@@ -243,6 +241,14 @@ impl<'a> Region<'a> {
     #[must_use]
     pub fn items(&self) -> Items<'a> {
         Items { rest: self.fields, first: self.first }
+    }
+
+    /// As [`Head::may_have_type`], where `tail` follows.
+    #[must_use]
+    pub fn may_have_type(&self, tail: &Tail<'_>) -> bool {
+        self.called("Content-Type").next().is_some()
+            || tail.stands_first()
+            || tail.perhaps("Content-Type").next().is_some()
     }
 
     /// The fields called `name` (without regard to case).
@@ -405,9 +411,8 @@ impl<'a> Iterator for Items<'a> {
 
 /// Name (all before the colon) and value of a field; `None` where the first line has no colon.
 fn split_field(raw: &[u8]) -> Option<(&[u8], &[u8])> {
-    let colon = memchr(b':', raw)?;
-    let line = memchr(b'\n', raw).unwrap_or(raw.len());
-    (colon < line).then(|| (&raw[..colon], &raw[colon + 1..]))
+    let at = memchr2(b':', b'\n', raw)?;
+    (raw[at] == b':').then(|| (&raw[..at], &raw[at + 1..]))
 }
 
 fn kind(raw: &[u8], first: bool) -> Kind {

@@ -23,6 +23,8 @@ pub struct Envelope<'a> {
     line_ending: LineEnding,
     ending: &'static str,
     place: usize,
+    /// Whether the entity gets a Content-Type: Thunderbird puts a header of its own before one without.
+    adds_type: bool,
     boundary: String,
     protection: Option<Protection<'a>>,
 }
@@ -42,7 +44,18 @@ impl<'a> Envelope<'a> {
         let (region, tail) = head.split();
         // Before the first MIME field, else at the end of the region: never behind anything that repeats the tail.
         let place = region.items().take_while(|item| !item.kind.is_mime()).count();
-        Self { head, region, tail, line_ending, ending: head.ending(), place, boundary, protection }
+        let adds_type = !region.may_have_type(&tail);
+        Self {
+            head,
+            region,
+            tail,
+            line_ending,
+            ending: head.ending(),
+            place,
+            adds_type,
+            boundary,
+            protection,
+        }
     }
 
     /// The line ending of everything that is written into the message.
@@ -66,7 +79,7 @@ impl<'a> Envelope<'a> {
     /// What `decrypt` needs to undo all this.
     #[must_use]
     pub fn record(&self) -> Record {
-        let plain = || Plain::of(self.head, self.place, self.ending, self.adds_type());
+        let plain = || Plain::of(self.head, self.place, self.ending, self.adds_type);
         let header = match &self.protection {
             None => HeaderRecord::Plain(plain()),
             // Then nothing is hidden, and what is inside is restored as far as it would be without protection.
@@ -136,7 +149,7 @@ impl<'a> Envelope<'a> {
         if let Some(protection) = &self.protection {
             return protection.write_inside(out);
         }
-        if self.adds_type() {
+        if self.adds_type {
             write!(out, "Content-Type: text/plain{}", self.ending)?;
         }
         for item in self.region.items().filter(|item| item.kind == Kind::Content) {
@@ -147,11 +160,6 @@ impl<'a> Envelope<'a> {
             [] => out.write_all(self.ending.as_bytes()),
             separator => out.write_all(separator),
         }
-    }
-
-    /// Thunderbird puts a header of its own before an entity without Content-Type.
-    fn adds_type(&self) -> bool {
-        !self.head.may_have_type()
     }
 
     fn write_outside(&self, item: &Item<'a>, out: &mut impl Write) -> io::Result<()> {
