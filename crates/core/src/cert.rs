@@ -292,7 +292,7 @@ mod tests {
     use sequoia_openpgp::packet::key::{Key4, SubordinateRole};
     use sequoia_openpgp::packet::signature::SignatureBuilder;
     use sequoia_openpgp::parse::Parse as _;
-    use sequoia_openpgp::types::{HashAlgorithm, KeyFlags, ReasonForRevocation, SignatureType};
+    use sequoia_openpgp::types::{Curve, HashAlgorithm, KeyFlags, ReasonForRevocation, SignatureType};
 
     use super::*;
 
@@ -349,11 +349,11 @@ mod tests {
         cert.insert_packets([Packet::from(subkey), revocation.into()]).unwrap().0
     }
 
-    /// The same certificate with one encryption key more, the binding of which is signed over `hash`.
-    fn with_subkey(cert: Cert, subkey: Key4<PublicParts, SubordinateRole>, hash: HashAlgorithm) -> Cert {
-        let subkey = Key::<PublicParts, SubordinateRole>::V4(subkey);
-        let builder = SignatureBuilder::new(SignatureType::SubkeyBinding).set_hash_algo(hash);
-        let builder = builder.set_signature_creation_time(birth()).unwrap().set_key_flags(mail()).unwrap();
+    /// The same certificate with one encryption key more, the binding of which is signed over SHA-1.
+    fn with_weak_subkey(cert: Cert) -> Cert {
+        let subkey: Key<_, SubordinateRole> = Key4::generate_ecc(false, Curve::Cv25519).unwrap().into();
+        let builder = SignatureBuilder::new(SignatureType::SubkeyBinding).set_hash_algo(HashAlgorithm::SHA1);
+        let builder = builder.set_key_flags(mail()).unwrap();
         let binding = subkey.bind(&mut signer(&cert), &cert, builder).unwrap();
         cert.insert_packets([Packet::from(subkey), binding.into()]).unwrap().0
     }
@@ -480,26 +480,11 @@ mod tests {
 
     #[test]
     fn keys_that_are_no_use_say_why() {
-        let weak = |cert: Cert| {
-            with_subkey(
-                cert,
-                made(None, &[None])
-                    .keys()
-                    .subkeys()
-                    .next()
-                    .map(|key| match key.key() {
-                        Key::V4(key) => key.clone(),
-                        other => panic!("{other:?}"),
-                    })
-                    .unwrap(),
-                HashAlgorithm::SHA1,
-            )
-        };
-        let hash = match at(&weak(made(None, &[])), now()).fitness {
+        let why = match at(&with_weak_subkey(made(None, &[])), SystemTime::now()).fitness {
             Fitness::Unfit(Unfit::KeyPolicy(why)) => why,
             other => panic!("{other:?}"),
         };
-        assert!(hash.contains("SHA1") && hash.contains(": "), "{hash}");
+        assert!(why.contains("SHA1") && why.contains(": "), "{why}");
         // Without an encryption key there is none that the policy refuses.
         assert_eq!(at(&made(None, &[]), now()).fitness, Fitness::Unfit(Unfit::NoEncryptionKey));
     }
