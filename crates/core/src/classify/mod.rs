@@ -13,7 +13,7 @@ pub(crate) mod mime;
 pub mod noise;
 pub mod packets;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 mod session_keys;
 
 use std::borrow::Cow;
