@@ -179,6 +179,12 @@ mod tests {
             "a name for the log only"
         );
         assert!(matches!(case.find("../nobody", &[]), Err(Error::User { .. })));
+        let given = case.site.write("keys/AliCe.pgp", b"");
+        assert!(
+            matches!(case.find("AliCe", &[]), Err(Error::KeyStore { .. })),
+            "a name that no delivery reads"
+        );
+        std::fs::remove_file(given).unwrap();
         case.enrol();
         assert_eq!(sealed_to(case.find("Alice", &[])), (alice, true));
         assert!(case.find("alice", &[case.site.at("gone")]).is_err());
