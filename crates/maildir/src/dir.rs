@@ -593,4 +593,30 @@ mod tests {
             Stamp::of(&dir.stat_self().unwrap())
         );
     }
+
+    /// What was looked at may be replaced before it is opened.
+    #[test]
+    fn no_open_follows_a_link_or_waits() {
+        let temporary = tempfile::tempdir().unwrap();
+        let at = |name: &str| temporary.path().join(name);
+        std::fs::create_dir(at("folder")).unwrap();
+        std::fs::write(at("file"), "").unwrap();
+        symlink("folder", at("link")).unwrap();
+        nix::unistd::mkfifo(&at("fifo"), Mode::S_IRWXU).unwrap();
+        let opens =
+            |name: &str| [Dir::pass(AT_FDCWD, &at(name)).is_ok(), Dir::open_at(AT_FDCWD, &at(name)).is_ok()];
+        assert_eq!(opens("folder"), [true, true]);
+        for other in ["file", "link", "fifo", "gone"] {
+            assert_eq!(opens(other), [false, false], "{other}");
+        }
+        let flags = |fd: &OwnedFd| nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_GETFD).unwrap();
+        let close = nix::fcntl::FdFlag::FD_CLOEXEC.bits();
+        let dir = Dir::open(temporary.path()).unwrap();
+        for fd in [
+            dir.open_dir(Path::new("folder")).unwrap().fd,
+            dir.open_file(OsStr::new("file")).unwrap().0.into(),
+        ] {
+            assert_eq!(flags(&fd) & close, close, "no program that is started has it");
+        }
+    }
 }
