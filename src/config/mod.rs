@@ -515,4 +515,88 @@ mod tests {
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
         assert!(Config::load(Some(&path)).is_err(), "and it does not wait");
     }
+
+    #[test]
+    fn a_fault_names_the_part_of_the_path_that_has_it() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mailseal.toml");
+        std::fs::write(&path, "").unwrap();
+        let error = |at: &Path| {
+            std::fs::set_permissions(at, std::fs::Permissions::from_mode(0o777)).unwrap();
+            let error = Config::load(Some(&path)).unwrap_err().to_string();
+            std::fs::set_permissions(at, std::fs::Permissions::from_mode(0o755)).unwrap();
+            error
+        };
+        let (file, folder) = (path.display(), dir.path().display());
+        assert_eq!(error(&path), format!("configuration {file}: everybody can write to it"));
+        assert_eq!(error(dir.path()), format!("configuration {file}: {folder}: everybody can write to it"));
+    }
+
+    #[test]
+    fn only_a_file_of_a_bounded_size_is_read() {
+        let limit = limits::CONFIGURATION as usize;
+        assert!(load(&"#".repeat(limit)).is_ok());
+        assert!(load(&"#".repeat(limit + 1)).unwrap_err().contains("larger than"));
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        for path in [Path::new("/dev/zero"), dir.path(), &socket] {
+            assert!(Config::load_beside_keys(Some(path), true, |_| ()).is_err(), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn groups_have_names_or_numbers() {
+        let listed = std::fs::read_to_string("/etc/group").unwrap();
+        let groups = listed.lines().map(|line| line.split(':').collect::<Vec<_>>());
+        for group in groups.filter(|fields| fields.len() == 4).take(5) {
+            let config = load(&format!("[keys]\ntrusted-groups = [{:?}, 12345]", group[0])).unwrap();
+            assert_eq!(config.keys.trusted_groups.ids(), [group[2].parse().unwrap(), 12345], "{group:?}");
+        }
+        assert_eq!(Config::default().keys.trusted_groups.ids(), [0; 0]);
+    }
+
+    #[test]
+    fn the_nearest_word_on_how_to_seal_counts() {
+        let config = load(
+            r#"
+            [message]
+            protect-headers = "shy"
+            compression = "zlib:1"
+            [[users]]
+            match = ["alice"]
+            protect-headers = "baseline"
+            [[users]]
+            match = ["*"]
+            "#,
+        )
+        .unwrap();
+        let certs = [testing::made::cert("Alice").strip_secret_key_material()];
+        let now = std::time::SystemTime::now();
+        let recipients = Recipients::choose("alice", &certs, &[], WhenExpired::Defer, now).unwrap();
+        let said = (Some(Policy::None), Some(Compression::Zlib(2)));
+        for (user, said, policy, compression) in [
+            ("Alice", (None, None), Policy::Baseline, Compression::Zlib(1)),
+            ("bob", (None, None), Policy::Shy, Compression::Zlib(1)),
+            ("a/b", (None, None), Policy::Shy, Compression::Zlib(1)),
+            ("alice", said, Policy::None, Compression::Zlib(2)),
+        ] {
+            let sealer = config.sealer(user, &recipients, said);
+            assert_eq!((sealer.protect_headers, sealer.compression), (policy, compression), "{user}");
+        }
+    }
+
+    #[test]
+    fn a_deadline_is_at_least_a_second() {
+        for (text, seconds) in [("1", Some(1)), ("0", None), ("-1", None), ("\"1\"", None)] {
+            match load(&format!("[message]\ndeadline = {text}")) {
+                Ok(config) => assert_eq!(Some(config.message.deadline.as_secs()), seconds, "{text}"),
+                Err(error) => {
+                    assert!(seconds.is_none() && error.contains("a number of at least 1"), "{text}: {error}")
+                }
+            }
+        }
+    }
 }

@@ -112,3 +112,152 @@ pub fn recipients(
     let recovery = keystore::read_recovery(&keys.recovery, trust, cache)?;
     Ok(Recipients::choose(user, certs, &recovery, keys.expired, now)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use testing::made;
+
+    use super::*;
+    use crate::keystore::samples::Site;
+
+    struct Case {
+        site: Site,
+        config: Config,
+        alice: Cert,
+        recovery: Cert,
+    }
+
+    impl Case {
+        /// With a complete register, certificates of Alice's in a file beside the store, and these rules.
+        fn new(rules: &str) -> Self {
+            let site = Site::new();
+            let [alice, recovery] = ["Alice", "Recovery"].map(made::cert);
+            site.write("alice.pgp", &made::public(&alice));
+            site.write("recovery.pgp", &made::public(&recovery));
+            let rules = rules.replace("DIR", site.at("").to_str().unwrap().trim_end_matches('/'));
+            let mut config: Config = toml::from_str(&rules).unwrap();
+            config.keys = Keys { require: config.keys.require, ..site.keys(&["file:DIR/keys/%{user}.pgp"]) };
+            site.init(&config.keys);
+            Self { site, config, alice, recovery }
+        }
+
+        fn enrol(&self) {
+            self.site.write("keys/alice.pgp", &made::public(&self.alice));
+        }
+
+        fn find(&self, user: &str, key_files: &[PathBuf]) -> Result<Addressee, Error> {
+            find(&self.config, &Whose { user, home: None, key_files }, SystemTime::now())
+        }
+
+        fn is_missing(&self, user: &str) -> bool {
+            match self.find(user, &[]) {
+                Err(Error::Missing { user: named }) => named == user,
+                Ok(Addressee::Clear(Unchanged::NoKey(_))) => false,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// Whose certificate mail is sealed to, and whether it was looked up.
+    #[track_caller]
+    fn sealed_to(found: Result<Addressee, Error>) -> (Vec<String>, bool) {
+        match found.unwrap() {
+            Addressee::Sealed { certs, looked_up, .. } => {
+                (certs.iter().map(made::fingerprint).collect(), looked_up)
+            }
+            Addressee::Clear(why) => panic!("{why:?}"),
+        }
+    }
+
+    fn encryption_key(cert: &Cert) -> String {
+        cert.keys().subkeys().last().unwrap().key().keyid().to_hex()
+    }
+
+    #[test]
+    fn mail_is_sealed_to_what_is_enrolled_or_named() {
+        let case = Case::new("");
+        let alice = vec![made::fingerprint(&case.alice)];
+        let file = [case.site.at("alice.pgp")];
+        assert!(!case.is_missing("alice"));
+        assert_eq!(sealed_to(case.find("alice", &file)), (alice.clone(), false));
+        assert_eq!(
+            sealed_to(case.find("../nobody", &file)),
+            (alice.clone(), false),
+            "a name for the log only"
+        );
+        assert!(matches!(case.find("../nobody", &[]), Err(Error::User { .. })));
+        let given = case.site.write("keys/AliCe.pgp", b"");
+        assert!(
+            matches!(case.find("AliCe", &[]), Err(Error::KeyStore { .. })),
+            "a name that no delivery reads"
+        );
+        std::fs::remove_file(given).unwrap();
+        case.enrol();
+        assert_eq!(sealed_to(case.find("Alice", &[])), (alice, true));
+        assert!(case.find("alice", &[case.site.at("gone")]).is_err());
+    }
+
+    #[test]
+    fn a_rule_is_for_those_whom_it_matches() {
+        let case = Case::new(
+            r#"
+            [[users]]
+            match = ["off*"]
+            mode = "off"
+            [[users]]
+            match = ["observed"]
+            mode = "observe"
+            [[users]]
+            match = ["named"]
+            key = ["DIR/alice.pgp"]
+            [[users]]
+            match = ["must"]
+            require = true
+            "#,
+        );
+        let alice = vec![made::fingerprint(&case.alice)];
+        for user in ["off", "Office"] {
+            assert!(
+                matches!(case.find(user, &[]), Ok(Addressee::Clear(Unchanged::Off(Off::Rule)))),
+                "{user}"
+            );
+        }
+        assert!(!case.is_missing("observed") && !case.is_missing("anybody"));
+        assert!(case.is_missing("must"));
+        assert_eq!(sealed_to(case.find("named", &[])), (alice.clone(), false));
+        let other = made::cert("Other");
+        let file = [case.site.write("other.pgp", &made::public(&other))];
+        assert_eq!(sealed_to(case.find("named", &file)), (vec![made::fingerprint(&other)], false));
+        case.enrol();
+        assert_eq!(sealed_to(case.find("alice", &[])), (alice, true));
+    }
+
+    #[test]
+    fn who_must_have_a_certificate_is_not_served_without() {
+        let mut case = Case::new("[keys]\nrequire = [\"*@example.org\", \"al*\"]");
+        assert!(case.is_missing("alice") && case.is_missing("bob@example.org") && !case.is_missing("bob"));
+        case.config.keys.missing = WhenMissing::Defer;
+        assert!(case.is_missing("bob"));
+        case.enrol();
+        assert!(case.find("alice", &[]).is_ok());
+    }
+
+    #[test]
+    fn every_message_is_sealed_to_the_recovery_certificates_too() {
+        let mut case = Case::new("");
+        let file = [case.site.at("alice.pgp")];
+        let has_recovery = |found: Result<Addressee, Error>| match found.unwrap() {
+            Addressee::Sealed { recipients, .. } => {
+                recipients.session().unwrap().key_ids.contains(&encryption_key(&case.recovery))
+            }
+            Addressee::Clear(why) => panic!("{why:?}"),
+        };
+        assert!(!has_recovery(case.find("alice", &file)));
+        case.config.keys.recovery = vec![case.site.at("recovery.pgp")];
+        assert!(has_recovery(case.find("alice", &file)));
+        case.enrol();
+        assert!(has_recovery(case.find("alice", &[])));
+        case.config.keys.recovery.push(case.site.at("gone"));
+        assert!(case.find("alice", &file).is_err() && case.find("alice", &[]).is_err());
+    }
+}

@@ -81,3 +81,81 @@ pub fn check_marker(store: &Path, known: &Marker, trust: &Trust) -> Result<(), E
         Some(_) => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use testing::made;
+
+    use super::*;
+    use crate::keystore::marker::Id;
+    use crate::keystore::samples::{Site, refusal};
+
+    fn prove_for(site: &Site, keys: &Keys, user: &str) -> Result<Absent, Error> {
+        site.ask(keys, user, |request| prove(keys, request))
+    }
+
+    #[test]
+    fn stores_are_listed_once() {
+        let site = Site::new();
+        let mut keys = site.keys(&[
+            "file:DIR/z/%{user}.pgp",
+            "dir:%{home}/keys",
+            "file:DIR/a/%{user}.asc",
+            "dir:DIR/z",
+            "cert-d:DIR/b",
+        ]);
+        keys.homes = vec![site.at("homes"), site.at("b")];
+        assert_eq!(stores(&keys), ["a", "b", "homes", "z"].map(|name| site.at(name)));
+    }
+
+    #[test]
+    fn every_part_of_the_proof_is_needed() {
+        let site = Site::new();
+        let mut keys = site.keys(&["file:DIR/keys/%{user}.pgp", "dir:DIR/more/%{user}"]);
+        keys.homes = vec![site.at("homes")];
+        site.folder("more");
+        assert!(refusal(prove_for(&site, &keys, "alice")).contains("bears no marker"));
+        let known = site.init(&keys);
+        assert!(prove_for(&site, &keys, "alice").is_ok());
+
+        for store in ["keys", "more", "homes"] {
+            let path = site.at(store).join(".mailseal");
+            let marker = std::fs::read(&path).unwrap();
+            std::fs::remove_file(&path).unwrap();
+            assert!(
+                refusal(prove_for(&site, &keys, "alice")).contains("does not bear its marker"),
+                "{store}"
+            );
+            Marker { id: Id::new().unwrap(), stores: Vec::new() }.write(&site.at(store)).unwrap();
+            assert!(refusal(prove_for(&site, &keys, "alice")).contains("another marker"), "{store}");
+            std::fs::write(&path, marker).unwrap();
+            assert!(prove_for(&site, &keys, "alice").is_ok(), "{store}");
+        }
+        let more = Keys { homes: vec![site.folder("further")], ..keys.clone() };
+        assert!(refusal(prove_for(&site, &more, "alice")).contains("not among the stores"));
+
+        for (user, file) in
+            [("carol", "keys/Carol.pgp"), ("CaroL", "keys/CaroL.pgp"), ("carol", "more/CAROL/x")]
+        {
+            let path = site.write(file, &made::public(&made::cert("Carol")));
+            assert!(refusal(prove_for(&site, &keys, user)).contains("it looks like a certificate"), "{file}");
+            std::fs::remove_file(&path).unwrap();
+            let _ = std::fs::remove_dir(path.parent().unwrap());
+            assert!(prove_for(&site, &keys, user).is_ok(), "{file}");
+        }
+
+        let user = |name: &str| crate::keystore::user::User::parse(name).unwrap();
+        let lock = known.lock().unwrap();
+        known.note(&lock, [&user("alice")]).unwrap();
+        known.note_asked(&lock, [], [&user("bob")]).unwrap();
+        for (name, expected) in
+            [("alice", Standing::Known), ("alice@example.org", Standing::Near), ("bob", Standing::Unasked)]
+        {
+            match prove_for(&site, &keys, name) {
+                Err(Error::Known { user, standing }) => assert_eq!((&*user, standing), (name, expected)),
+                other => panic!("{name}: {other:?}"),
+            }
+        }
+        assert!(prove_for(&site, &keys, "dave").is_ok());
+    }
+}

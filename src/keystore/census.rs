@@ -175,6 +175,8 @@ fn failed(folder: &Path, error: &std::io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt as _;
+
     use super::*;
 
     fn census(source: &str, files: &[&str]) -> Vec<(String, Option<String>, bool)> {
@@ -227,5 +229,96 @@ mod tests {
         );
         assert_eq!(census("dir:DIR/%{user}", &["alice/x.pgp"]), [entry("alice", Some("alice"), true)]);
         assert!(census("dir:%{home}/keys", &[]).is_empty() && census("cert-d:DIR", &["x"]).is_empty());
+    }
+
+    #[test]
+    fn a_path_tells_users_where_all_of_their_name_is_in_it() {
+        for (source, tells) in [
+            ("file:/k/%{user}.pgp", true),
+            ("dir:/k/%{user}", true),
+            ("dir:/k/%{domain}/%{local}", true),
+            ("dir:/k/%{domain}/%{user}", true),
+            ("file:/k/%{local}.pgp", false),
+            ("file:/k/%{domain}.pgp", false),
+            ("file:/k/all.pgp", false),
+            ("file:/k/%{local}@%{domain}", false),
+            ("gnupg:/k/%{user}", false),
+            ("file:%{home}/%{user}", false),
+        ] {
+            assert_eq!(tells_users(&Source::try_from(source.to_owned()).unwrap()), tells, "{source}");
+        }
+    }
+
+    #[test]
+    fn a_path_goes_on_behind_a_user_s_name() {
+        let entry = |path: &str, user: &str, is_read| (path.to_owned(), Some(user.to_owned()), is_read);
+        assert_eq!(
+            census("file:DIR/%{user}/key.pgp", &["alice/key.pgp", "bob/other.pgp", "Carol/key.pgp", "file"]),
+            [entry("Carol/key.pgp", "carol", false), entry("alice/key.pgp", "alice", true)]
+        );
+        assert_eq!(
+            census(
+                "dir:DIR/%{domain}/keys/%{local}",
+                &["a.org/keys/alice/x.pgp", "a.org/bob/x.pgp", "b.org/x", "c.org", "d.org/keys"]
+            ),
+            [entry("a.org/keys/alice", "alice@a.org", true)]
+        );
+    }
+
+    #[test]
+    fn what_is_not_read_may_be_somebody_s() {
+        let certificate = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+        for name in ["k-", "k-alice.note", "note"] {
+            write(name, "a note");
+        }
+        for name in ["k-.", "k-bob.backup", "k-carol.pgp.test"] {
+            write(name, certificate);
+        }
+        write("k-.pgp", "");
+        write(".k-dave.pgp", certificate);
+        write("k-eve.asc", "");
+        std::fs::create_dir(dir.path().join("k-frank")).unwrap();
+        let name = std::ffi::OsStr::from_bytes(b"k-\xff.pgp");
+        std::fs::write(dir.path().join(name), "").unwrap();
+        std::os::unix::fs::symlink("gone", dir.path().join("k-heidi.pgp")).unwrap();
+        let source = format!("file:{}/k-%{{user}}.pgp", dir.path().display());
+        let entries = take(&Source::try_from(source).unwrap()).unwrap();
+        let found: Vec<_> = entries
+            .iter()
+            .map(|it| (it.path.file_name().unwrap(), it.user.as_ref().map(User::name), it.is_read))
+            .collect();
+        let other = |name: &'static str, user| (std::ffi::OsStr::new(name), user, false);
+        assert_eq!(
+            found,
+            [
+                other("k-.", None),
+                other("k-.pgp", None),
+                other("k-bob.backup", Some("bob.backup")),
+                other("k-carol.pgp.test", Some("carol")),
+                other("k-eve.asc", Some("eve")),
+                other("k-frank", Some("frank")),
+                (std::ffi::OsStr::new("k-heidi.pgp"), Some("heidi"), true),
+                (name, None, false),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_store_that_cannot_be_listed_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        std::fs::create_dir(dir.path().join("alice")).unwrap();
+        let take =
+            |text: &str| take(&Source::try_from(text.replace("DIR", dir.path().to_str().unwrap())).unwrap());
+        assert!(take("file:DIR/gone/%{user}.pgp").is_err());
+        assert!(take("file:DIR/file/%{user}.pgp").is_err());
+        assert!(take(&format!("file:DIR/%{{user}}/{}", "x".repeat(300))).is_err());
+        std::os::unix::fs::symlink("loop", dir.path().join("loop")).unwrap();
+        assert!(
+            take("file:DIR/%{domain}/%{local}.pgp").is_err(),
+            "a link to itself may be a folder of users"
+        );
     }
 }

@@ -37,3 +37,33 @@ pub fn search(base: &Place, search: &mut Search<'_>) -> Result<(), Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use testing::made;
+
+    use crate::keystore::samples::{Site, open_to_all};
+
+    #[test]
+    fn every_certificate_is_looked_at_and_every_folder_judged() {
+        let site = Site::new();
+        let keys = site.keys(&["cert-d:DIR/keys"]);
+        let enrol = |user_id: &str| {
+            let cert = made::cert(user_id);
+            let name = made::fingerprint(&cert).to_lowercase();
+            site.write(&format!("keys/{}/{}", &name[..2], &name[2..]), &made::public(&cert));
+            (cert, site.at("keys").join(&name[..2]))
+        };
+        assert!(site.find(&keys, "alice").unwrap().is_none());
+        let bobs: Vec<_> = (0..5).map(|_| enrol("bob@example.org").1).collect();
+        assert!(site.find(&keys, "alice").unwrap().is_none());
+        let (alice, folder) = enrol("alice@example.org");
+        assert_eq!(site.find(&keys, "alice").unwrap().unwrap()[0].fingerprint(), alice.fingerprint());
+        for folder in bobs.iter().chain([&folder]) {
+            open_to_all(folder, true);
+            assert!(site.find(&keys, "alice").is_err(), "others could have put a certificate there");
+            open_to_all(folder, false);
+        }
+        assert!(site.find(&keys, "alice").is_ok());
+    }
+}

@@ -259,3 +259,161 @@ fn failed(path: &Path, error: &io::Error) -> Error {
     };
     Error::KeyStore { path: path.into(), what: error.to_string(), hint: hint.into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use testing::made;
+
+    use super::*;
+    use crate::keystore::samples::{Site, open_to_all, refusal};
+
+    fn user(name: &str) -> User {
+        User::parse(name).unwrap()
+    }
+
+    fn file(site: &Site, name: &str) -> KeyFile {
+        Enrolled::of(&site.keys(&["file:DIR/keys/%{user}.pgp"])).unwrap().file(&user(name), None).unwrap()
+    }
+
+    #[test]
+    fn the_first_file_source_is_enrolled_in() {
+        let site = Site::new();
+        let keys = site.keys(&["dir:DIR/more", "file:DIR/keys/%{user}.pgp", "file:%{home}/x.pgp"]);
+        let enrolled = Enrolled::of(&keys).unwrap();
+        assert!(!enrolled.is_in_homes());
+        assert_eq!(enrolled.file(&user("alice"), None).unwrap().path(), site.at("keys/alice.pgp"));
+        assert!(enrolled.entries().unwrap().is_empty());
+        site.write("keys/alice.pgp", b"");
+        let entries = enrolled.entries().unwrap();
+        assert_eq!(
+            entries,
+            [Entry { path: site.at("keys/alice.pgp"), user: Some(user("alice")), is_read: true }]
+        );
+
+        let keys = site.keys(&["file:%{home}/x.pgp"]);
+        let enrolled = Enrolled::of(&keys).unwrap();
+        assert!(enrolled.is_in_homes());
+        assert!(matches!(enrolled.entries(), Err(Error::Usage { .. })));
+        assert!(matches!(enrolled.file(&user("alice"), None), Err(Error::Home { .. })));
+        let keys = site.keys(&["file:DIR/keys/all.pgp"]);
+        assert!(
+            matches!(Enrolled::of(&keys).unwrap().entries(), Err(Error::Usage { .. })),
+            "one file for all"
+        );
+        assert!(matches!(Enrolled::of(&site.keys(&["dir:DIR/keys"])), Err(Error::Usage { .. })));
+    }
+
+    #[test]
+    fn what_is_stored_is_loaded_until_it_is_removed() {
+        let site = Site::new();
+        let alice = file(&site, "alice");
+        let certs = [made::cert("Alice"), made::cert("Alice's phone")].map(Cert::strip_secret_key_material);
+        assert_eq!(alice.load().unwrap(), []);
+        alice.store(&certs).unwrap();
+        assert_eq!(alice.load().unwrap(), certs);
+        alice.remember_test("code", &certs).unwrap();
+        assert!(alice.confirm("code").unwrap());
+        alice.remember_test("code", &certs).unwrap();
+        alice.store(&[]).unwrap();
+        assert_eq!(alice.load().unwrap(), []);
+        assert_eq!(std::fs::read_dir(site.at("keys")).unwrap().count(), 0, "nor what lay beside it");
+        alice.store(&[]).unwrap();
+        std::fs::create_dir(alice.path()).unwrap();
+        assert!(alice.store(&[]).is_err() && alice.store(&certs).is_err() && alice.load().is_err());
+    }
+
+    #[test]
+    fn only_the_code_of_the_test_confirms() {
+        let site = Site::new();
+        let alice = file(&site, "alice");
+        let [one, other] = [made::cert("Alice"), made::cert("Alice's phone")];
+        let both = [one.clone(), other.clone()];
+        assert!(!alice.confirm("code").unwrap(), "no test was made");
+        alice.remember_test("code", std::slice::from_ref(&one)).unwrap();
+        assert!(!alice.confirm("edoc").unwrap() && !alice.is_confirmed(&both).unwrap());
+        assert!(alice.confirm("code").unwrap());
+        assert!(alice.is_confirmed(&both).unwrap());
+        assert!(
+            !alice.is_confirmed(std::slice::from_ref(&other)).unwrap() && !alice.is_confirmed(&[]).unwrap()
+        );
+        assert!(!alice.confirm("code").unwrap(), "a code counts once");
+        alice.remember_test("next", std::slice::from_ref(&other)).unwrap();
+        assert!(alice.confirm("next").unwrap());
+        for cert in both {
+            assert!(alice.is_confirmed(&[cert]).unwrap(), "what was confirmed before stays so");
+        }
+        assert!(!file(&site, "bob").confirm("next").unwrap());
+    }
+
+    #[test]
+    fn all_of_a_user_moves_to_another_name() {
+        let site = Site::new();
+        let (from, to) = (file(&site, "alice"), file(&site, "alice@example.org"));
+        let certs = [made::cert("Alice").strip_secret_key_material()];
+        from.store(&certs).unwrap();
+        from.rename(&to).unwrap();
+        assert_eq!((from.load().unwrap().len(), to.load().unwrap().len()), (0, 1), "with nothing beside it");
+        to.rename(&from).unwrap();
+        from.remember_test("one", &certs).unwrap();
+        assert!(from.confirm("one").unwrap());
+        from.remember_test("other", &certs).unwrap();
+        from.rename(&to).unwrap();
+        assert!(to.is_confirmed(&certs).unwrap() && to.confirm("other").unwrap());
+        assert!(!from.is_confirmed(&certs).unwrap() && from.load().unwrap().is_empty());
+        std::fs::create_dir(from.path()).unwrap();
+        assert!(to.rename(&from).is_err(), "there is a folder in its place");
+    }
+
+    #[test]
+    fn one_enrolment_holds_another_off() {
+        let site = Site::new();
+        let lock = file(&site, "alice").lock().unwrap();
+        let folder = || File::open(site.at("keys")).unwrap();
+        assert!(folder().try_lock().is_err());
+        drop(lock);
+        assert!(folder().try_lock().is_ok());
+        let keys = site.keys(&["file:DIR/gone/%{user}.pgp"]);
+        let gone = Enrolled::of(&keys).unwrap().file(&user("alice"), None).unwrap();
+        for failed in [gone.lock().map(drop), gone.store(&[made::cert("Alice")])] {
+            assert!(failed.unwrap_err().hint().contains("install -d"));
+        }
+        site.write("file/x", b"");
+        let keys = site.keys(&["file:DIR/file/x/%{user}.pgp"]);
+        let inside = Enrolled::of(&keys).unwrap().file(&user("alice"), None).unwrap();
+        assert!(!inside.store(&[made::cert("Alice")]).unwrap_err().hint().contains("install -d"));
+    }
+
+    #[test]
+    fn a_home_that_others_can_replace_is_not_written_to() {
+        let site = Site::new();
+        let keys = site.keys(&["file:%{home}/alice.pgp"]);
+        let home = site.at("homes/alice");
+        let file = || Enrolled::of(&keys).unwrap().file(&user("alice"), Some(&home)).unwrap();
+        let certs = [made::cert("Alice").strip_secret_key_material()];
+        file().store(&certs).unwrap();
+        for open in ["homes", "homes/alice"] {
+            open_to_all(&site.at(open), true);
+            assert!(refusal(file().lock()).contains("everybody"), "{open}");
+            assert!(refusal(file().remember_test("code", &certs)).contains("everybody"), "{open}");
+            open_to_all(&site.at(open), false);
+        }
+        assert!(file().lock().is_ok() && file().remember_test("code", &certs).is_ok());
+    }
+
+    #[test]
+    fn a_file_is_judged_as_for_its_owner_or_for_deliveries() {
+        let site = Site::new();
+        let alice = file(&site, "alice");
+        alice.store(&[made::cert("Alice").strip_secret_key_material()]).unwrap();
+        assert_eq!(alice.load().unwrap().len(), 1);
+        let mut owner = nix::unistd::geteuid().as_raw();
+        if owner == 0 {
+            // Root is trusted always.
+            owner = 12345;
+            std::os::unix::fs::chown(alice.path(), Some(owner), None).unwrap();
+        }
+        let alice = file(&site, "alice").trusting(Trust::of(owner, &[]));
+        assert_eq!(alice.load().unwrap().len(), 1);
+        assert!(refusal(alice.trusting(Trust::of(owner + 1, &[])).load()).contains("belongs to the user id"));
+    }
+}

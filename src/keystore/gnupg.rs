@@ -154,3 +154,198 @@ fn public_value(mpis: &PublicKey) -> Option<Vec<u8>> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use sequoia_openpgp::Profile;
+    use sequoia_openpgp::cert::CipherSuite;
+    use sequoia_openpgp::crypto::mpi::MPI;
+    use sequoia_openpgp::parse::Parse as _;
+    use sequoia_openpgp::types::{Curve, HashAlgorithm, SymmetricAlgorithm};
+    use testing::{fixtures, made};
+
+    use super::*;
+    use crate::keystore::samples::{Site, refusal};
+    use crate::keystore::trust::Trust;
+
+    /// A blob of this type whose certificate is `cert`, with other octets before and behind it.
+    fn blob(kind: u8, cert: &[u8]) -> Vec<u8> {
+        let (start, length) = (24_u32, cert.len() as u32);
+        let head = [
+            &(start + length + 3).to_be_bytes()[..],
+            &[kind, 1, 0, 0],
+            &start.to_be_bytes(),
+            &length.to_be_bytes(),
+        ];
+        [&head.concat()[..], &[0; 8], cert, b"end"].concat()
+    }
+
+    #[test]
+    fn certificates_are_found_in_a_keybox() {
+        let read =
+            |bytes: &[u8]| keybox_certificates(bytes).map(|it| it.map(<[u8]>::to_vec)).collect::<Vec<_>>();
+        let (one, other) = (Some(b"one".to_vec()), Some(b"other".to_vec()));
+        let first = [&32_u32.to_be_bytes()[..], &[1], &[7; 27]].concat();
+        let whole = [&first[..], &blob(2, b"one"), &blob(3, b"x.509"), &blob(2, b"other")].concat();
+        assert_eq!(read(b""), []);
+        assert_eq!(read(&first), []);
+        assert_eq!(read(&whole), [one.clone(), other]);
+        assert_eq!(read(&whole[..whole.len() - 1]), [one.clone(), None], "the last is cut off");
+        for length in 0..5_u32 {
+            let broken = [&blob(2, b"one")[..], &length.to_be_bytes(), &[9; 30]].concat();
+            let expected = [one.clone(), None];
+            assert_eq!(read(&broken), expected, "no blob is {length} octets long");
+        }
+        assert_eq!(read(&[0, 0, 0, 5, 3]), [], "the shortest there is");
+        assert_eq!(read(&[0, 0]), [None]);
+        for (start, length) in [(24, 9), (40, 1), (u32::MAX, 1), (1, u32::MAX)] {
+            let mut bad = blob(2, b"one");
+            bad[8..12].copy_from_slice(&u32::to_be_bytes(start));
+            bad[12..16].copy_from_slice(&u32::to_be_bytes(length));
+            assert_eq!(read(&bad), [None], "{start} {length}");
+        }
+        assert_eq!(read(&[0, 0, 0, 10, 2, 1, 0, 0, 0, 0]), [None], "a blob without room for an offset");
+    }
+
+    fn found(site: &Site) -> Result<Option<Vec<Cert>>, Error> {
+        site.find(&site.keys(&["gnupg:DIR/keys"]), "alice")
+    }
+
+    #[test]
+    fn both_keyrings_are_searched() {
+        let site = Site::new();
+        let alice = made::cert("alice@example.org");
+        let bob = made::public(&made::cert("bob@example.org"));
+        let public = made::public(&alice);
+        assert!(found(&site).unwrap().is_none());
+        for (kbx, ring) in [
+            (blob(2, &public), Vec::new()),
+            ([blob(2, &bob), blob(2, &public)].concat(), bob.clone()),
+            (blob(2, &bob), public.clone()),
+            (blob(2, &public), public.clone()),
+        ] {
+            site.write("keys/pubring.kbx", &kbx);
+            let path = site.at("keys/pubring.gpg");
+            if ring.is_empty() {
+                let _ = fs::remove_file(path);
+            } else {
+                fs::write(path, ring).unwrap();
+            }
+            assert_eq!(found(&site).unwrap().unwrap(), [alice.clone().strip_secret_key_material()]);
+        }
+        site.write("keys/pubring.kbx", &blob(2, &bob));
+        site.write("keys/pubring.gpg", &bob);
+        assert!(found(&site).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_keyring_that_cannot_be_read_is_a_doubt() {
+        let site = Site::new();
+        let alice = made::public(&made::cert("alice@example.org"));
+        let bob = made::public(&made::cert("bob@example.org"));
+        for kbx in [Vec::new(), [blob(2, &bob), vec![0; 3]].concat()] {
+            site.write("keys/pubring.kbx", &kbx);
+            assert!(refusal(found(&site)).contains("broken off"));
+        }
+        site.write("keys/pubring.kbx", &blob(2, &bob));
+        site.write("keys/public-keys.d/pubring.db", b"");
+        assert!(refusal(found(&site)).contains("keyboxd"));
+        site.write("keys/pubring.gpg", &alice);
+        assert!(found(&site).unwrap().is_some(), "no doubt where it is found");
+        for (options, keyboxd) in [("# use-keyboxd\n", false), ("no-greeting\n\n  use-keyboxd\n", true)] {
+            site.write("keys/common.conf", options.as_bytes());
+            assert_eq!(
+                found(&site).is_err_and(|error| error.to_string().contains("keyboxd")),
+                keyboxd,
+                "{options}"
+            );
+        }
+    }
+
+    fn refuses(site: &Site, certs: &[Cert]) -> Result<(), Error> {
+        let home = Place::named(site.at("keys/pubring.gpg"), Trust::of_process(&[])).at(site.at("keys"));
+        refuse_secret_keys(&home, certs)
+    }
+
+    #[test]
+    fn secret_keys_in_the_same_home_are_noticed() {
+        let others = [made::cert("Bob")];
+        for cert in [
+            made::cert("Alice"),
+            made::of(CipherSuite::P256, Profile::RFC4880, "Alice"),
+            made::of(CipherSuite::Cv25519, Profile::RFC9580, "Alice"),
+            Cert::from_file(fixtures::cert("rsa3072")).unwrap(),
+        ] {
+            for key in cert.keys() {
+                let value = public_value(key.key().mpis()).unwrap();
+                let hex = data_encoding::HEXLOWER.encode(&value);
+                let hex = hex.as_bytes().chunks(31).flat_map(|line| [line, b"\n "].concat()).collect();
+                let binary = [b"(11:private-key(", &value[..], b"))"].concat();
+                for (name, bytes) in [
+                    ("private-keys-v1.d/1.key", &binary),
+                    ("private-keys-v1.d/2", &hex),
+                    ("secring.gpg", &binary),
+                ] {
+                    let site = Site::new();
+                    let certs = [others.to_vec(), vec![cert.clone()]].concat();
+                    assert!(refuses(&site, &certs).is_ok(), "there are none");
+                    site.write("keys/private-keys-v1.d/0.key", b"(11:private-key)");
+                    assert!(refuses(&site, &certs).is_ok());
+                    site.write(&format!("keys/{name}"), bytes);
+                    assert!(refusal(refuses(&site, &certs)).contains(&made::fingerprint(&cert)), "{name}");
+                    assert!(refuses(&site, &others).is_ok(), "it is another's");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_folder_of_secret_keys_must_be_looked_through() {
+        let site = Site::new();
+        site.write("keys/private-keys-v1.d", b"");
+        assert!(refuses(&site, &[]).is_err(), "a file in its place");
+        let site = Site::new();
+        for number in 1..limits::SECRET_KEY_FILES {
+            site.write(&format!("keys/private-keys-v1.d/{number}"), b"");
+        }
+        assert!(refuses(&site, &[]).is_ok());
+        site.write("keys/private-keys-v1.d/0", b"");
+        assert!(refusal(refuses(&site, &[])).contains("more than"));
+    }
+
+    #[test]
+    fn every_algorithm_has_a_value_of_its_own() {
+        let [a, b] = [[1; 32], [2; 32]];
+        let (value, other) = (MPI::new(&a), MPI::new(&b));
+        for mpis in [
+            PublicKey::RSA { e: other.clone(), n: value.clone() },
+            PublicKey::DSA { p: other.clone(), q: other.clone(), g: other.clone(), y: value.clone() },
+            PublicKey::ElGamal { p: other.clone(), g: other.clone(), y: value.clone() },
+            PublicKey::EdDSA { curve: Curve::Ed25519, q: value.clone() },
+            PublicKey::ECDSA { curve: Curve::NistP256, q: value.clone() },
+            PublicKey::ECDH {
+                curve: Curve::Cv25519,
+                q: value.clone(),
+                hash: HashAlgorithm::SHA256,
+                sym: SymmetricAlgorithm::AES128,
+            },
+            PublicKey::X25519 { u: a },
+            PublicKey::Ed25519 { a },
+        ] {
+            assert_eq!(public_value(&mpis).as_deref(), Some(&a[..]), "{mpis:?}");
+        }
+        let unknown = PublicKey::Unknown { mpis: vec![value].into(), rest: Vec::new().into() };
+        assert_eq!(public_value(&unknown), None);
+    }
+
+    #[test]
+    fn a_search_without_a_keyring_finds_nothing() {
+        let site = Site::new();
+        let home = Place::named(site.at("keys/x"), Trust::of_process(&[])).at(site.at("keys"));
+        let mut searched = Search::new("alice@example.org", SystemTime::now());
+        search(&home, &mut searched).unwrap();
+        assert!(searched.finish().unwrap().is_none());
+    }
+}

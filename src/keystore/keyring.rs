@@ -155,3 +155,161 @@ fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> Error {
         hint: "export it again, or enrol it with `mailseal keys add`".into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use proptest::prelude::*;
+    use sequoia_openpgp::Packet;
+    use sequoia_openpgp::crypto::mpi::MPI;
+    use sequoia_openpgp::packet::key::{Key4, PrimaryRole, PublicParts};
+    use sequoia_openpgp::packet::{Key, UserID};
+    use sequoia_openpgp::serialize::SerializeInto as _;
+    use sequoia_openpgp::types::{PublicKeyAlgorithm, ReasonForRevocation};
+    use testing::made::{self, Forgery};
+
+    use super::*;
+    use crate::keystore::samples::refusal;
+
+    const ALICE: &str = "Alice <alice@example.org>";
+
+    fn search(rings: &[Vec<u8>]) -> Result<Option<Vec<Cert>>, Error> {
+        let mut search = Search::new("alice@example.org", SystemTime::now());
+        rings.iter().try_for_each(|ring| search.add_ring(ring, Path::new("ring")))?;
+        search.finish()
+    }
+
+    fn found(ring: &[Vec<u8>]) -> Option<Vec<String>> {
+        Some(search(&[ring.concat()]).unwrap()?.iter().map(made::fingerprint).collect())
+    }
+
+    fn others() -> Vec<u8> {
+        ["Bob <bob@example.org>", "Malice <malice@example.org>", "alice@example.org.net", "alice@example.com"]
+            .map(|user_id| made::public(&made::cert(user_id)))
+            .concat()
+    }
+
+    proptest! {
+        #[test]
+        fn an_address_is_in_what_holds_it_in_some_case(
+            address in "[abAB]{0,2}@[abAB]{0,2}", bytes in "[abAB@]{0,12}",
+        ) {
+            let holds = bytes.to_ascii_lowercase().contains(&address.to_ascii_lowercase());
+            prop_assert_eq!(Search::new(&address, SystemTime::now()).is_in(bytes.as_bytes()), holds);
+        }
+    }
+
+    #[test]
+    fn the_owner_of_the_address_is_found() {
+        for user_id in [ALICE, "ALICE@Example.Org", "alice@example.org", "<alice@example.org>"] {
+            let alice = made::cert(user_id);
+            let expected = Some(vec![made::fingerprint(&alice)]);
+            assert_eq!(found(&[others(), made::public(&alice), others()]), expected, "{user_id}");
+            assert_eq!(found(&[made::armored(&alice)]), expected, "{user_id}");
+            assert_eq!(found(&[made::public(&alice), made::public(&alice)]), expected, "{user_id}");
+            let further = made::with_user_id(made::cert("Alice <alice@example.com>"), user_id);
+            assert_eq!(found(&[made::public(&further)]), Some(vec![made::fingerprint(&further)]));
+        }
+        assert_eq!(found(&[others()]), None);
+        assert!(search(&[]).unwrap().is_none());
+    }
+
+    #[test]
+    fn only_what_the_owner_signed_counts() {
+        for how in [Forgery::Unsigned, Forgery::Certified, Forgery::InTheOwnersName] {
+            let mallory = made::public(&made::with_forged_user_id(made::cert("Mallory"), ALICE, how));
+            assert_eq!(found(std::slice::from_ref(&mallory)), None, "{how:?}");
+            let alice = made::cert(ALICE);
+            assert_eq!(
+                found(&[mallory, made::public(&alice)]),
+                Some(vec![made::fingerprint(&alice)]),
+                "{how:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_revoked_user_id_is_none_to_be_sealed_to() {
+        let alice = made::cert(ALICE);
+        let moved = made::with_revoked_user_id(made::cert(ALICE), ALICE);
+        // All that is left of the User ID is that it was revoked.
+        let never = made::with_revoked_user_id(made::cert("Alice"), ALICE);
+        let elsewhere = made::with_user_id(moved.clone(), "Alice <alice@example.com>");
+        for cert in [&moved, &never, &elsewhere] {
+            let refused = search(&[made::public(cert)]);
+            assert!(matches!(refused, Err(Error::Core(CoreError::NoUsableKey { .. }))), "{refused:?}");
+            assert_eq!(
+                found(&[made::public(cert), made::public(&alice)]),
+                Some(vec![made::fingerprint(&alice)])
+            );
+        }
+        let kept = made::with_revoked_user_id(made::cert(ALICE), "Alice <alice@example.com>");
+        assert_eq!(found(&[made::public(&kept)]), Some(vec![made::fingerprint(&kept)]));
+    }
+
+    #[test]
+    fn of_several_none_is_chosen_but_beside_unfit_ones() {
+        let [one, other] = [(); 2].map(|()| made::cert(ALICE));
+        let expired = made::valid_for(ALICE, Duration::from_secs(86_400));
+        for pair in [[&one, &other], [&one, &expired]] {
+            let refused = search(&[pair.map(made::public).concat()]);
+            match refused {
+                Err(Error::Ambiguous { fingerprints, .. }) => {
+                    assert_eq!(fingerprints, pair.map(made::fingerprint).join(", "));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        let revoked = made::revoked(other, ReasonForRevocation::KeyCompromised);
+        let both = [&one, &revoked].map(made::fingerprint).to_vec();
+        assert_eq!(found(&[made::public(&one), made::public(&revoked)]), Some(both));
+        assert_eq!(found(&[made::public(&expired)]), Some(vec![made::fingerprint(&expired)]));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_nothing() {
+        let alice = made::cert(ALICE);
+        let ring = [others(), made::public(&alice)].concat();
+        let cut = ring[..others().len() + 20].to_vec();
+        for broken in [Vec::new(), b"no keyring".to_vec(), cut, others()[..100].to_vec()] {
+            let what = search(std::slice::from_ref(&broken)).map_err(|error| error.to_string()).unwrap_err();
+            assert!(what.contains("cannot be read"), "{what}");
+        }
+        let doubted = [others()[..100].to_vec(), made::public(&alice)];
+        assert_eq!(
+            search(&doubted).unwrap().unwrap()[0].fingerprint(),
+            alice.fingerprint(),
+            "it is found all the same"
+        );
+    }
+
+    /// A certificate of an algorithm that signs nothing here, with the address in it.
+    fn unknown(algorithm: PublicKeyAlgorithm, mpis: PublicKey) -> Vec<u8> {
+        let key = Key4::<PublicParts, PrimaryRole>::new(made::birth(), algorithm, mpis).unwrap();
+        let packets = vec![Packet::from(Key::V4(key)), UserID::from(ALICE).into()];
+        let cert = Cert::try_from(packets).unwrap();
+        assert!(!can_check(&cert));
+        cert.to_vec().unwrap()
+    }
+
+    #[test]
+    fn signatures_that_cannot_be_checked_are_a_doubt() {
+        let q = MPI::new(&[0x40; 33]);
+        let curve = Curve::Unknown(vec![1, 2, 3].into());
+        for unknown in [
+            unknown(PublicKeyAlgorithm::EdDSA, PublicKey::EdDSA { curve: curve.clone(), q: q.clone() }),
+            unknown(PublicKeyAlgorithm::ECDSA, PublicKey::ECDSA { curve, q: q.clone() }),
+            unknown(
+                PublicKeyAlgorithm::Unknown(99),
+                PublicKey::Unknown { mpis: vec![q].into(), rest: Vec::new().into() },
+            ),
+        ] {
+            assert!(refusal(search(std::slice::from_ref(&unknown))).contains("cannot be checked"));
+            let alice = made::cert(ALICE);
+            assert_eq!(found(&[unknown, made::public(&alice)]), Some(vec![made::fingerprint(&alice)]));
+        }
+        let known = made::cert("Bob");
+        assert!(can_check(&known));
+    }
+}

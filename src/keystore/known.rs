@@ -302,4 +302,76 @@ mod tests {
         assert!(known.standing(&user("alice")).is_err());
         assert!(known.marker().is_err());
     }
+
+    fn register() -> (tempfile::TempDir, Known) {
+        let dir = tempfile::tempdir().unwrap();
+        let known = Known::new(&dir.path().join("known"), Trust::of_process(&[]));
+        (dir, known)
+    }
+
+    #[test]
+    fn the_register_tells_whom_it_holds() {
+        let (dir, known) = register();
+        assert_eq!((known.users().unwrap(), known.unasked().unwrap()), (BTreeSet::new(), BTreeSet::new()));
+        assert_eq!(known.folder(), dir.path().join("known"));
+        let lock = known.lock().unwrap();
+        known.note_asked(&lock, [], [&user("alice"), &user("bob")]).unwrap();
+        known.note(&lock, [&user("alice")]).unwrap();
+        assert_eq!(known.users().unwrap(), BTreeSet::from([user("alice")]));
+        assert_eq!(known.unasked().unwrap(), BTreeSet::from([user("bob")]));
+        known.forget(&lock, &user("bob")).unwrap();
+        assert_eq!(known.unasked().unwrap(), BTreeSet::new());
+        assert_eq!(known.marker().unwrap(), None);
+        let marker = Marker { id: super::super::marker::Id::new().unwrap(), stores: Vec::new() };
+        known.complete(&lock, &marker).unwrap();
+        assert_eq!(known.marker().unwrap(), Some(marker));
+        for folder in ["", NEAR, UNASKED] {
+            let mode = std::fs::metadata(known.folder().join(folder)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o755, "{folder:?}: every mail user can enter it");
+        }
+    }
+
+    #[test]
+    fn a_register_that_lacks_a_part_calls_nobody_unknown() {
+        let (_dir, known) = register();
+        let lock = known.lock().unwrap();
+        assert_eq!(known.standing(&user("alice")).unwrap(), Standing::Unknown);
+        for part in [NEAR, UNASKED] {
+            let part = known.folder().join(part);
+            std::fs::remove_dir(&part).unwrap();
+            assert!(known.standing(&user("alice")).is_err(), "{part:?}");
+            assert!(known.note_asked(&lock, [], []).is_err(), "{part:?}: nothing is on the disk");
+            std::fs::create_dir(&part).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_noted_is_an_error() {
+        let (_dir, known) = register();
+        let lock = known.lock().unwrap();
+        let alice = user("alice");
+        std::fs::create_dir(known.folder().join(UNASKED).join("alice")).unwrap();
+        assert!(known.note(&lock, [&alice]).is_err() && known.forget(&lock, &alice).is_err());
+        assert!(known.note_asked(&lock, [&alice], []).is_err());
+        std::fs::remove_dir(known.folder().join(UNASKED).join("alice")).unwrap();
+        known.note(&lock, [&alice, &alice]).unwrap();
+        std::fs::remove_dir_all(known.folder().join(NEAR)).unwrap();
+        std::fs::write(known.folder().join(NEAR), "").unwrap();
+        assert!(known.note(&lock, [&user("bob")]).is_err());
+        std::fs::remove_dir(known.folder().join(UNASKED)).unwrap();
+        std::fs::write(known.folder().join(UNASKED), "").unwrap();
+        assert!(known.unasked().is_err());
+    }
+
+    #[test]
+    fn scans_and_changes_hold_their_like_off() {
+        let (_dir, known) = register();
+        let is_held = |part: &str| File::open(known.folder().join(part)).unwrap().try_lock().is_err();
+        let scan = known.lock_scans().unwrap();
+        assert!(is_held(UNASKED) && !is_held(""), "the register can be changed");
+        let lock = known.lock().unwrap();
+        assert!(is_held(""));
+        drop((scan, lock));
+        assert!(!is_held(UNASKED) && !is_held(""));
+    }
 }

@@ -150,4 +150,25 @@ mod tests {
             assert!(Marker::read(dir.path(), &trust).is_err(), "{text:?}");
         }
     }
+
+    #[test]
+    fn a_number_is_32_hexadecimal_digits() {
+        let id = Id::new().unwrap();
+        assert_eq!(Id::parse(&id.to_string()), Some(id.clone()));
+        assert_ne!(Id::new().unwrap(), id);
+        let digits = "0123456789abcdef0123456789abcdef";
+        assert_eq!(Id::parse(digits).unwrap().to_string(), digits);
+        for text in
+            ["", &digits[1..], &format!("{digits}0"), &digits.replace('a', "A"), &digits.replace('a', "g")]
+        {
+            assert_eq!(Id::parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_gets_no_marker() {
+        let dir = tempfile::tempdir().unwrap();
+        let marker = Marker { id: Id::new().unwrap(), stores: Vec::new() };
+        assert!(marker.write(&dir.path().join("gone")).is_err());
+    }
 }

@@ -16,9 +16,13 @@ pub mod known;
 pub mod marker;
 mod names;
 pub mod safe_file;
+#[cfg(test)]
+pub(crate) mod samples;
 pub mod source;
 pub mod spelling;
 pub mod standing;
+#[cfg(test)]
+mod tests;
 pub mod trust;
 pub mod user;
 mod wkd;

@@ -102,7 +102,6 @@ pub fn reach(place: &Place) -> Result<bool, Error> {
         Reached::There(_) => {
             Err(refused(&place.path, "it is not a folder", "make it a folder, or correct the key source"))
         }
-        Reached::Missing if place.path == *root => Err(missing(root)),
         Reached::Missing => match place.trust.walk(root, from)? {
             Reached::There(_) => Ok(false),
             Reached::Missing => Err(missing(root)),
@@ -313,5 +312,72 @@ mod tests {
         let listing = list(&in_store(dir.path(), "")).unwrap().unwrap();
         assert_eq!(listing.files, ["a.asc", "b.pgp", "c.GPG", "d.key"].map(|name| dir.path().join(name)));
         assert_eq!(listing.others, [".hidden.pgp", "notes.txt"].map(|name| dir.path().join(name)));
+    }
+
+    #[test]
+    fn a_file_is_read_up_to_its_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = in_store(dir.path(), "x.pgp");
+        for (length, limit, fit) in
+            [(0, 0, true), (1, 0, false), (10, 10, true), (11, 10, false), (10, 11, true)]
+        {
+            fs::write(&place.path, vec![7; length]).unwrap();
+            match read(&place, limit) {
+                Ok(bytes) => assert!(fit && bytes == Some(vec![7; length]), "{length} {limit}"),
+                Err(error) => {
+                    assert!(!fit && error.to_string().contains("larger than"), "{length} {limit}: {error}")
+                }
+            }
+            assert_eq!(read_in_store(&place, dir.path(), limit).is_ok(), fit, "{length} {limit}");
+        }
+        fs::remove_file(&place.path).unwrap();
+        assert_eq!(read_in_store(&place, dir.path(), 1).unwrap(), None);
+        assert!(read_in_store(&place, &dir.path().join("gone"), 1).is_err());
+    }
+
+    #[test]
+    fn each_refusal_says_why() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("file"), "key").unwrap();
+        symlink(at("file"), at("link")).unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        let long = "x".repeat(300);
+        for (name, expected) in [
+            ("link", "it is a symbolic link"),
+            ("folder", "it is not a regular file"),
+            ("file/x", "Not a directory"),
+            (&*long, "File name too long"),
+        ] {
+            let error = read_in_folder(&in_store(dir.path(), name), 10).unwrap_err().to_string();
+            assert!(error.contains(expected), "{name}: {error}");
+        }
+        assert_eq!(read_in_folder(&in_store(dir.path(), "gone"), 10).unwrap(), None);
+        let says = |place: &Place| reach(place).unwrap_err().to_string();
+        assert!(says(&in_store(dir.path(), "file")).contains("it is not a folder"));
+        assert!(says(&in_store(&at("gone"), "")).contains("gone: there is no such folder"));
+        assert!(says(&in_home(&at("file"), "x", None)).contains("is not a folder"));
+        assert!(says(&in_home(&at("file/home"), "x", Some(dir.path()))).contains("cannot be reached"));
+        assert!(
+            reach(&in_home(&at("folder"), "", None)).unwrap()
+                && !reach(&in_home(&at("folder"), "x", None)).unwrap()
+        );
+    }
+
+    #[test]
+    fn a_folder_has_a_bounded_number_of_files_of_each_kind() {
+        let dir = tempfile::tempdir().unwrap();
+        for number in 0..limits::KEY_FILE_CERTIFICATES {
+            fs::write(dir.path().join(format!("{number}.pgp")), "").unwrap();
+            fs::write(dir.path().join(format!("{number}.txt")), "").unwrap();
+        }
+        let place = in_store(dir.path(), "");
+        let listing = list(&place).unwrap().unwrap();
+        assert_eq!(listing.files.len() + listing.others.len(), 2 * limits::KEY_FILE_CERTIFICATES);
+        for name in ["more.pgp", "more.txt"] {
+            fs::write(dir.path().join(name), "").unwrap();
+            assert!(list(&place).unwrap_err().to_string().contains("more than"), "{name}");
+            fs::remove_file(dir.path().join(name)).unwrap();
+        }
     }
 }

@@ -333,20 +333,6 @@ impl Template {
         Ok(parts)
     }
 
-    /// The folder, and what stands before and after the user's name in a file's name, where that is all there is in
-    /// the last component and nothing varies before it.
-    #[must_use]
-    pub fn names(&self) -> Option<(&Path, &str, &str)> {
-        let (before, after) = match &*self.pieces {
-            [Piece::Text(before), Piece::Variable(Variable::User)] => (before, ""),
-            [Piece::Text(before), Piece::Variable(Variable::User), Piece::Text(after)] => (before, &**after),
-            _ => return None,
-        };
-        let (folder, prefix) = before.rsplit_once('/')?;
-        let folder = if folder.is_empty() { "/" } else { folder };
-        (!after.contains('/')).then_some((Path::new(folder), prefix, after))
-    }
-
     /// The parts of the path as patterns; `None` where one has two variables in it, or the path lies in a home.
     #[must_use]
     pub fn patterns(&self) -> Option<Vec<Pattern>> {
@@ -474,5 +460,58 @@ mod tests {
     fn the_defaults_are_those_of_the_contract() {
         let named = ["file:/etc/mailseal/keys/%{user}.pgp", "dir:%{home}/.config/mailseal"];
         assert_eq!(Source::defaults(), named.map(|text| source(text).unwrap()));
+    }
+
+    #[test]
+    fn a_home_may_be_made_still_only_in_a_folder_of_homes() {
+        for (home, expected) in [
+            ("/home/alice", Some("/home")),
+            ("/home/a/b", Some("/home")),
+            ("/home", None),
+            ("/homes/alice", None),
+        ] {
+            let place = placed("file:%{home}/x", "alice", Some(home)).unwrap();
+            assert_eq!(place.root, Root::Home { home: home.into(), within: expected.map(PathBuf::from) });
+        }
+    }
+
+    #[test]
+    fn a_part_with_one_variable_is_a_pattern() {
+        let patterns = |text: &str| source(text).unwrap().path.patterns();
+        let pattern = |before: &str, variable, after: &str| Pattern {
+            before: before.into(),
+            variable,
+            after: after.into(),
+        };
+        assert_eq!(
+            patterns("file:/k/%{domain}/x-%{local}.pgp").unwrap(),
+            [
+                pattern("", None, ""),
+                pattern("k", None, ""),
+                pattern("", Some(Variable::Domain), ""),
+                pattern("x-", Some(Variable::Local), ".pgp"),
+            ]
+        );
+        assert_eq!(patterns("dir:/k").unwrap(), [pattern("", None, ""), pattern("k", None, "")]);
+        assert_eq!(patterns("file:/%{local}-%{domain}"), None);
+        assert_eq!(patterns("dir:%{home}/%{user}"), None);
+    }
+
+    #[test]
+    fn only_keyrings_need_an_address() {
+        for (kind, needed) in
+            [("file", false), ("dir", false), ("gnupg", true), ("cert-d", true), ("wkd-dir", true)]
+        {
+            assert_eq!(source(&format!("{kind}:/x")).unwrap().needs_address(), needed, "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_percent_sign_may_stand_before_anything_but_a_letter() {
+        for (text, fit) in
+            [("file:/50%", true), ("file:/%%{user}", true), ("file:/%5", true), ("file:/%d", false)]
+        {
+            assert_eq!(source(text).is_ok(), fit, "{text}");
+        }
     }
 }

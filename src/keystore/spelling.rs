@@ -63,12 +63,8 @@ fn spellings(part: &Part, given: &str) -> Vec<String> {
     }
     let mut rest = value.chars();
     let capital: String = rest.next().into_iter().flat_map(char::to_uppercase).chain(rest).collect();
-    let mut values = vec![capital.clone(), value.to_uppercase()];
-    // As the user's name was given, where that differs.
-    let lower = given.to_lowercase();
-    if lower != given && value.contains(&lower) {
-        values.push(value.replace(&lower, given));
-    }
+    // The last one is as the user's name was given.
+    let mut values = vec![capital.clone(), value.to_uppercase(), value.replace(&given.to_lowercase(), given)];
     if !value.is_ascii() {
         values.extend([value.nfd().collect(), capital.nfd().collect()]);
     }
@@ -207,5 +203,62 @@ mod tests {
         assert_eq!(of(".pgp"), None);
         assert_eq!(read_back("K-Bob.txt", "k-", ""), Some(("bob".into(), false)));
         assert_eq!(read_back("k-bob", "k-", ""), Some(("bob".into(), true)));
+    }
+
+    #[test]
+    fn what_no_delivery_could_mean_is_nobody_s() {
+        const NESTED: &str = "file:DIR/%{domain}/%{local}.pgp";
+        for (source, user, file) in [
+            // Only the last part is the name of a file.
+            (NESTED, "alice@example.org", "example.org.asc"),
+            (NESTED, "alice@example.org", "example.org.pgp/x"),
+            // A folder that is the same for all has no other endings.
+            ("dir:%{home}/.config/mailseal", "alice", "home/.config/mailseal.pgp"),
+            ("dir:DIR/keys", "alice", "keys.asc"),
+            // Its name consists of an ending.
+            ("file:DIR/.pgp", "alice", "note"),
+            ("file:DIR/%{user}.pgp", "alice", "alice.pgp"),
+        ] {
+            assert!(!refuses(source, user, file), "{source} {user} {file}");
+        }
+        assert!(refuses("file:DIR/all.pgp", "alice", "all.pgp.confirmed"));
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_looked_at_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("loop", dir.path().join("loop")).unwrap();
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        let user = User::parse("alice").unwrap();
+        let values = Values { user: &user, home: None, homes: &[] };
+        for (folder, fit) in [("loop", false), ("file", true), ("gone", true)] {
+            let source = format!("file:{}/{folder}/%{{user}}.pgp", dir.path().display());
+            let refused = refuse(&Source::try_from(source).unwrap(), &values, "alice");
+            assert_eq!(refused.is_ok(), fit, "{folder}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_read_back_only_where_there_is_one() {
+        for (name, before, after) in [
+            ("k-.pgp", "k-", ".pgp"),
+            ("k-", "k-", ""),
+            (" . ", "", ""),
+            ("...", "", ""),
+            (".alice.asc", "", ".pgp"),
+        ] {
+            assert_eq!(read_back(name, before, after), None, "{name:?}");
+        }
+        for (name, exact) in
+            [(" alice", false), ("alice.", false), (".alice", false), ("alice", true), ("a b.c", true)]
+        {
+            let read = read_back(name, "", "");
+            assert_eq!(read.is_some_and(|(_, exact)| exact), exact, "{name:?}");
+        }
+        assert_eq!(
+            read_back("alice.asc.pgp.asc", "", ".x"),
+            Some(("alice.asc".into(), false)),
+            "the longest ending"
+        );
     }
 }

@@ -311,4 +311,150 @@ mod tests {
         assert!(owner == 0 || !check(owner + 1, &[group], 0o755), "another's");
         metadata(0o700);
     }
+
+    #[test]
+    fn as_many_links_are_followed_as_the_kernel_follows() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |number: usize| dir.path().join(number.to_string());
+        fs::write(at(0), "").unwrap();
+        for number in 1..=LINKS + 1 {
+            symlink(at(number - 1), at(number)).unwrap();
+        }
+        // The folder itself may lie behind links.
+        let before = fs::canonicalize(dir.path()).unwrap();
+        let walk = |number: usize| walk(&before.join(number.to_string()));
+        assert_eq!(walk(LINKS).is_ok(), before == dir.path());
+        assert!(walk(LINKS - 10).is_ok());
+        assert!(walk(LINKS + 1).unwrap_err().to_string().contains("a link that leads to itself"));
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir_all(at("real/sub")).unwrap();
+        symlink(at("real"), at("link")).unwrap();
+        symlink(at("link/gone"), at("dangling")).unwrap();
+        symlink("../dangling", at("real/further")).unwrap();
+        for path in ["dangling", "link/further", "link/further/x/y"] {
+            let error = walk(&at(path)).unwrap_err().to_string();
+            let expected = format!("{}: it is a link that leads nowhere", at("dangling").display());
+            assert!(error.contains(&expected), "{error}");
+        }
+        for path in ["link/gone", "link/sub/gone", "link/sub/gone/x", "gone"] {
+            assert!(matches!(walk(&at(path)), Ok(Reached::Missing)), "{path}");
+        }
+        for path in ["link/sub", "link/sub/..", "real/sub/../../link", "link/.."] {
+            assert!(matches!(walk(&at(path)), Ok(Reached::There(metadata)) if metadata.is_dir()), "{path}");
+        }
+        fs::write(at("file"), "").unwrap();
+        assert!(walk(&at("file/x")).is_err(), "something on the way is not a folder");
+        assert!(matches!(walk(Path::new("/")), Ok(Reached::There(_))));
+    }
+
+    /// In an ACL's attribute.
+    fn entry(tag: u16, rights: u16, id: u32) -> Vec<u8> {
+        [&tag.to_le_bytes()[..], &rights.to_le_bytes(), &id.to_le_bytes()].concat()
+    }
+
+    #[test]
+    fn an_acl_says_who_really_may_write() {
+        const R: u16 = 4;
+        const W: u16 = 6;
+        const NOBODY: u32 = u32::MAX;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let trust = Trust::of(777, &[888]);
+        assert!(trust.check_acl(file.path(), 999).is_ok(), "there is none");
+        for (tag, rights, id, fit) in [
+            (2, W, 0, true),
+            (2, W, 777, true),
+            (2, R, 778, true),
+            (2, W, 778, false),
+            (2, W, 777 + 256, false),
+            (2, W, 888, false),
+            (8, W, 0, true),
+            (8, W, 777, true),
+            (8, W, 888, true),
+            (8, W, 999, true),
+            (8, R, 1000, true),
+            (8, W, 1000, false),
+        ] {
+            let (before, behind) = if tag == 2 {
+                (Some(entry(tag, rights, id)), None)
+            } else {
+                (None, Some(entry(tag, rights, id)))
+            };
+            let acl = [
+                2_u32.to_le_bytes().to_vec(),
+                entry(1, W, NOBODY),
+                before.unwrap_or_default(),
+                entry(4, R, NOBODY),
+                behind.unwrap_or_default(),
+                entry(0x10, W, NOBODY),
+                entry(0x20, R, NOBODY),
+            ];
+            if let Err(error) = xattr::set(file.path(), "system.posix_acl_access", &acl.concat()) {
+                return testing::skip::unless_ci(&format!("no ACLs in {}: {error}", file.path().display()));
+            }
+            assert_eq!(trust.check_acl(file.path(), 999).is_ok(), fit, "{tag} {rights} {id}");
+            // The rights of the group are the ACL's mask.
+            let metadata = fs::metadata(file.path()).unwrap();
+            let trust = Trust::of(metadata.uid(), &[metadata.gid(), 777, 888, 999]);
+            assert_eq!(
+                trust.check(file.path(), &metadata).is_ok(),
+                fit && (tag == 8 || id == 0 || rights == R),
+                "{tag} {rights} {id}"
+            );
+        }
+        assert!(trust.check_acl(Path::new("/proc/self/status"), 0).is_ok(), "a file system without ACLs");
+        assert!(trust.check_acl(&file.path().join("x"), 0).is_err(), "it cannot be asked");
+    }
+
+    #[test]
+    fn trusted_groups_are_root_s_the_private_one_and_those_named() {
+        let trust = Trust::of(7, &[8]);
+        assert!(Trust::of(0, &[8]).is_root() && !trust.is_root());
+        for (group, trusted) in [(0, true), (7, true), (8, true), (9, false)] {
+            assert_eq!(trust.is_trusted_group(group), trusted, "{group}");
+        }
+    }
+
+    #[test]
+    fn others_own_and_write_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        let me = fs::metadata(&file).unwrap().uid();
+        assert_eq!(Trust::of_owner(&file, &[]), Trust::of(me, &[]));
+        assert_eq!(Trust::of_owner(&dir.path().join("gone/x"), &[5]), Trust::of(me, &[5]));
+        let says = |trust: &Trust, path: &Path| match trust.check(path, &fs::metadata(path).unwrap()) {
+            Ok(()) => String::new(),
+            Err(error) => error.to_string(),
+        };
+        let temporary = fs::metadata("/tmp").unwrap();
+        if temporary.uid() == 0 && temporary.mode() & STICKY != 0 {
+            assert_eq!(says(&Trust::of(1, &[]), Path::new("/tmp")), "");
+        }
+        if me != 0 {
+            return testing::skip::unless_ci("only root can make files of others");
+        }
+        chmod(&file, 0o1666);
+        assert!(says(&Trust::of(0, &[]), &file).contains("everybody"), "a file is not sticky");
+        std::os::unix::fs::chown(dir.path(), Some(12345), None).unwrap();
+        chmod(dir.path(), 0o1777);
+        assert!(says(&Trust::of(12345, &[]), dir.path()).contains("everybody"), "a sticky folder of another");
+        assert!(says(&Trust::of(0, &[]), dir.path()).contains("belongs to the user id 12345"));
+        assert_eq!(
+            Trust::of_owner(&file, &[]),
+            Trust::of(12345, &[]),
+            "of the nearest folder that is not root's"
+        );
+        std::os::unix::fs::chown(&file, Some(12345), Some(23456)).unwrap();
+        chmod(&file, 0o664);
+        assert!(says(&Trust::of(12345, &[]), &file).contains("the group id 23456"));
+        assert_eq!(says(&Trust::of(12345, &[23456]), &file), "");
+        chmod(&file, 0o644);
+        assert_eq!(says(&Trust::of(12345, &[]), &file), "");
+        assert!(says(&Trust::of(54321, &[]), &file).contains("belongs to"));
+    }
 }

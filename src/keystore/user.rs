@@ -142,6 +142,8 @@ fn check(part: &str) -> Result<(), &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -239,6 +241,41 @@ mod tests {
         }
         for pattern in ["", "alice", "*@example.com", "b*", "*z*", "example.org", "alice@example.org*g"] {
             assert!(!user.matches(pattern), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_in_normal_form_as_given_and_in_lower_case() {
+        // The Kelvin sign becomes a k; j with a caron has a character of its own, and its capital has none.
+        for name in ["\u{212a}elvin", "J\u{30c}an"] {
+            assert!(matches!(User::parse(name), Err(Error::User { .. })), "{name:?}");
+        }
+        assert_eq!(User::parse("\u{1f0}an").unwrap().name(), "\u{1f0}an");
+    }
+
+    #[test]
+    fn the_longest_name_is_a_file_s() {
+        let name = "a".repeat(limits::USER_NAME);
+        assert!(User::parse(&name).is_ok());
+        assert!(User::parse(&(name + "a")).is_err());
+    }
+
+    /// A pattern's meaning, told character by character.
+    fn is_matched(pattern: &[u8], name: &[u8]) -> bool {
+        match pattern.split_first() {
+            None => name.is_empty(),
+            Some((b'*', rest)) => (0..=name.len()).any(|at| is_matched(rest, &name[at..])),
+            Some((first, rest)) => {
+                name.split_first().is_some_and(|(it, name)| it == first && is_matched(rest, name))
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_star_stands_for_any_text(pattern in "[ab*]{0,6}", name in "[ab]{1,7}") {
+            let user = User::parse(&name).unwrap();
+            prop_assert_eq!(user.matches(&pattern), is_matched(pattern.as_bytes(), name.as_bytes()));
         }
     }
 }

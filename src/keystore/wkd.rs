@@ -20,3 +20,24 @@ pub fn search(base: &Place, address: &str, search: &mut Search<'_>) -> Result<()
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use testing::made;
+
+    use super::*;
+    use crate::config::Keys;
+    use crate::keystore::samples::Site;
+
+    #[test]
+    fn a_certificate_lies_under_the_hash_of_its_address() {
+        let site = Site::new();
+        let address = Some("%{user}@Example.ORG".to_owned().try_into().unwrap());
+        let keys = Keys { address, ..site.keys(&["wkd-dir:DIR/keys"]) };
+        let alice = made::cert("alice@example.org");
+        assert!(site.find(&keys, "alice").unwrap().is_none());
+        site.write(&format!("keys/example.org/hu/{}", wkd_names::hash("alice")), &made::public(&alice));
+        assert_eq!(site.find(&keys, "alice").unwrap().unwrap()[0].fingerprint(), alice.fingerprint());
+        assert!(site.find(&keys, "bob").unwrap().is_none());
+    }
+}

@@ -281,3 +281,273 @@ fn why_no_key(cert: &Cert, policy: &StandardPolicy<'_>, now: SystemTime) -> Unfi
 fn causes(error: &sequoia_openpgp::anyhow::Error) -> String {
     error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sequoia_openpgp::Packet;
+    use sequoia_openpgp::cert::{CertBuilder, CertRevocationBuilder, SubkeyRevocationBuilder};
+    use sequoia_openpgp::crypto::KeyPair;
+    use sequoia_openpgp::packet::key::{Key4, SubordinateRole};
+    use sequoia_openpgp::packet::signature::SignatureBuilder;
+    use sequoia_openpgp::parse::Parse as _;
+    use sequoia_openpgp::types::{Curve, HashAlgorithm, KeyFlags, ReasonForRevocation, SignatureType};
+
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    /// When the fixtures, and all keys that are made here, were born: 2020-01-01.
+    fn birth() -> SystemTime {
+        SystemTime::UNIX_EPOCH + 18_262 * DAY
+    }
+
+    fn now() -> SystemTime {
+        birth() + 2_000 * DAY
+    }
+
+    fn fixture(name: &str) -> Cert {
+        let folder = format!("{}/../../fixtures/certs", env!("CARGO_MANIFEST_DIR"));
+        Cert::from_file(format!("{folder}/{name}.pgp")).unwrap()
+    }
+
+    fn mail() -> KeyFlags {
+        KeyFlags::empty().set_transport_encryption().set_storage_encryption()
+    }
+
+    /// A certificate with its secret key, whose encryption subkeys are valid for so many days; `None` is for ever.
+    fn made(primary: Option<u32>, subkeys: &[Option<u32>]) -> Cert {
+        let days = |days: Option<u32>| days.map(|days| days * DAY);
+        let builder = CertBuilder::new().set_creation_time(birth()).set_validity_period(days(primary));
+        let builder =
+            builder.set_primary_key_flags(KeyFlags::empty().set_certification()).add_userid("Alice");
+        let add = |builder: CertBuilder<'static>, validity: &Option<u32>| {
+            builder.add_subkey(mail(), days(*validity), None)
+        };
+        subkeys.iter().fold(builder, add).generate().unwrap().0
+    }
+
+    fn signer(cert: &Cert) -> KeyPair {
+        cert.primary_key().key().clone().parts_into_secret().unwrap().into_keypair().unwrap()
+    }
+
+    /// The same certificate, revoked at this time.
+    fn revoked(cert: Cert, reason: ReasonForRevocation, at: SystemTime) -> Cert {
+        let builder = CertRevocationBuilder::new().set_signature_creation_time(at).unwrap();
+        let builder = builder.set_reason_for_revocation(reason, b"").unwrap();
+        let revocation = builder.build(&mut signer(&cert), &cert, None).unwrap();
+        cert.insert_packets(revocation).unwrap().0
+    }
+
+    /// The same certificate, its encryption key of this number revoked at this time.
+    fn with_revoked_subkey(cert: Cert, number: usize, reason: ReasonForRevocation, at: SystemTime) -> Cert {
+        let builder = SubkeyRevocationBuilder::new().set_signature_creation_time(at).unwrap();
+        let builder = builder.set_reason_for_revocation(reason, b"").unwrap();
+        let subkey = cert.keys().subkeys().nth(number).unwrap().key().clone();
+        let revocation = builder.build(&mut signer(&cert), &cert, &subkey, None).unwrap();
+        cert.insert_packets([Packet::from(subkey), revocation.into()]).unwrap().0
+    }
+
+    /// The same certificate with one encryption key more, the binding of which is signed over SHA-1.
+    fn with_weak_subkey(cert: Cert) -> Cert {
+        let subkey: Key<_, SubordinateRole> = Key4::generate_ecc(false, Curve::Cv25519).unwrap().into();
+        let builder = SignatureBuilder::new(SignatureType::SubkeyBinding).set_hash_algo(HashAlgorithm::SHA1);
+        let builder = builder.set_key_flags(mail()).unwrap();
+        let binding = subkey.bind(&mut signer(&cert), &cert, builder).unwrap();
+        cert.insert_packets([Packet::from(subkey), binding.into()]).unwrap().0
+    }
+
+    fn at(cert: &Cert, now: SystemTime) -> Assessment {
+        assess(&cert.clone().strip_secret_key_material(), now)
+    }
+
+    #[test]
+    fn the_fixtures_are_worth_what_they_say() {
+        let lapsed = |how, days: u32| (Fitness::Lapsed(how), 1, Some(birth() + days * DAY));
+        for (name, expected) in [
+            ("curve25519", (Fitness::Fit, 1, None)),
+            ("rsa3072", (Fitness::Fit, 1, None)),
+            ("v6", (Fitness::Fit, 1, None)),
+            ("two-subkeys", (Fitness::Fit, 2, None)),
+            ("sign-only", (Fitness::Unfit(Unfit::NoEncryptionKey), 0, None)),
+            ("expired", lapsed(Lapse::Expired, 365)),
+            ("expired-subkeys", lapsed(Lapse::Expired, 730)),
+            ("revoked-superseded", lapsed(Lapse::Retired, 1)),
+            ("revoked-retired", lapsed(Lapse::Retired, 1)),
+            ("revoked-compromised", (Fitness::Unfit(Unfit::Revoked), 0, None)),
+            ("revoked-unspecified", (Fitness::Unfit(Unfit::Revoked), 0, None)),
+            ("curve25519.sec", (Fitness::Unfit(Unfit::SecretKey), 0, None)),
+        ] {
+            let found = assess(&fixture(name), now());
+            assert_eq!((found.fitness, found.keys.len(), found.expires), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_begins_and_ends() {
+        let cert = made(Some(100), &[None]);
+        let second = Duration::from_secs(1);
+        for (now, expected) in [
+            (birth() - second, Fitness::Unfit(Unfit::Future)),
+            (birth(), Fitness::Fit),
+            (birth() + 100 * DAY - second, Fitness::Fit),
+            (birth() + 100 * DAY, Fitness::Lapsed(Lapse::Expired)),
+            (birth() + 101 * DAY, Fitness::Lapsed(Lapse::Expired)),
+        ] {
+            assert_eq!(at(&cert, now).fitness, expected);
+        }
+        let expected = Some(birth() + 100 * DAY);
+        assert_eq!((at(&cert, birth()).expires, at(&cert, now()).expires), (expected, expected));
+    }
+
+    #[test]
+    fn the_last_key_to_expire_counts() {
+        for (primary, subkeys, days) in [
+            (None, &[Some(10), Some(30), Some(20)][..], Some(30)),
+            (None, &[Some(30), Some(10)], Some(30)),
+            (None, &[Some(10), None, Some(20)], None),
+            (None, &[None, Some(10)], None),
+            (Some(15), &[Some(10), Some(30)], Some(15)),
+            (Some(15), &[None], Some(15)),
+            (Some(50), &[Some(10), Some(30)], Some(30)),
+        ] {
+            let found = at(&made(primary, subkeys), birth() + DAY);
+            assert_eq!((found.fitness, found.keys.len()), (Fitness::Fit, subkeys.len()));
+            assert_eq!(found.expires, days.map(|days: u32| birth() + days * DAY), "{primary:?} {subkeys:?}");
+        }
+        let later_keys = made(None, &[Some(10), Some(30), Some(30), Some(20)]);
+        let found = at(&later_keys, birth() + 25 * DAY);
+        assert_eq!((found.fitness, found.keys.len()), (Fitness::Fit, 2), "what has expired is left out");
+        let found = at(&later_keys, now());
+        assert_eq!(
+            (found.fitness, found.keys.len()),
+            (Fitness::Lapsed(Lapse::Expired), 2),
+            "those that expired last"
+        );
+        assert_eq!(found.expires, Some(birth() + 30 * DAY));
+    }
+
+    #[test]
+    fn the_earliest_end_of_a_key_counts() {
+        use ReasonForRevocation::{KeyCompromised, KeyRetired, KeySuperseded};
+
+        let expiring = || made(Some(100), &[Some(50)]);
+        let end = |cert: &Cert| {
+            let found = at(cert, now());
+            (
+                found.fitness,
+                found.expires.and_then(|at| Some(at.duration_since(birth()).ok()?.as_secs() / 86_400)),
+            )
+        };
+        let lapsed = |how, days| (Fitness::Lapsed(how), Some(days));
+        for (cert, expected) in [
+            (expiring(), lapsed(Lapse::Expired, 50)),
+            (revoked(expiring(), KeyRetired, birth() + 20 * DAY), lapsed(Lapse::Retired, 20)),
+            (revoked(expiring(), KeySuperseded, birth() + 70 * DAY), lapsed(Lapse::Expired, 50)),
+            (with_revoked_subkey(expiring(), 0, KeyRetired, birth() + 30 * DAY), lapsed(Lapse::Retired, 30)),
+            (made(Some(40), &[Some(50)]), lapsed(Lapse::Expired, 40)),
+            (
+                with_revoked_subkey(expiring(), 0, KeyCompromised, birth() + 30 * DAY),
+                (Fitness::Unfit(Unfit::KeysRevoked), None),
+            ),
+        ] {
+            assert_eq!(end(&cert), expected);
+        }
+        // A hard revocation beats a soft one.
+        let both = revoked(revoked(made(None, &[None]), KeyRetired, birth() + DAY), KeyCompromised, now());
+        assert_eq!(end(&both), (Fitness::Unfit(Unfit::Revoked), None));
+        // What one key is worth, another is not.
+        let one_left = with_revoked_subkey(made(None, &[None, None]), 0, KeyCompromised, now());
+        let found = at(&one_left, now());
+        assert_eq!((found.fitness, found.keys.len()), (Fitness::Fit, 1));
+    }
+
+    #[test]
+    fn either_flag_is_for_mail_and_no_other() {
+        let none = KeyFlags::empty();
+        for (flags, fit) in [
+            (none.clone().set_transport_encryption(), true),
+            (none.clone().set_storage_encryption(), true),
+            (none.clone().set_signing(), false),
+            (none.set_authentication(), false),
+        ] {
+            let builder = CertBuilder::new().set_creation_time(birth()).add_userid("Alice");
+            let cert = builder.add_subkey(flags.clone(), None, None).generate().unwrap().0;
+            assert_eq!(at(&cert, now()).fitness == Fitness::Fit, fit, "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn keys_that_are_no_use_say_why() {
+        let why = match at(&with_weak_subkey(made(None, &[])), SystemTime::now()).fitness {
+            Fitness::Unfit(Unfit::KeyPolicy(why)) => why,
+            other => panic!("{other:?}"),
+        };
+        assert!(why.contains("SHA1") && why.contains(": "), "{why}");
+        // Without an encryption key there is none that the policy refuses.
+        assert_eq!(at(&made(None, &[]), now()).fitness, Fitness::Unfit(Unfit::NoEncryptionKey));
+    }
+
+    #[test]
+    fn a_primary_key_that_the_policy_refuses_says_why() {
+        let key = Key4::<_, sequoia_openpgp::packet::key::PrimaryRole>::generate_rsa(1024).unwrap();
+        let key: Key<_, _> = key.into();
+        let mut signer = key.clone().into_keypair().unwrap();
+        let cert = Cert::try_from(vec![Packet::from(key)]).unwrap();
+        let user_id = sequoia_openpgp::packet::UserID::from("Alice");
+        let builder =
+            SignatureBuilder::new(SignatureType::PositiveCertification).set_hash_algo(HashAlgorithm::SHA1);
+        let named = user_id.bind(&mut signer, &cert, builder).unwrap();
+        let cert = cert.insert_packets([Packet::from(user_id), named.into()]).unwrap().0;
+        let found = at(&cert, SystemTime::now()).fitness;
+        assert!(matches!(&found, Fitness::Unfit(Unfit::Policy(why)) if why.contains("SHA1")), "{found:?}");
+    }
+
+    #[test]
+    fn the_compression_that_its_owner_reads_is_found() {
+        let plain = at(&made(None, &[None]), now());
+        assert_eq!(plain.compression, None);
+        let cert = made(None, &[None]);
+        let builder = SignatureBuilder::new(SignatureType::PositiveCertification);
+        let builder = builder.set_signature_creation_time(birth() + DAY).unwrap();
+        let builder = builder.set_preferred_compression_algorithms(vec![CompressionAlgorithm::Zlib]).unwrap();
+        let user_id = cert.userids().next().unwrap().userid().clone();
+        let named = user_id.bind(&mut signer(&cert), &cert, builder).unwrap();
+        let cert = cert.insert_packets([Packet::from(user_id), named.into()]).unwrap().0;
+        assert_eq!(at(&cert, now()).compression, Some(vec![CompressionAlgorithm::Zlib]));
+    }
+
+    #[test]
+    fn later_is_later_and_never_latest() {
+        let [early, late] = [Some(birth()), Some(now())];
+        for (a, b, expected) in [
+            (late, early, true),
+            (early, late, false),
+            (early, early, false),
+            (None, early, true),
+            (early, None, false),
+            (None, None, false),
+        ] {
+            assert_eq!(later(a, b), expected, "{a:?} {b:?}");
+        }
+    }
+
+    #[test]
+    fn each_fitness_has_words_of_its_own() {
+        let unfit = [
+            Unfit::SecretKey,
+            Unfit::Revoked,
+            Unfit::Future,
+            Unfit::Policy("a".into()),
+            Unfit::NoEncryptionKey,
+            Unfit::KeysRevoked,
+            Unfit::KeyPolicy("a".into()),
+            Unfit::Unsupported("a".into()),
+        ];
+        let all = [Fitness::Fit, Fitness::Lapsed(Lapse::Expired), Fitness::Lapsed(Lapse::Retired)];
+        let words: std::collections::BTreeSet<String> =
+            all.into_iter().chain(unfit.map(Fitness::Unfit)).map(|fitness| fitness.to_string()).collect();
+        assert!(words.len() == 11 && !words.contains(""), "{words:?}");
+    }
+}

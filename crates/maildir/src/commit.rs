@@ -238,3 +238,90 @@ fn copy(error: &io::Error) -> io::Error {
 pub(super) fn entry(old: &Name, new: &Name) -> (Vec<u8>, Name) {
     (old.base().to_vec(), new.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write as _;
+    use std::path::Path;
+
+    use super::*;
+    use crate::draft::{Change, Drafted};
+    use crate::layout::Maildir;
+
+    /// A message that has been put beside the old one, `cur/1.host:2,S`; then `meanwhile` is done in the Maildir.
+    fn settled(meanwhile: impl FnOnce(&Path, &Folder, &Placed<'_>)) -> (Committed, Vec<String>) {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["cur", "new", "tmp"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        fs::write(dir.path().join("cur/1.host:2,S"), "old").unwrap();
+        let folder = Maildir::open(dir.path(), None).unwrap().folder(Path::new("")).unwrap();
+        let message = folder.list().unwrap().messages.remove(0);
+        let drafted = folder.draft(&message, |_, draft| {
+            draft.write_all(b"new").unwrap();
+            Ok::<_, Error>(Change::Replace(()))
+        });
+        let Ok(Drafted::Ready(ready, ())) = drafted else { panic!("{drafted:?}") };
+        let State::Placed(placed) = folder.place(ready) else { panic!() };
+        assert_eq!(folder.places(&[]), []);
+        meanwhile(dir.path(), &folder, &placed);
+        let committed = folder.remove_old(placed).unwrap();
+        let messages = folder.list().unwrap().messages;
+        let name = |message: &Message| {
+            folder.path_of(message).strip_prefix(dir.path()).unwrap().display().to_string()
+        };
+        (committed, messages.iter().map(name).collect())
+    }
+
+    #[test]
+    fn the_old_message_may_go_its_way_while_the_new_one_is_placed() {
+        let (committed, names) = settled(|_, _, _| ());
+        assert_eq!(committed, Committed::Replaced { links: 0 });
+        assert!(
+            names.len() == 1 && names[0].starts_with("cur/1.host.s") && names[0].ends_with(":2,S"),
+            "{names:?}"
+        );
+        let (committed, names) = settled(|dir, _, _| fs::remove_file(dir.join("cur/1.host:2,S")).unwrap());
+        assert_eq!((committed, names), (Committed::Gone, vec![]), "expunged");
+        let (committed, names) =
+            settled(|dir, _, _| fs::rename(dir.join("cur/1.host:2,S"), dir.join("elsewhere")).unwrap());
+        assert_eq!((committed, names), (Committed::Moved, vec![]), "moved to another folder");
+        let (committed, names) =
+            settled(|dir, _, _| fs::rename(dir.join("cur/1.host:2,S"), dir.join("cur/1.host:2,FS")).unwrap());
+        assert_eq!(committed, Committed::Replaced { links: 0 });
+        assert!(names.len() == 1 && names[0].ends_with(":2,FS"), "flagged: {names:?}");
+        let (committed, names) = settled(|dir, _, _| {
+            fs::rename(dir.join("cur/1.host:2,S"), dir.join("elsewhere")).unwrap();
+            fs::write(dir.join("cur/1.host:2,S"), "another").unwrap();
+        });
+        assert_eq!(
+            (committed, names),
+            (Committed::Moved, vec!["cur/1.host:2,S".to_owned()]),
+            "another has its name"
+        );
+    }
+
+    #[test]
+    fn a_new_message_that_is_withdrawn_may_be_gone_already() {
+        let (committed, names) = settled(|dir, folder, placed| {
+            folder.withdraw(&placed.new).unwrap();
+            folder.withdraw(&placed.new).unwrap();
+            fs::create_dir(folder.path_of(&placed.new)).unwrap();
+            assert!(
+                matches!(folder.withdraw(&placed.new), Err(Error::Mail { path, .. }) if path == folder.path_of(&placed.new))
+            );
+            fs::remove_dir(folder.path_of(&placed.new)).unwrap();
+            fs::remove_file(dir.join("cur/1.host:2,S")).unwrap();
+        });
+        assert_eq!((committed, names), (Committed::Gone, vec![]));
+    }
+
+    #[test]
+    fn an_error_is_told_of_each_message() {
+        let error = copy(&io::Error::from_raw_os_error(nix::libc::ENOSPC));
+        assert_eq!(error.raw_os_error(), Some(nix::libc::ENOSPC));
+        let error = copy(&io::Error::new(io::ErrorKind::TimedOut, "held"));
+        assert_eq!((error.kind(), error.to_string()), (io::ErrorKind::TimedOut, "held".to_owned()));
+    }
+}

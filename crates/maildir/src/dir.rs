@@ -474,4 +474,176 @@ mod tests {
         names.sort();
         assert_eq!(names, ["b", "c"]);
     }
+
+    #[test]
+    fn links_are_followed_on_the_way_to_what_an_admin_names() {
+        let temporary = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(temporary.path()).unwrap();
+        let at = |name: &str| root.join(name);
+        std::fs::create_dir_all(at("real/sub")).unwrap();
+        std::fs::write(at("real/sub/file"), "").unwrap();
+        symlink("real", at("relative")).unwrap();
+        symlink(at("real"), at("absolute")).unwrap();
+        symlink("../relative/sub", at("real/round")).unwrap();
+        symlink("loop", at("loop")).unwrap();
+        let inode = |path: &Path| Stamp::of(&Dir::stat_at(path).unwrap()).inode;
+        let sub = inode(&at("real/sub"));
+        for path in
+            ["relative/sub", "absolute/sub", "real/round", "real/sub/../sub", "absolute/../relative/round"]
+        {
+            assert_eq!(inode(&at(path)), sub, "{path}");
+            assert!(Dir::open(&at(path)).unwrap().has("file", Kind::File), "{path}");
+        }
+        for path in ["loop", "loop/x", "gone", "real/sub/file"] {
+            assert!(Dir::open(&at(path)).is_err(), "{path}");
+        }
+        let entry = |path: &str| kind_of(&Dir::stat_entry(&at(path)).unwrap());
+        assert_eq!(
+            (entry("relative"), entry("real"), entry("absolute/sub/file")),
+            (Kind::Link, Kind::Dir, Kind::File)
+        );
+        assert_eq!(kind_of(&Dir::stat_entry(Path::new("/")).unwrap()), Kind::Dir);
+        assert!(Dir::open_strictly(&at("real/sub")).is_ok());
+        let trusts = |trusted: &[u32]| Dir::open_past_links_of(trusted, &at("relative"));
+        let owner = nix::unistd::geteuid().as_raw();
+        assert!(trusts(&[owner]).is_ok());
+        assert_eq!(trusts(&[owner + 1]).unwrap_err().raw_os_error(), Some(nix::libc::ELOOP));
+        assert_eq!(Dir::open_strictly(&at("relative")).is_ok(), owner == 0);
+    }
+
+    #[test]
+    fn as_many_links_are_followed_as_the_kernel_follows() {
+        let temporary = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(temporary.path()).unwrap();
+        std::fs::create_dir(root.join("0")).unwrap();
+        for number in 1..=41 {
+            symlink(format!("{}", number - 1), root.join(number.to_string())).unwrap();
+        }
+        assert!(Dir::open(&root.join("40")).is_ok());
+        assert_eq!(Dir::open(&root.join("41")).unwrap_err().raw_os_error(), Some(nix::libc::ELOOP));
+    }
+
+    #[test]
+    fn entries_are_listed_by_kind() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = Dir::open(temporary.path()).unwrap();
+        let at = |name: &str| temporary.path().join(name);
+        assert_eq!(dir.entries().unwrap(), []);
+        std::fs::write(at("file"), "").unwrap();
+        std::fs::write(at(".hidden"), "").unwrap();
+        symlink("file", at("link")).unwrap();
+        nix::unistd::mkfifo(&at("fifo"), Mode::S_IRWXU).unwrap();
+        dir.create_dir(OsStr::new("folder"), 0o700).unwrap();
+        let mut entries = dir.entries().unwrap();
+        entries.sort_by(|a, b| a.0.cmp(&b.0));
+        let expected = [
+            (".hidden", Kind::File),
+            ("fifo", Kind::Other),
+            ("file", Kind::File),
+            ("folder", Kind::Dir),
+            ("link", Kind::Link),
+        ];
+        assert_eq!(entries, expected.map(|(name, kind)| (OsString::from(name), kind)));
+        for (name, kind) in expected {
+            for other in [Kind::File, Kind::Dir, Kind::Link, Kind::Other] {
+                assert_eq!(dir.has(name, other), other == kind, "{name} {other:?}");
+            }
+            assert!(!dir.has("gone", kind));
+        }
+        assert_eq!(
+            dir.create_dir(OsStr::new("folder"), 0o700).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
+    }
+
+    #[test]
+    fn a_file_is_read_up_to_a_limit() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = Dir::open(temporary.path()).unwrap();
+        let read = |name: &str, most| dir.read_file(OsStr::new(name), most);
+        assert_eq!(read("x", 9).unwrap(), None);
+        std::fs::write(temporary.path().join("x"), "abc").unwrap();
+        for (most, fits) in [(2, false), (3, true), (4, true), (u64::MAX, true)] {
+            match read("x", most) {
+                Ok(bytes) => assert!(fits && bytes.as_deref() == Some(b"abc"), "{most}"),
+                Err(error) => assert!(!fits && error.kind() == io::ErrorKind::FileTooLarge, "{most}"),
+            }
+        }
+        dir.create_dir(OsStr::new("folder"), 0o700).unwrap();
+        assert!(read("folder", 9).is_err());
+    }
+
+    #[test]
+    fn a_file_is_made_replaced_and_removed_by_its_name() {
+        use std::io::Write as _;
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = Dir::open(temporary.path()).unwrap();
+        let read = |name: &str| std::fs::read_to_string(temporary.path().join(name));
+        let name = OsStr::new;
+        dir.create(name("a"), 0o600).unwrap().write_all(b"one").unwrap();
+        assert_eq!(
+            std::fs::metadata(temporary.path().join("a")).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert_eq!(dir.create(name("a"), 0o600).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        dir.create(name("b"), 0o600).unwrap().write_all(b"other").unwrap();
+        dir.replace(name("b"), name("a")).unwrap();
+        assert_eq!((read("a").unwrap(), read("b").is_err()), ("other".into(), true));
+        dir.unlink(name("a")).unwrap();
+        assert!(
+            read("a").is_err()
+                && dir.unlink(name("a")).is_err()
+                && dir.replace(name("a"), name("b")).is_err()
+        );
+        dir.sync().unwrap();
+        for bad in ["..", ".", "", "a/b", "/a", "a/", "./a"] {
+            assert!(dir.create(name(bad), 0o600).is_err() && dir.unlink(name(bad)).is_err(), "{bad}");
+        }
+        let closed = Dir::pass(AT_FDCWD, temporary.path()).unwrap();
+        assert!(closed.sync().is_err(), "what cannot be flushed is an error");
+    }
+
+    #[test]
+    fn a_stamp_tells_states_apart() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = Dir::open(temporary.path()).unwrap();
+        std::fs::write(temporary.path().join("a"), "abc").unwrap();
+        std::fs::hard_link(temporary.path().join("a"), temporary.path().join("b")).unwrap();
+        let stat = dir.stat(OsStr::new("a")).unwrap();
+        assert_eq!((links_of(&stat), Stamp::of(&stat).size), (2, 3));
+        assert_eq!(Stamp::of(&stat), Stamp::of(&dir.stat(OsStr::new("b")).unwrap()));
+        assert_ne!(Stamp::of(&stat).inode, Stamp::of(&dir.stat_self().unwrap()).inode);
+        assert_eq!(
+            Stamp::of(&dir.try_clone().map(Dir::from).unwrap().stat_self().unwrap()),
+            Stamp::of(&dir.stat_self().unwrap())
+        );
+    }
+
+    /// What was looked at may be replaced before it is opened.
+    #[test]
+    fn no_open_follows_a_link_or_waits() {
+        let temporary = tempfile::tempdir().unwrap();
+        let at = |name: &str| temporary.path().join(name);
+        std::fs::create_dir(at("folder")).unwrap();
+        std::fs::write(at("file"), "").unwrap();
+        symlink("folder", at("link")).unwrap();
+        nix::unistd::mkfifo(&at("fifo"), Mode::S_IRWXU).unwrap();
+        let opens =
+            |name: &str| [Dir::pass(AT_FDCWD, &at(name)).is_ok(), Dir::open_at(AT_FDCWD, &at(name)).is_ok()];
+        assert_eq!(opens("folder"), [true, true]);
+        for other in ["file", "link", "fifo", "gone"] {
+            assert_eq!(opens(other), [false, false], "{other}");
+        }
+        let flags = |fd: &OwnedFd| nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_GETFD).unwrap();
+        let close = nix::fcntl::FdFlag::FD_CLOEXEC.bits();
+        let dir = Dir::open(temporary.path()).unwrap();
+        for fd in [
+            dir.open_dir(Path::new("folder")).unwrap().fd,
+            dir.open_file(OsStr::new("file")).unwrap().0.into(),
+        ] {
+            assert_eq!(flags(&fd) & close, close, "no program that is started has it");
+        }
+    }
 }

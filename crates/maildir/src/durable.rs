@@ -72,4 +72,13 @@ mod tests {
         assert!(write(&dir.path().join("no/x"), b"x", 0o644).is_err());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
     }
+
+    #[test]
+    fn what_cannot_be_flushed_is_an_error() {
+        let (reader, _writer) = io::pipe().unwrap();
+        assert!(flush(reader).is_err());
+        let dir = tempfile::tempdir().unwrap();
+        assert!(flush(File::open(dir.path()).unwrap()).is_ok());
+        assert!(write(Path::new("/"), b"", 0o600).is_err());
+    }
 }

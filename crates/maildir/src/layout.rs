@@ -298,4 +298,129 @@ mod tests {
             assert!(matches!(Maildir::open(path, None), Err(Error::NoMaildir { .. })), "{}", path.display());
         }
     }
+
+    #[test]
+    fn a_maildir_belongs_to_its_owner_and_so_do_its_folders() {
+        let dir = tempfile::tempdir().unwrap();
+        for path in ["cur", "new", ".a/cur", ".a/new"] {
+            create_dir_all(dir.path().join(path)).unwrap();
+        }
+        let me = (nix::unistd::geteuid(), nix::unistd::getegid());
+        let maildir = Maildir::open_strictly(dir.path(), None).unwrap();
+        assert_eq!((maildir.owner(), Maildir::owner_of(dir.path()).unwrap()), (me, me));
+        assert_eq!(maildir.path(), dir.path());
+        assert!(maildir.folder(Path::new(".a")).is_ok());
+        assert!(matches!(maildir.folder(Path::new(".b")), Err(Error::Mail { .. })));
+        assert!(matches!(Maildir::owner_of(&dir.path().join("gone")), Err(Error::NoMaildir { .. })));
+        if me.0.is_root() {
+            std::os::unix::fs::chown(dir.path().join(".a"), Some(12345), None).unwrap();
+            let error = maildir.folder(Path::new(".a")).unwrap_err();
+            assert!(error.to_string().contains("belongs to user 12345"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_control_folder_is_made_where_it_is_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        for path in ["mail/a/b/cur", "mail/a/b/new", "mail/cur", "mail/new", "control"] {
+            create_dir_all(dir.path().join(path)).unwrap();
+        }
+        let control = dir.path().join("control");
+        let maildir = Maildir::open(&dir.path().join("mail"), Some(&control)).unwrap();
+        for _ in 0..2 {
+            for path in ["", "a/b"] {
+                let folder = maildir.folder(Path::new(path)).unwrap();
+                assert_eq!(
+                    (folder.relative(), folder.path()),
+                    (Path::new(path), &*dir.path().join("mail").join(path))
+                );
+            }
+            assert!(control.join("a/b").is_dir());
+        }
+        std::fs::remove_dir_all(control.join("a")).unwrap();
+        std::fs::write(control.join("a"), "").unwrap();
+        assert!(maildir.folder(Path::new("a/b")).is_err(), "a file in its place");
+        drop(maildir);
+        assert!(Maildir::open(&dir.path().join("mail"), Some(&dir.path().join("gone"))).is_err());
+    }
+
+    #[test]
+    fn locks_are_waited_for_as_long_as_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        for path in ["cur", "new"] {
+            create_dir_all(dir.path().join(path)).unwrap();
+        }
+        let none = Patience::of(Some(std::time::Duration::ZERO), Arc::default());
+        let maildir = Maildir::open(dir.path(), None).unwrap().with_patience(none);
+        assert_eq!(maildir.path(), dir.path());
+        let (one, other) = (maildir.folder(Path::new("")).unwrap(), maildir.folder(Path::new("")).unwrap());
+        let held = one.hold(|| panic!("nobody is there")).unwrap();
+        let mut waited = 0;
+        assert!(other.hold(|| waited += 1).is_err());
+        drop(held);
+        assert!(other.hold(|| waited += 1).is_ok());
+        assert_eq!(waited, 1);
+    }
+
+    #[test]
+    fn folders_lie_in_each_other_to_a_bounded_depth() {
+        let deep = |depth: usize| vec!["x"; depth].join("/");
+        for (depth, fits) in [(DEPTH - 1, true), (DEPTH, false)] {
+            let found = folders(&["cur", "new", &deep(depth)]);
+            assert_eq!(found.is_ok(), fits, "{depth}");
+        }
+        for (depth, found) in [(DEPTH - 1, true), (DEPTH, true), (DEPTH + 1, false)] {
+            let dir = tempfile::tempdir().unwrap();
+            create_dir_all(dir.path().join(deep(depth)).join("dbox-Mails")).unwrap();
+            assert_eq!(holds_dbox(&Dir::open(dir.path()).unwrap(), 0), found, "{depth}");
+        }
+    }
+
+    #[test]
+    fn a_hidden_folder_lies_in_the_maildir_only() {
+        for (name, depth, may_be) in [
+            ("a", 0, true),
+            (".a", 0, true),
+            (".a", 1, false),
+            ("a", 1, true),
+            ("cur", 0, false),
+            ("new", 1, false),
+            ("tmp", 2, false),
+            ("curs", 0, true),
+        ] {
+            assert_eq!(may_be_folder(OsStr::new(name), depth), may_be, "{name} {depth}");
+        }
+    }
+
+    #[test]
+    fn a_root_without_an_inbox_is_known_by_dovecot_s_files_or_names() {
+        for (make, is_root) in [
+            (&["a/cur", "a/new", "subscriptions"][..], true),
+            (&["a/cur", "a/new", "dovecot.index.cache"], true),
+            (&["a/cur", "a/new", "subscription"], false),
+            (&["a/cur", "a/new", ".b/cur", ".b/new"], true),
+            (&["a/cur", "a/new", "b/cur", "b/new"], false),
+        ] {
+            assert_eq!(folders(make).is_ok(), is_root, "{make:?}");
+        }
+        assert!(folders(&["mailboxes/a", "cur", "new"]).is_ok(), "no messages of dbox");
+        assert!(folders(&["storage/dovecot.map.index", "cur", "new"]).is_ok(), "a folder, not an index");
+        let dir = tempfile::tempdir().unwrap();
+        create_dir_all(dir.path().join("storage")).unwrap();
+        std::fs::write(dir.path().join("storage/dovecot.map.index"), "").unwrap();
+        assert!(Maildir::open(dir.path(), None).unwrap_err().to_string().contains("mdbox"));
+    }
+
+    #[test]
+    fn each_refusal_says_what_is_there() {
+        for (number, expected) in [
+            (nix::libc::ENOENT, "no such folder"),
+            (nix::libc::ENOTDIR, "but a file"),
+            (nix::libc::ELOOP, "symbolic link"),
+        ] {
+            let error = refused(Path::new("/x"), io::Error::from_raw_os_error(number));
+            assert!(matches!(&error, Error::NoMaildir { what, .. } if what.contains(expected)), "{error}");
+        }
+        assert!(matches!(refused(Path::new("/x"), io::Error::from_raw_os_error(5)), Error::Mail { .. }));
+    }
 }

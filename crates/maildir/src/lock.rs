@@ -274,4 +274,102 @@ mod tests {
         drop(lock);
         assert_eq!(fs::read_to_string(&path).unwrap(), "1:elsewhere");
     }
+
+    #[test]
+    fn a_process_of_this_host_is_named_by_a_number_above_zero() {
+        for (text, expected) in [
+            (format!("7:{}", host()), Some(7)),
+            (format!("7:{}\n", host()), Some(7)),
+            (format!("0:{}", host()), None),
+            (format!("-7:{}", host()), None),
+            (format!("x:{}", host()), None),
+            ("7:elsewhere.example".into(), None),
+            ("7".into(), None),
+            (String::new(), None),
+        ] {
+            assert_eq!(local_process(&text), expected.map(Pid::from_raw), "{text:?}");
+        }
+        assert!(!host().is_empty());
+        let named = nix::unistd::gethostname().unwrap();
+        assert_eq!(host(), named.to_string_lossy());
+    }
+
+    #[test]
+    fn a_file_has_changed_when_it_says_so_first_and_when_it_is_seen_to_after() {
+        let temporary = tempfile::tempdir().unwrap();
+        let mut stat = Dir::open(temporary.path()).unwrap().stat_self().unwrap();
+        let now = time(1_000_000);
+        let (mut seen, mut last) = (None, None);
+        (stat.st_mtime, stat.st_ctime) = (500, 400);
+        note(&mut seen, &mut last, &stat, now);
+        assert_eq!(last, Some(time(500)), "the later of its times");
+        note(&mut seen, &mut last, &stat, time(2_000_000));
+        assert_eq!(last, Some(time(500)), "it is as it was");
+        stat.st_ctime = 450;
+        note(&mut seen, &mut last, &stat, now);
+        assert_eq!(last, Some(now), "it has changed since");
+        let (mut seen, mut last) = (None, None);
+        (stat.st_mtime, stat.st_ctime) = (1_000_001, 400);
+        note(&mut seen, &mut last, &stat, now);
+        assert_eq!(last, Some(time(400)), "a time to come is not believed");
+        let (mut seen, mut last) = (None, Some(time(600)));
+        (stat.st_mtime, stat.st_ctime) = (1_000_000, 400);
+        note(&mut seen, &mut last, &stat, now);
+        assert_eq!(last, Some(now), "this moment is");
+        assert_eq!(time(-1), SystemTime::UNIX_EPOCH);
+        assert_eq!((since(None, now), since(Some(time(2_000_000)), now)), (Duration::ZERO, Duration::ZERO));
+    }
+
+    #[test]
+    fn a_lock_without_a_process_is_stale_when_neither_it_nor_the_list_changes() {
+        let temporary = tempfile::tempdir().unwrap();
+        let control = Dir::open(temporary.path()).unwrap();
+        let path = temporary.path().join(LOCK);
+        fs::write(&path, "1:elsewhere.example").unwrap();
+        let stat = control.stat(OsStr::new(LOCK)).unwrap();
+        let watch = |ago: u64| Watch {
+            seen: Some((Stamp::of(&stat), stat.st_ctime)),
+            list: None,
+            last_change: Some(SystemTime::now() - Duration::from_secs(ago)),
+        };
+        assert!(watch(125).is_stale(&control).unwrap());
+        assert!(!watch(115).is_stale(&control).unwrap());
+        fs::write(temporary.path().join(UIDLIST), "").unwrap();
+        assert!(!watch(125).is_stale(&control).unwrap(), "the list has just changed");
+        fs::remove_file(&path).unwrap();
+        assert!(!watch(125).is_stale(&control).unwrap(), "there is none any more");
+        fs::create_dir(&path).unwrap();
+        assert!(watch(125).is_stale(&control).is_err());
+    }
+
+    #[test]
+    fn our_own_lock_is_of_a_process_that_ended() {
+        let temporary = tempfile::tempdir().unwrap();
+        let control = Dir::open(temporary.path()).unwrap();
+        for (process, stale) in [(std::process::id(), true), (NOBODY, true), (1, false)] {
+            fs::write(temporary.path().join(LOCK), format!("{process}:{}", host())).unwrap();
+            assert_eq!(Watch::default().is_stale(&control).unwrap(), stale, "{process}");
+        }
+    }
+
+    #[test]
+    fn a_lock_is_waited_for_and_a_dead_one_cleared() {
+        let temporary = tempfile::tempdir().unwrap();
+        let control = Dir::open(temporary.path()).unwrap();
+        let path = temporary.path().join(LOCK);
+        let patience = || Patience::of(Some(Duration::from_millis(60)), Default::default());
+        fs::write(&path, format!("1:{}", host())).unwrap();
+        assert_eq!(Lock::take(&control, &patience()).unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!(Lock::clear(&control, &patience()).unwrap_err().kind(), ErrorKind::TimedOut);
+        fs::write(&path, format!("{NOBODY}:{}", host())).unwrap();
+        Lock::clear(&control, &patience()).unwrap();
+        assert!(!path.exists());
+        Lock::clear(&control, &patience()).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(Lock::take(&control, &patience()).is_err());
+        let gone = tempfile::tempdir().unwrap();
+        let control = Dir::open(gone.path()).unwrap();
+        gone.close().unwrap();
+        assert_eq!(Lock::take(&control, &patience()).unwrap_err().kind(), ErrorKind::NotFound);
+    }
 }

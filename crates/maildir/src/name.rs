@@ -218,4 +218,20 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_size_is_the_first_field_with_its_letter() {
+        for (text, letter, expected) in [
+            ("a,S=5,S=6", b'S', Some(5)),
+            ("a,XS=5,S=6", b'S', Some(6)),
+            ("a,S5,S=6", b'S', Some(6)),
+            ("a,W=5", b'S', None),
+            ("a,S=-5", b'S', None),
+            ("aS=5", b'S', None),
+        ] {
+            assert_eq!(name(text).size(letter), expected, "{text}");
+        }
+        assert_eq!((name("a,S=5:2,").len(), name("a").is_empty()), (8, false));
+        assert_eq!(OsString::from(name("a,S=5:2,")), "a,S=5:2,");
+    }
 }

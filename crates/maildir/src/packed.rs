@@ -119,9 +119,12 @@ impl<R: Read> Lz4Frames<R> {
 
 impl<R: Read> Read for Lz4Frames<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
         loop {
             let count = self.decoder.read(buffer)?;
-            if count > 0 || buffer.is_empty() {
+            if count > 0 {
                 return Ok(count);
             }
             let file = self.decoder.get_ref();
@@ -186,9 +189,12 @@ fn number(from: &mut impl Read) -> io::Result<Option<usize>> {
 
 impl<R: Read> Read for DovecotLz4<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
         loop {
             let count = self.chunk.read(buffer)?;
-            if count > 0 || buffer.is_empty() {
+            if count > 0 {
                 return Ok(count);
             }
             let Some(size) = number(&mut self.inner)? else { return Ok(0) };
@@ -277,6 +283,86 @@ mod tests {
     fn mail_is_not_taken_for_packed() {
         for text in [&b"BZh1: a field\n\n"[..], b"From x", b"", b"\x1f", b"CRYPTED: no"] {
             assert_eq!(Packing::of(text), None);
+        }
+    }
+
+    #[test]
+    fn every_packing_has_a_name() {
+        let names = MAGIC.map(|(_, packing)| packing.name());
+        assert_eq!(names, ["gzip", "zstd", "bzip2", "lz4", "lz4", "xz", "mail-crypt"]);
+    }
+
+    #[test]
+    fn bzip2_is_known_by_what_follows_its_level() {
+        for (bytes, known) in [
+            (&b"BZh9\x31\x41\x59\x26\x53\x59"[..], true),
+            (b"BZh1\x17\x72\x45\x38\x50\x90", true),
+            (b"BZh1\x17\x72\x45\x38\x50\x91", false),
+            (b"BZh1", false),
+            (b"BZh", false),
+        ] {
+            assert_eq!(Packing::of(bytes) == Some(Packing::Bzip2), known, "{bytes:?}");
+        }
+        assert_eq!(UNPACKED, 1 << 30);
+    }
+
+    #[test]
+    fn what_unpacks_to_too_much_is_an_error() {
+        for (left, fits) in [(9, false), (10, true), (11, true)] {
+            let mut read = Vec::new();
+            let result = Bounded { inner: &[7; 10][..], left }.read_to_end(&mut read);
+            match result {
+                Ok(count) => assert!(fits && count == 10 && read == [7; 10], "{left}"),
+                Err(error) => assert!(!fits && error.kind() == io::ErrorKind::FileTooLarge, "{left}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_chunk_has_a_bounded_size() {
+        let most = LARGEST_CHUNK.to_be_bytes();
+        let more = (LARGEST_CHUNK + 1).to_be_bytes();
+        for (bytes, expected) in [
+            (&most[..], Ok(Some(16 << 20))),
+            (&more, Err(io::ErrorKind::InvalidData)),
+            (&[0, 0, 0, 7, 9], Ok(Some(7))),
+            (&[0, 0, 0], Err(io::ErrorKind::UnexpectedEof)),
+            (&[], Ok(None)),
+        ] {
+            assert_eq!(number(&mut &*bytes).map_err(|error| error.kind()), expected, "{bytes:?}");
+        }
+        for bytes in [DOVECOT_LZ4.to_vec(), [DOVECOT_LZ4, &more].concat(), b"Dovecot".to_vec()] {
+            assert!(Packing::DovecotLz4.unpack(&*bytes).is_err(), "{bytes:?}");
+        }
+        // A chunk that says to be of other octets, or is larger than said.
+        let block = lz4_flex::block::compress(&[7; 100]);
+        for (most, block, fits) in
+            [(100_u32, &block[..], true), (99, &block, false), (100, &block[..1], false)]
+        {
+            let size = u32::try_from(block.len()).unwrap().to_be_bytes();
+            let bytes = [DOVECOT_LZ4, &most.to_be_bytes(), &size, block].concat();
+            let mut text = Vec::new();
+            let read = Packing::DovecotLz4.unpack(&*bytes).unwrap().unwrap().read_to_end(&mut text);
+            assert!(read.is_ok() == fits && (!fits || text == [7; 100]), "{most}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_read_into_no_room() {
+        for packing in [Packing::Lz4, Packing::DovecotLz4] {
+            let bytes = packed(packing);
+            let mut reader = packing.unpack(&*bytes).unwrap().unwrap();
+            let mut text = Vec::new();
+            assert_eq!(reader.read(&mut []).unwrap(), 0);
+            let mut piece = [0; 3];
+            loop {
+                match reader.read(&mut piece).unwrap() {
+                    0 => break,
+                    count => text.extend_from_slice(&piece[..count]),
+                }
+                assert_eq!(reader.read(&mut []).unwrap(), 0);
+            }
+            assert_eq!(text, TEXT, "{packing:?}");
         }
     }
 }

@@ -255,4 +255,24 @@ mod tests {
         }
         assert!(batches(&[], Most { messages: 2, bytes: 1 }, |_: &u8| 1, |_| false).is_empty());
     }
+
+    #[test]
+    fn a_batch_is_as_large_as_it_may_be() {
+        let found = |sizes: &[u64], messages, bytes| -> Vec<usize> {
+            let batches = batches(sizes, Most { messages, bytes }, |size| *size, |size| *size == 77);
+            batches.into_iter().map(<[u64]>::len).collect()
+        };
+        for (sizes, messages, bytes, expected) in [
+            (&[1, 1, 1, 1, 1][..], 2, 10, &[2, 2, 1][..]),
+            (&[5, 5, 5, 5], 9, 10, &[2, 2]),
+            (&[5, 6, 5, 5], 9, 10, &[1, 1, 2]),
+            (&[50, 1, 1], 9, 10, &[1, 2]),
+            (&[1, 50, 1], 9, 10, &[1, 1, 1]),
+            (&[77, 1, 1, 77, 77, 1], 9, 1000, &[1, 2, 1, 1, 1]),
+            (&[1, 2, 3, 4], 4, 10, &[4]),
+        ] {
+            assert_eq!(found(sizes, messages, bytes), expected, "{sizes:?}");
+        }
+        assert_eq!((BATCH.messages, BATCH.bytes), (32, 64 << 20));
+    }
 }

@@ -129,4 +129,36 @@ mod tests {
             assert_eq!(Tag::in_name(&new), Some(tag));
         }
     }
+
+    #[test]
+    fn a_long_name_is_cut_by_no_more_than_is_needed() {
+        for length in 160..200 {
+            let old = name(&format!("{},S=2", "x".repeat(length)));
+            let new = Tag::of(&old, &STAMP).rename(&old, SIZES);
+            let whole = length + MARK.len() + LETTERS + ",S=5".len();
+            let expected = whole.min(LONGEST - ROOM_FOR_INFO);
+            assert_eq!(new.base().len(), expected, "{length}");
+        }
+        let old = name(&format!("{}:2,{}", "x".repeat(120), "a".repeat(100)));
+        let new = Tag::of(&old, &STAMP).rename(&old, SIZES);
+        assert_eq!(new.len(), 120 + MARK.len() + LETTERS + 3 + 100, "flags keep their room");
+        let old = name(&format!("{}:2,{}", "x".repeat(140), "a".repeat(100)));
+        assert_eq!(Tag::of(&old, &STAMP).rename(&old, SIZES).len(), LONGEST);
+    }
+
+    #[test]
+    fn a_tag_is_letters_and_digits_behind_a_mark() {
+        for (unique, is_tag) in [
+            ("1.s0123456789abcdefghij", true),
+            ("1.s0123456789abcdefghi", false),
+            ("1.s0123456789ABCDEFGHIJ", false),
+            ("1.s0123456789abcdefgh-j", false),
+            ("1.t0123456789abcdefghij", false),
+            (".s0123456789abcdefghij", false),
+            ("0123456789abcdefghij", false),
+        ] {
+            assert_eq!(split(unique.as_bytes()).is_some(), is_tag, "{unique}");
+        }
+        assert_eq!(split(b"1.s0123456789abcdefghij"), Some((&b"1"[..], *b"0123456789abcdefghij")));
+    }
 }

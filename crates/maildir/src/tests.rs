@@ -236,3 +236,383 @@ fn two_runs_do_not_work_on_one_folder() {
         second.join().unwrap();
     });
 }
+
+#[test]
+fn a_batch_is_committed_in_order_and_each_for_itself() {
+    for uids in [Uids::New, Uids::Keep] {
+        let site = Site::new();
+        let names = ["cur/1.a:2,S", "new/2.b", "cur/3.c:2,", "cur/4.d:2,F", "new/5.e"];
+        names.iter().for_each(|name| site.write(name, b"text"));
+        site.write(UIDLIST, b"3 V1 N9\n1 :1.a\n2 :2.b\n3 :3.c\n4 :4.d\n5 :5.e\n");
+        let messages = site.folder.list().unwrap().messages;
+        let batch: Vec<_> = messages
+            .iter()
+            .map(|message| {
+                let drafted = site.folder.draft(message, |_, draft| {
+                    draft.write_all(b"new")?;
+                    Ok::<_, Failed>(Change::Replace(()))
+                });
+                match drafted.unwrap() {
+                    Drafted::Ready(ready, ()) => ready,
+                    other => panic!("{other:?}"),
+                }
+            })
+            .collect();
+        let order: Vec<_> = messages.iter().map(|message| message.name.unique()[0]).collect();
+        fs::remove_file(site.path("cur/3.c:2,")).unwrap();
+        site.write("cur/4.d:2,F", b"longer than it was");
+        fs::rename(site.path("new/5.e"), site.path("cur/5.e:2,S")).unwrap();
+        let results: Vec<_> = site.folder.commit(batch, uids).into_iter().map(Result::unwrap).collect();
+        let expected = |number: &u8| match number {
+            b'3' => Committed::Gone,
+            b'4' => Committed::Changed,
+            _ => REPLACED,
+        };
+        assert_eq!(results, order.iter().map(expected).collect::<Vec<_>>(), "{uids:?}");
+        let listed = fs::read_to_string(site.path(UIDLIST)).unwrap();
+        for (number, replaced) in [(b'1', true), (b'2', true), (b'4', false), (b'5', true)] {
+            let found: Vec<_> = site.folder.list().unwrap().messages;
+            let of: Vec<_> = found.iter().filter(|it| it.name.unique()[0] == number).collect();
+            assert_eq!(of.len(), 1, "{uids:?} {number}");
+            assert_eq!(Tag::in_name(&of[0].name).is_some(), replaced, "{uids:?} {number}");
+            let base = String::from_utf8(of[0].name.base().to_vec()).unwrap();
+            assert_eq!(
+                listed.contains(&format!(":{base}")),
+                uids == Uids::Keep || !replaced,
+                "{uids:?} {base}"
+            );
+        }
+        assert!(site.names("tmp").is_empty());
+    }
+}
+
+/// An error of a transformation.
+#[derive(Debug)]
+struct Failed;
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        panic!("{error}")
+    }
+}
+
+impl From<std::io::Error> for Failed {
+    fn from(error: std::io::Error) -> Self {
+        panic!("{error}")
+    }
+}
+
+#[test]
+fn a_new_message_has_the_rights_and_times_of_the_old_one() {
+    for mode in [0o600, 0o640, 0o664, 0o4644] {
+        let site = Site::with("cur/1.host,S=5,W=6:2,S");
+        let old = site.path("cur/1.host,S=5,W=6:2,S");
+        fs::set_permissions(&old, fs::Permissions::from_mode(mode)).unwrap();
+        let before = fs::metadata(&old).unwrap();
+        let ready = site.draft();
+        assert_eq!((ready.size(), ready.original().size()), (9, 5));
+        assert_eq!(ready.original().message(), &site.message());
+        assert_eq!(site.commit(ready, Uids::New).unwrap(), REPLACED);
+        let after = fs::metadata(site.folder.path_of(&site.message())).unwrap();
+        assert_eq!(after.mode() & 0o7777, mode & 0o777, "{mode:o}");
+        assert_eq!((after.gid(), after.uid()), (before.gid(), before.uid()));
+        assert_eq!((after.modified().unwrap(), after.atime()), (before.modified().unwrap(), before.atime()));
+    }
+    if nix::unistd::geteuid().is_root() {
+        let site = Site::with("cur/1.host:2,S");
+        std::os::unix::fs::chown(site.path("cur/1.host:2,S"), None, Some(12345)).unwrap();
+        assert_eq!(site.commit(site.draft(), Uids::New).unwrap(), REPLACED);
+        assert_eq!(fs::metadata(site.folder.path_of(&site.message())).unwrap().gid(), 12345);
+        std::os::unix::fs::chown(site.folder.path_of(&site.message()), Some(12345), None).unwrap();
+        let drafted = site.folder.draft(&site.message(), |_, _| Ok::<_, Error>(Change::Replace(())));
+        assert!(drafted.unwrap_err().to_string().contains("belongs to user 12345"));
+    }
+}
+
+#[test]
+fn a_draft_counts_what_is_written() {
+    let site = Site::with("cur/1.host,S=5,W=6:2,S");
+    let drafted = site.folder.draft(&site.message(), |original, draft| {
+        assert_eq!((original.size(), original.links()?), (5, 1));
+        draft.flush()?;
+        for piece in [&b"a\r"[..], b"\nb", b"\n", b"\n"] {
+            draft.write_all(piece)?;
+        }
+        draft.flush()?;
+        assert_eq!(fs::metadata(site.path("tmp").join(&site.names("tmp")[0]))?.len(), 6, "it is flushed");
+        Ok::<_, Failed>(Change::Replace(()))
+    });
+    let Drafted::Ready(ready, ()) = drafted.unwrap() else { panic!() };
+    assert_eq!((ready.sizes.physical, ready.sizes.virtual_), (6, 8));
+    assert!(site.names("tmp")[0].starts_with("mailseal."));
+    drop(ready);
+    assert!(site.names("tmp").is_empty());
+}
+
+#[test]
+fn a_message_is_drafted_under_the_name_that_it_has_now() {
+    let site = Site::with("new/1.host");
+    let seen = site.message();
+    fs::rename(site.path("new/1.host"), site.path("cur/1.host:2,S")).unwrap();
+    let read = |message: &Message| {
+        let mut name = None;
+        let drafted = site.folder.draft(message, |original, _| {
+            name = Some(original.message().clone());
+            Ok::<_, Error>(Change::Keep(()))
+        });
+        (matches!(drafted.unwrap(), Drafted::Gone), name)
+    };
+    assert_eq!(read(&seen), (false, Some(site.message())));
+    fs::rename(site.path("cur/1.host:2,S"), site.path("cur/2.host:2,S")).unwrap();
+    assert_eq!(read(&seen), (true, None), "another message");
+    fs::create_dir(site.path("new/1.host")).unwrap();
+    let drafted = site.folder.draft(&seen, |_, _| Ok::<_, Error>(Change::Keep(())));
+    assert!(matches!(drafted, Err(Error::Mail { path, .. }) if path == site.path("new/1.host")));
+}
+
+#[test]
+fn a_folder_tells_messages_from_all_else() {
+    let site = Site::with("cur/1.host:2,S");
+    fs::create_dir(site.path("cur/folder")).unwrap();
+    fs::write(site.path("cur/.hidden"), "").unwrap();
+    std::os::unix::fs::symlink("1.host:2,S", site.path("new/link")).unwrap();
+    nix::unistd::mkfifo(&site.path("new/fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let listing = site.folder.list().unwrap();
+    assert_eq!(listing.messages, [site.message()]);
+    let mut odd = listing.odd;
+    odd.sort();
+    assert_eq!(odd, [site.path("new/fifo"), site.path("new/link")]);
+    assert_eq!(site.folder.path_of(&site.message()), site.path("cur/1.host:2,S"));
+    let inode = |name: &str| fs::metadata(site.path(name)).unwrap().ino();
+    let (message, right) = (site.message(), inode("cur/1.host:2,S"));
+    assert_eq!(site.folder.locate(&message, right).unwrap(), Some(message.clone()));
+    assert_eq!(site.folder.locate(&message, right + 1).unwrap(), None);
+    fs::rename(site.path("cur/1.host:2,S"), site.path("new/1.host")).unwrap();
+    assert_eq!(site.folder.stat(&message).unwrap().map(|stat| stat.st_size), None);
+    assert_eq!(site.folder.locate(&message, right).unwrap().map(|found| found.place), Some(Place::New));
+    assert_eq!(site.folder.stat(&site.message()).unwrap().map(|stat| stat.st_size), Some(5));
+    let long = Message { name: super::name::Name::parse("x".repeat(300).as_ref()).unwrap(), ..message };
+    assert!(site.folder.stat(&long).is_err());
+    for (text, found) in [(Some("a"), Some(b"a".to_vec())), (None, None)] {
+        match text {
+            Some(text) => fs::write(site.path("dovecot-keywords"), text).unwrap(),
+            None => fs::remove_file(site.path("dovecot-keywords")).unwrap(),
+        }
+        assert_eq!(site.folder.companion("dovecot-keywords".as_ref()), found);
+    }
+}
+
+#[test]
+fn a_missing_tmp_is_made_as_cur_is() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["cur", "new"] {
+        fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    fs::set_permissions(dir.path().join("cur"), fs::Permissions::from_mode(0o750)).unwrap();
+    let open = || Maildir::open(dir.path(), None).unwrap().folder(Path::new(""));
+    open().unwrap();
+    assert_eq!(fs::metadata(dir.path().join("tmp")).unwrap().mode() & 0o777, 0o750);
+    open().unwrap();
+    fs::remove_dir(dir.path().join("tmp")).unwrap();
+    fs::write(dir.path().join("tmp"), "").unwrap();
+    assert!(matches!(open(), Err(Error::Mail { path, .. }) if path == dir.path().join("tmp")));
+}
+
+#[test]
+fn what_others_left_in_tmp_stays_and_so_does_what_may_be_anothers() {
+    let site = Site::new();
+    for name in ["mailseal.1.M2P3Q4", "mailseal.5", "1.M2P3.host", "notmailseal.1"] {
+        site.write(&format!("tmp/{name}"), b"half");
+    }
+    fs::create_dir(site.path("tmp/mailseal.folder")).unwrap();
+    let mut hold = site.folder.hold(|| ()).unwrap();
+    hold.alone = false;
+    assert_eq!(recover(&hold).unwrap(), Recovered::default(), "all of it is new");
+    hold.alone = true;
+    assert_eq!(recover(&hold).unwrap().temporary, 2);
+    assert_eq!(site.names("tmp"), ["1.M2P3.host", "mailseal.folder", "notmailseal.1"]);
+}
+
+#[test]
+fn twins_of_another_time_are_no_twins() {
+    let site = killed("cur/1.host:2,S", "S");
+    let new = site.names("cur").into_iter().find(|name| name.contains(".s")).unwrap();
+    let path = site.path(&format!("cur/{new}"));
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+    fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+    assert_eq!(recover(&site.folder.hold(|| ()).unwrap()).unwrap().replaced, []);
+    let site = killed("cur/1.host:2,S", "S");
+    let new = site.names("cur").into_iter().find(|name| name.contains(".s")).unwrap();
+    site.write(&format!("cur/{new}"), b"");
+    assert_eq!(recover(&site.folder.hold(|| ()).unwrap()).unwrap().replaced, [], "an empty one is not whole");
+    assert_eq!(site.names("cur").len(), 2);
+}
+
+mod rewriting {
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use nix::sys::stat::FileStat;
+
+    use super::*;
+    use crate::draft::{Draft, Original};
+    use crate::rewrite::{Event, Manner, Outcome, Work, rewrite};
+
+    /// What its unique name begins with tells what becomes of a message.
+    #[derive(Default)]
+    struct Task {
+        told: Mutex<BTreeMap<String, String>>,
+        alive: AtomicUsize,
+        recovered: AtomicUsize,
+        begun: AtomicUsize,
+        stops_after: Option<usize>,
+    }
+
+    impl Work for Task {
+        type Finding = u64;
+        type Error = Error;
+
+        fn transform(&self, original: &Original, draft: &mut Draft<'_>) -> Result<Change<u64>, Error> {
+            self.begun.fetch_add(1, Ordering::Relaxed);
+            match original.message().name.unique()[0] {
+                b'r' => {
+                    draft.write_all(b"replaced").unwrap();
+                    Ok(Change::Replace(original.size()))
+                }
+                b'k' => Ok(Change::Keep(original.size())),
+                _ => Err(Error::Mail { path: "transform".into(), source: std::io::Error::other("no") }),
+            }
+        }
+
+        fn tell(&self, event: Event<'_, u64, Error>) {
+            let (name, what) = match event {
+                Event::Waiting => panic!("nobody is there"),
+                Event::Recovered(_) => {
+                    self.recovered.fetch_add(1, Ordering::Relaxed);
+                    return;
+                }
+                Event::Alive => {
+                    self.alive.fetch_add(1, Ordering::Relaxed);
+                    return;
+                }
+                Event::Odd(path) => (path.file_name().unwrap().to_owned(), "odd".into()),
+                Event::Message(item, outcome) => {
+                    let what = match outcome {
+                        Ok(Outcome::Replaced { finding, bytes, old }) => {
+                            format!("replaced {finding} {bytes} {} of {}", old.links, item.bytes)
+                        }
+                        Ok(Outcome::Kept(finding)) => format!("kept {finding}"),
+                        Ok(other) => format!("{other:?}"),
+                        Err(error) => error.to_string(),
+                    };
+                    (item.message.name.as_os_str().to_owned(), what)
+                }
+            };
+            assert_eq!(self.told.lock().unwrap().insert(name.into_string().unwrap(), what), None);
+        }
+
+        fn wants(&self, message: &Message, stat: &FileStat) -> bool {
+            message.name.unique()[0] != b'n' && stat.st_size > 0
+        }
+
+        fn stopped(&self) -> bool {
+            self.stops_after.is_some_and(|most| self.begun.load(Ordering::Relaxed) >= most)
+        }
+    }
+
+    fn site() -> Site {
+        let site = Site::new();
+        for name in ["cur/r1:2,S", "new/r2", "cur/k1:2,", "cur/e1:2,", "cur/n1:2,"] {
+            site.write(name, b"text");
+        }
+        site.write("cur/r-empty:2,", b"");
+        std::os::unix::fs::symlink("r1:2,S", site.path("cur/odd")).unwrap();
+        fs::hard_link(site.path("new/r2"), site.path("backup")).unwrap();
+        site
+    }
+
+    #[test]
+    fn each_message_is_told_of_once() {
+        for threads in [None, Some(1), Some(3)] {
+            let (site, task) = (site(), Task::default());
+            let run = || rewrite(&site.folder, Manner::Replace(Uids::New), &task);
+            match threads {
+                None => run(),
+                Some(threads) => {
+                    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(run)
+                }
+            }
+            .unwrap();
+            let told = task.told.into_inner().unwrap();
+            let expected = [
+                ("e1:2,", "transform: no"),
+                ("k1:2,", "kept 4"),
+                ("odd", "odd"),
+                ("r1:2,S", "replaced 4 8 0 of 4"),
+                ("r2", "replaced 4 8 1 of 4"),
+            ];
+            let told: Vec<_> = told.iter().map(|(name, what)| (&**name, &**what)).collect();
+            assert_eq!(told, expected, "{threads:?}");
+            assert_eq!((task.recovered.into_inner(), task.alive.into_inner()), (1, 1));
+            let mut texts: Vec<_> = site
+                .folder
+                .list()
+                .unwrap()
+                .messages
+                .iter()
+                .map(|message| fs::read_to_string(site.folder.path_of(message)).unwrap())
+                .collect();
+            texts.sort();
+            assert_eq!(texts, ["", "replaced", "replaced", "text", "text", "text"]);
+        }
+    }
+
+    #[test]
+    fn a_dry_run_changes_nothing_and_holds_nobody_off() {
+        let (site, task) = (site(), Task::default());
+        let _hold = site.folder.hold(|| ()).unwrap();
+        let before = (site.names("cur"), site.names("new"));
+        rewrite(&site.folder, Manner::DryRun, &task).unwrap();
+        assert_eq!((site.names("cur"), site.names("new"), site.names("tmp").len()), (before.0, before.1, 0));
+        assert_eq!((task.recovered.into_inner(), task.told.into_inner().unwrap().len()), (0, 5));
+    }
+
+    #[test]
+    fn what_was_drafted_before_the_stop_is_committed() {
+        let site = Site::new();
+        for number in 0..40 {
+            site.write(&format!("cur/r{number:02}:2,S"), b"text");
+        }
+        let task = Task { stops_after: Some(5), ..Task::default() };
+        rewrite(&site.folder, Manner::Replace(Uids::New), &task).unwrap();
+        let told = task.told.into_inner().unwrap();
+        assert!(told.len() == 5 && told.values().all(|what| what.starts_with("replaced")), "{told:?}");
+        assert_eq!(site.names("cur").len(), 40);
+    }
+
+    /// One that does not say what it wants, or when it stops.
+    struct Plain(Mutex<u32>);
+
+    impl Work for Plain {
+        type Finding = ();
+        type Error = Error;
+
+        fn transform(&self, _: &Original, _: &mut Draft<'_>) -> Result<Change<()>, Error> {
+            Ok(Change::Keep(()))
+        }
+
+        fn tell(&self, event: Event<'_, (), Error>) {
+            if let Event::Message(_, Ok(Outcome::Kept(()))) = event {
+                *self.0.lock().unwrap() += 1;
+            }
+        }
+    }
+
+    #[test]
+    fn every_message_is_wanted_unless_it_is_said() {
+        let (site, task) = (site(), Plain(Mutex::new(0)));
+        rewrite(&site.folder, Manner::Replace(Uids::New), &task).unwrap();
+        assert_eq!(task.0.into_inner().unwrap(), 6);
+    }
+}

@@ -123,4 +123,57 @@ mod tests {
             assert_eq!(replaced(other, "a", "b"), None);
         }
     }
+
+    #[test]
+    fn a_list_is_replaced_whole_with_its_rights_or_left_alone() {
+        use std::fs;
+        use std::os::unix::fs::PermissionsExt as _;
+
+        use crate::patience::Patience;
+
+        let temporary = tempfile::tempdir().unwrap();
+        let control = Dir::open(temporary.path()).unwrap();
+        let lock = Lock::take(&control, &Patience::default()).unwrap();
+        let path = temporary.path().join(UIDLIST);
+        let renames = Renames::from([(b"a".to_vec(), Name::parse(OsStr::new("b")).unwrap())]);
+        rename(&control, &lock, &renames).unwrap();
+        assert!(!path.exists(), "there is no list");
+        for (mode, kept) in [(0o640, 0o640), (0o666, 0o666), (0o755, 0o644)] {
+            fs::write(&path, "3 V1\n1 :a:2,S\n").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            // What a killed run left.
+            fs::write(temporary.path().join(TEMPORARY), "half").unwrap();
+            rename(&control, &lock, &renames).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), "3 V1\n1 :b:2,S\n");
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, kept);
+            assert!(!temporary.path().join(TEMPORARY).exists());
+        }
+        let inode = |stat: nix::sys::stat::FileStat| stat.st_ino;
+        let before = inode(control.stat(OsStr::new(UIDLIST)).unwrap());
+        rename(&control, &lock, &renames).unwrap();
+        assert_eq!(
+            inode(control.stat(OsStr::new(UIDLIST)).unwrap()),
+            before,
+            "nothing in it has another name"
+        );
+        fs::write(&path, "3 V1\n1 :a\n").unwrap();
+        fs::create_dir(temporary.path().join(TEMPORARY)).unwrap();
+        assert!(rename(&control, &lock, &renames).is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "3 V1\n1 :a\n");
+        fs::write(&path, "1 1 2\n1 a\n").unwrap();
+        assert_eq!(rename(&control, &lock, &renames).unwrap_err().kind(), ErrorKind::InvalidData);
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(rename(&control, &lock, &renames).is_err(), "it is not a file");
+    }
+
+    #[test]
+    fn sizes_of_the_old_content_are_left_out() {
+        let list = "3 V1\n1 S9 Gx W8 Sy :a\nnonsense\n2 :a b :c\n";
+        assert_eq!(replaced(list, "a", "b").unwrap(), "3 V1\n1 Gx :b\nnonsense\n2 :a b :c\n");
+        assert_eq!(replaced("3 ", "a", "b").unwrap(), "3 ");
+        assert_eq!(replaced("3 V1\n1 :a", "a", "b").unwrap(), "3 V1\n1 :b");
+        assert_eq!(replaced("3 V1\n1 :a b\n", "a b", "c").unwrap(), "3 V1\n1 :c\n");
+        assert_eq!(parts(b"1 G :a :b\n"), Some((&b"1 G"[..], &b"a :b\n"[..])));
+    }
 }

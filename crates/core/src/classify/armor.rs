@@ -115,4 +115,103 @@ mod tests {
             assert_eq!(decode(text.as_bytes(), false).err(), Some(stop), "{text}");
         }
     }
+
+    #[test]
+    fn headers_have_a_bounded_number_and_length() {
+        let lines = |count: usize| "A: b\n".repeat(count) + "\nAAEC\n";
+        let long = |length: usize| format!("A: {}\n\nAAEC\n", "x".repeat(length - 4));
+        let two = |length: usize| format!("A: b\nB: {}\n\nAAEC\n", "x".repeat(length - 9));
+        for (inside, fits) in [
+            (lines(limits::ARMOR_HEADERS), true),
+            (lines(limits::ARMOR_HEADERS + 1), false),
+            (long(limits::ARMOR_HEADER_BYTES), true),
+            (long(limits::ARMOR_HEADER_BYTES + 1), false),
+            (two(limits::ARMOR_HEADER_BYTES), true),
+            (two(limits::ARMOR_HEADER_BYTES + 1), false),
+        ] {
+            for before in ["", "\n \n"] {
+                let text = format!("{before}{}", armored(&inside));
+                assert_eq!(decode(text.as_bytes(), true).is_ok(), fits, "{text}");
+            }
+        }
+        for (line, is) in [
+            ("Version: 1", true),
+            ("X-1:", true),
+            ("A:b", true),
+            (": b", false),
+            ("two words: b", false),
+            ("A b", false),
+            ("A", false),
+            ("", false),
+        ] {
+            assert_eq!(is_header(line.as_bytes()), is, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn one_checksum_may_stand_at_the_end() {
+        // What does not fill four characters may be filled by what follows a beginning.
+        for (inside, fits, may_begin) in [
+            ("\nAAEC\n=AAEC\n", true, true),
+            ("\n=AAEC\n", true, true),
+            ("\nAAEC\nAAEC\n", true, true),
+            ("\nAAEC\n=AA!C\n", false, false),
+            ("\nAAEC\n=AAECA\n", false, false),
+            ("\nAAEC\n=AAE\n", false, false),
+            ("\nAAEC\nxAAEC\n", false, true),
+            ("\nAAEC\n=AAEC\n=AAEC\n", false, false),
+            ("\nAAEC\n=AAEC\nAAEC\n", false, false),
+            ("\nAA EC\n", false, false),
+            ("\nAAEC\n\n", false, false),
+            ("\nAAEC\n AAEC\n", false, false),
+        ] {
+            assert_eq!(decode(armored(inside).as_bytes(), true).is_ok(), fits, "{inside:?}");
+            let beginning = format!("-----BEGIN PGP MESSAGE-----\n{inside}x");
+            let data = decode(beginning.as_bytes(), false).map(|it| it.data);
+            assert_eq!(data.is_ok(), may_begin, "{inside:?}: {data:?}");
+        }
+    }
+
+    #[test]
+    fn an_armor_ends_with_its_last_line() {
+        let text = armored("\nAAEC\n");
+        for (text, fits) in [
+            (text.trim_end().to_owned(), true),
+            (text.clone() + "\n \r\n", true),
+            (text.clone() + "x", false),
+            (text.replace("-----END PGP MESSAGE-----", "-----END PGP MESSAGE----"), false),
+            (text.replace("-----END PGP MESSAGE-----", "-----END PGP SIGNATURE-----"), false),
+            (text.replace("-----BEGIN PGP MESSAGE-----", "-----BEGIN PGP SIGNATURE-----"), false),
+            (text.replace("AAEC", "AAE"), false),
+        ] {
+            assert_eq!(decode(text.as_bytes(), true).is_ok(), fits, "{text}");
+        }
+        for (more, expected) in [("", true), ("\n ", true), ("\nx\n", false), ("x", false)] {
+            let text = armored("\nAAEC\n") + more;
+            match decode(text.as_bytes(), false) {
+                Ok(it) => assert!(expected && it.ended && it.data == [0, 1, 2], "{text}"),
+                Err(stop) => assert!(!expected && stop == Stop::Refuted, "{text}"),
+            }
+        }
+    }
+
+    /// Of an armor there is less and less to tell, but never a contradiction.
+    #[test]
+    fn a_beginning_is_cut_or_begins_the_data() {
+        let text = armored("Version: x\n\nAAECAwQF\nBgcICQoL\n=twTO\n");
+        let whole = decode(text.as_bytes(), true).unwrap().data;
+        for end in 0..text.len() {
+            match decode(&text.as_bytes()[..end], false) {
+                Ok(it) => assert!(whole.starts_with(&it.data), "{end}"),
+                Err(stop) => assert_eq!(stop, Stop::Cut, "{end}"),
+            }
+            if end + 1 < text.len() {
+                assert!(decode(&text.as_bytes()[..end], true).is_err(), "{end}");
+            }
+        }
+        for text in ["-----BEGIN PGP MESSAGE-----x", "-----BEGIN PGP MESSAGE----x", "\n \nx"] {
+            assert_eq!(decode(text.as_bytes(), false).err(), Some(Stop::Refuted), "{text}");
+        }
+        assert_eq!(decode(b"-----BEGIN PGP MESSAGE----- ", false).err(), Some(Stop::Cut));
+    }
 }

@@ -484,4 +484,215 @@ mod tests {
         let made = Made { recipients: vec![[SEQUENCE, 0x80].repeat(10_000)], ..made(indefinite) };
         assert_eq!(prove(&[made.octets(), vec![0; 100]].concat(), true), Err(Stop::Refuted));
     }
+
+    /// A value whose length takes so many octets; none is the short form.
+    fn with_length(tag: u8, octets: usize, content: &[u8]) -> Vec<u8> {
+        let length = (content.len() as u64).to_be_bytes();
+        match octets {
+            0 => [&[tag, content.len() as u8], content].concat(),
+            1..=8 => [&[tag, 0x80 | octets as u8], &length[8 - octets..], content].concat(),
+            _ => [&[tag, 0x80 | octets as u8], &vec![0; octets - 8][..], &length, content].concat(),
+        }
+    }
+
+    #[test]
+    fn a_length_is_read_in_every_form() {
+        let made = made(value);
+        let recipient = noise(100, 9);
+        for octets in 0..=9 {
+            let recipients = vec![with_length(SEQUENCE, octets, &recipient)];
+            let data = Made { recipients, ..made.clone() }.octets();
+            assert_eq!(prove(&data, true).is_ok(), octets <= 8, "{octets}");
+        }
+        for (name, recipient) in [
+            ("a length beyond all memory", [&[SEQUENCE, 0x88][..], &[0xff; 8], &recipient].concat()),
+            ("a primitive value without a length", [&[OCTET_STRING, 0x80][..], &recipient, &[0, 0]].concat()),
+            ("a reserved length", [&[SEQUENCE, 0xff][..], &recipient].concat()),
+            ("a tag of several octets", [&[0x3f, 1, 2][..], &recipient].concat()),
+        ] {
+            let data = Made { recipients: vec![recipient], ..made.clone() }.octets();
+            assert_eq!(prove(&data, true), Err(Stop::Refuted), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_recipient_is_a_sequence_or_one_of_four_alternatives() {
+        for tag in 0..=255 {
+            let made = Made { recipients: vec![value(tag, &noise(100, 9))], ..made(value) };
+            let expected = tag == SEQUENCE || [0xa1, 0xa2, 0xa3, 0xa4].contains(&tag);
+            assert_eq!(prove(&made.octets(), true).is_ok(), expected, "{tag:#x}");
+        }
+    }
+
+    /// How a CMS is made that differs from a genuine one in one tag.
+    #[test]
+    fn each_tag_is_looked_at() {
+        for build in [value, indefinite] {
+            let whole = made(build).octets();
+            let mut walk = Walk::of(&whole);
+            walk.content_info().unwrap();
+            // The tags on the way to the ciphertext, each behind the head of the one round it.
+            let head = if whole[1] == 0x80 { 2 } else { 5 };
+            let identifier = 5 + ENVELOPED_DATA.len();
+            let tags = [0, head, head + identifier, 2 * head + identifier, 3 * head + identifier];
+            for at in tags {
+                for other in [0x01, 0x02, 0x04, 0x24, 0x30, 0x31, 0x80, 0xa0, 0xa1] {
+                    let mut data = whole.clone();
+                    if data[at] != other {
+                        data[at] = other;
+                        assert_eq!(prove(&data, true), Err(Stop::Refuted), "{other:#x} at {at}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn ciphertext_may_be_one_primitive_string() {
+        let parts = |content: Vec<u8>| {
+            let algorithm = value(SEQUENCE, &value(OBJECT_IDENTIFIER, &[1, 2]));
+            let content = [value(OBJECT_IDENTIFIER, &[1]), algorithm, content].concat();
+            let recipients = value(SET, &value(SEQUENCE, &noise(300, 1)));
+            let inner =
+                value(SEQUENCE, &[value(INTEGER, &[0]), recipients, value(SEQUENCE, &content)].concat());
+            value(SEQUENCE, &[value(OBJECT_IDENTIFIER, ENVELOPED_DATA), value(CONTEXT, &inner)].concat())
+        };
+        let data = parts(value(CONTEXT_STRING, &noise(6000, 2)));
+        assert_eq!(prove(&data, true), Ok(()));
+        assert_eq!(prove(&data[..data.len() - 1], true), Err(Stop::Cut));
+        assert_eq!(prove(&data[..5000], false), Ok(()));
+        assert_eq!(prove(&parts(value(CONTEXT_STRING, &text(6000))), true), Err(Stop::Refuted));
+        for tag in [CONTEXT_STRING + 1, CONTEXT + 1, OCTET_STRING, SEQUENCE] {
+            assert_eq!(prove(&parts(value(tag, &noise(6000, 2))), true), Err(Stop::Refuted), "{tag:#x}");
+        }
+    }
+
+    /// Whatever is missing at the end, it is missing; and of a beginning nothing is refuted.
+    #[test]
+    fn a_beginning_is_cut_or_proven() {
+        for build in [value, indefinite] {
+            for made in [
+                made(build),
+                Made { kind: AUTH_ENVELOPED_DATA, tail: value(OCTET_STRING, &[9; 16]), ..made(build) },
+                Made { originator: value(CONTEXT, &text(50)), ..made(build) },
+                Made {
+                    recipients: vec![indefinite(SEQUENCE, &indefinite(SET, &value(INTEGER, &[1])))],
+                    ..made(build)
+                },
+                Made { strings: (0..200).map(|seed| noise(40, seed)).collect(), ..made(build) },
+            ] {
+                let data = made.octets();
+                assert_eq!(prove(&data, true), Ok(()));
+                let mut begun = false;
+                for end in (0..500).chain((500..data.len()).step_by(101)).chain(data.len() - 60..data.len()) {
+                    assert_eq!(prove(&data[..end], true), Err(Stop::Cut), "{end}");
+                    let found = prove(&data[..end], false);
+                    assert!(found == Ok(()) || found == Err(Stop::Cut), "{end}: {found:?}");
+                    begun |= found.is_ok();
+                }
+                assert!(begun);
+                assert_eq!(prove(&[&data[..], &[0]].concat(), true), Err(Stop::Refuted));
+            }
+        }
+    }
+
+    /// Of what is round the ciphertext there may be just as much as is allowed, told by what was made.
+    #[test]
+    fn the_frame_has_an_exact_bound() {
+        for (count, strings) in [(1, 1), (1, 3), (2, 40), (3, 200)] {
+            let most = limits::CMS_FRAME + count * limits::CMS_FRAME_RECIPIENT;
+            let with = |room: usize| {
+                let recipient = |number| value(SEQUENCE, &noise((room + number) / count, 1));
+                let recipients = (0..count).map(recipient).collect();
+                let strings = noise(12_000, 2).chunks(12_000 / strings).map(Vec::from).collect();
+                Made { recipients, strings, ..made(value) }
+            };
+            // Of the tags and lengths of strings, 5 octets each, a part is not counted.
+            let frame = |made: &Made| {
+                let ciphertext: usize = made.strings.iter().map(Vec::len).sum();
+                made.octets().len() - ciphertext - (5 * made.strings.len()).min(ciphertext / 32)
+            };
+            let room = most - frame(&with(0));
+            for (room, fits) in [(room - 1, true), (room, true), (room + 1, false)] {
+                let made = with(room);
+                assert_eq!(frame(&made) <= most, fits);
+                assert_eq!(prove(&made.octets(), true).is_ok(), fits, "{count} {strings} {room}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_place_has_an_exact_bound() {
+        let recipient = |length: usize| Made {
+            recipients: vec![
+                value(SEQUENCE, &noise(length, 1)),
+                value(SEQUENCE, &[]),
+                value(SEQUENCE, &[]),
+                value(SEQUENCE, &[]),
+            ],
+            ..made(value)
+        };
+        // Of the frame, three empty recipients leave room.
+        let open = |length: usize| Made {
+            recipients: vec![
+                indefinite(SEQUENCE, &value(OCTET_STRING, &noise(length, 1))),
+                value(SEQUENCE, &[]),
+                value(SEQUENCE, &[]),
+                value(SEQUENCE, &[]),
+            ],
+            ..made(value)
+        };
+        let parameters =
+            |length: usize| Made { parameters: value(OCTET_STRING, &noise(length, 2)), ..made(value) };
+        let originator = |length: usize| Made {
+            originator: value(CONTEXT, &noise(length, 3)),
+            recipients: vec![value(SEQUENCE, &noise(10, 4)); 30],
+            ..made(value)
+        };
+        let both = |length: usize| Made {
+            kind: AUTH_ENVELOPED_DATA,
+            tail: [value(CONTEXT + 1, &noise(length, 5)), value(OCTET_STRING, &[9; 16])].concat(),
+            ..originator(1000)
+        };
+        let algorithm = 5 + 5 + 2 + 5;
+        for (name, make, most) in [
+            ("a recipient", &recipient as &dyn Fn(usize) -> Made, limits::CMS_RECIPIENT - 5),
+            ("a recipient of indefinite length", &open, limits::CMS_RECIPIENT - 9),
+            ("parameters", &parameters, limits::CMS_ALGORITHM - algorithm),
+            ("originatorInfo", &originator, limits::CMS_ATTRIBUTES - 5),
+            ("attributes beside it", &both, limits::CMS_ATTRIBUTES - 1005 - 5),
+        ] {
+            assert_eq!(prove(&make(most).octets(), true), Ok(()), "{name}");
+            assert_eq!(prove(&make(most + 1).octets(), true), Err(Stop::Refuted), "{name}");
+        }
+    }
+
+    #[test]
+    fn nesting_has_an_exact_bound() {
+        let nested = |depth: usize| {
+            let inside = [[SEQUENCE, 0x80].repeat(depth), [0, 0].repeat(depth)].concat();
+            Made { recipients: vec![indefinite(SEQUENCE, &inside)], ..made(value) }.octets()
+        };
+        // Three values are round the SET of recipients.
+        let room = limits::CMS_DEPTH - 4 - 1;
+        assert_eq!(prove(&nested(room), true), Ok(()));
+        assert_eq!(prove(&nested(room + 1), true), Err(Stop::Refuted));
+    }
+
+    #[test]
+    fn no_value_is_longer_than_the_one_round_it() {
+        for build in [value, indefinite] {
+            let made = made(build);
+            for (length, fits) in [(10, true), (11, false), (9, true)] {
+                let inner = [&[OCTET_STRING, length][..], &[7; 10]].concat();
+                let recipients =
+                    vec![value(SEQUENCE, &noise(50, 1)), indefinite(SEQUENCE, &value(SEQUENCE, &inner))];
+                // What is inside a value of definite length is not looked at.
+                assert_eq!(prove(&Made { recipients, ..made.clone() }.octets(), true), Ok(()), "{length}");
+                let tail = [&[OCTET_STRING, length][..], &[7; 10]].concat();
+                let data = Made { kind: AUTH_ENVELOPED_DATA, tail, ..made.clone() }.octets();
+                assert_eq!(prove(&data, true).is_ok(), fits && length == 10, "{length}");
+            }
+        }
+    }
 }

@@ -267,6 +267,8 @@ fn without_line_end(bytes: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -321,6 +323,254 @@ mod tests {
         assert_eq!(decode_base64(b"aGVs\nbG", false).unwrap(), b"hel");
         for text in [&b"aGVs!bG8="[..], b"aGVs\nbG", b"aGVsbG8=aGVs", b"-- text --"] {
             assert_eq!(decode_base64(text, true), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn only_values_that_all_readers_take_for_the_same_are_unambiguous() {
+        for value in [
+            "",
+            "a/b",
+            "a/b; c=d",
+            "a/b; c=\"d\"",
+            "a/b; c=\"d\";e=f",
+            "a/b; c=\"d\"\t; e=f",
+            "a/b; c= \"d\"",
+            "a/b; c=\"(d)\"",
+            "a/b; c=\"\\\"\"",
+            "a/b; c=\"\\\\\"",
+            "a/b;\n\tc=d",
+            "a/b;\r\n c=d",
+            "a/b; c=\"d\"\r\n ; e=f",
+            "a/b; c=\"\u{e9}\"",
+        ] {
+            assert!(is_unambiguous(value.as_bytes()), "{value:?}");
+        }
+        for value in [
+            "a/b (c)",
+            "a/b; c=d)",
+            "a/b; c=\\d",
+            "a/b; c=\"d",
+            "a/b; c=\"d\"e",
+            "a/b; c=\"d\"=",
+            "a/b; \"c\"=d",
+            "a/b; c=\"\\\n\"",
+            "a/b; c=\"\\\u{7f}\"",
+            "a/b; c=\"\\",
+            "a/b;\nc=d",
+            "a/b;\r c=d",
+            "a/b;\rc=d",
+            "a/b\n",
+            "a/b; c=\"d\n e\"",
+            "a/b; c=\"d\r\n e\"",
+            "a/b; c=\"d\re\"",
+            "a/b\u{b}",
+            "a/b; c=\"\0\"",
+            "a/b\u{7f}",
+        ] {
+            assert!(!is_unambiguous(value.as_bytes()), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_type_has_a_bounded_length_and_its_attributes() {
+        let long = |length: usize| format!("a/b; c={}", "d".repeat(length - 7));
+        assert!(ContentType::parse(long(limits::MIME_FIELD).as_bytes()).is_some());
+        assert!(ContentType::parse(long(limits::MIME_FIELD + 1).as_bytes()).is_none());
+        let parsed = ContentType::parse(b" Text/Plain; Charset=UTF-8; format=flowed\r\n").unwrap();
+        assert!(parsed.is("text/plain") && !parsed.is("text/html") && !parsed.is("text"));
+        assert!(parsed.is_same_type(&ContentType::parse(b"text/PLAIN; a=b").unwrap()));
+        assert!(!parsed.is_same_type(&ContentType::parse(b"text/html").unwrap()));
+        assert_eq!(parsed.attributes().collect::<Vec<_>>(), [("charset", "UTF-8"), ("format", "flowed")]);
+        assert_eq!((parsed.attribute("charset"), parsed.attribute("boundary")), (Some("UTF-8"), None));
+        assert!(ContentType::parse(b"text").is_some_and(|parsed| parsed.is("text")));
+    }
+
+    #[test]
+    fn an_encoding_is_given_once_or_not_at_all() {
+        let of = |fields: &str| Encoding::of(Head::new(fields.as_bytes(), b"\n"));
+        for (value, expected) in [
+            ("7bit", Some(Encoding::Identity)),
+            ("8BIT ", Some(Encoding::Identity)),
+            ("binary", Some(Encoding::Identity)),
+            ("Base64", Some(Encoding::Base64)),
+            ("quoted-printable", Some(Encoding::QuotedPrintable)),
+            ("base64;", None),
+            ("x-uuencode", None),
+            ("", None),
+        ] {
+            assert_eq!(of(&format!("Content-Transfer-Encoding: {value}\n")), expected, "{value:?}");
+        }
+        assert_eq!(of("A: b\n"), Some(Encoding::Identity));
+        assert_eq!(of("Content-Transfer-Encoding: 7bit\nContent-Transfer-Encoding: 7bit\n"), None);
+        let long = |blanks: usize| of(&format!("Content-Transfer-Encoding:{}7bit\n", " ".repeat(blanks)));
+        assert_eq!(long(limits::MIME_FIELD - 5), Some(Encoding::Identity));
+        assert_eq!(long(limits::MIME_FIELD - 4), None);
+    }
+
+    #[test]
+    fn a_root_has_one_type_or_none() {
+        let root = |fields: &str| {
+            Part::root(Head::new(fields.as_bytes(), b"\n"), b"", true).map(|it| it.content_type.is_some())
+        };
+        for (fields, expected) in [
+            ("A: b\n", Some(false)),
+            ("Content-Type: a/b\n", Some(true)),
+            ("Content-Type: a/b\nContent-Type: a/b\n", None),
+            ("Content-Type: a/b (c)\n", None),
+            ("Content-Transfer-Encoding: x\n", None),
+        ] {
+            assert_eq!(root(fields), expected, "{fields:?}");
+        }
+    }
+
+    /// The bodies of the parts of a `multipart/mixed` with this body, and whether there are no others.
+    fn parts(fields: &str, body: &[u8], whole: bool) -> Result<(Vec<Vec<u8>>, bool), Stop> {
+        let content_type = ContentType::parse(b"multipart/mixed; boundary=b").unwrap();
+        let part = Part::root(Head::new(fields.as_bytes(), b"\n"), body, whole).unwrap();
+        let parts = part.parts(&content_type)?;
+        Ok((parts.found.iter().map(|part| part.body.to_vec()).collect(), parts.complete))
+    }
+
+    #[test]
+    fn the_parts_are_all_there_is() {
+        let body = |preamble: &str, count: usize, epilogue: &str| {
+            let parts = (0..count).map(|number| format!("--b\r\n\r\n{number}\r\n")).collect::<String>();
+            format!("{preamble}{parts}--b--\r\n{epilogue}").into_bytes()
+        };
+        let found = |count: usize| {
+            Ok(((0..count).map(|number| number.to_string().into_bytes()).collect::<Vec<_>>(), true))
+        };
+        let line = |length: usize| "x".repeat(length - 1) + "\n";
+        for (name, preamble, count, epilogue, fits) in [
+            ("one", "", 1, "", true),
+            ("as many as there may be", "", PARTS, "", true),
+            ("one more", "", PARTS + 1, "", false),
+            ("blanks behind", "", 1, "\r\n \n", true),
+            ("text behind", "", 1, "x", false),
+            ("a long preamble", &line(limits::PREAMBLE), 1, "", true),
+            ("too long a preamble", &line(limits::PREAMBLE + 1), 1, "", false),
+            ("two lines before", "a\nb\n", 1, "", true),
+            ("three lines before", "a\nb\nc\n", 1, "", false),
+            ("a part that is not begun", "", 0, "", false),
+        ] {
+            let expected = if fits { found(count) } else { Err(Stop::Refuted) };
+            assert_eq!(parts("", &body(preamble, count, epilogue), true), expected, "{name}");
+            assert_eq!(
+                parts("", &[&body(preamble, count, epilogue)[..], b"\n"].concat(), false),
+                expected,
+                "{name}"
+            );
+        }
+        assert_eq!(parts("", b"--b\n\n0\n", true), Err(Stop::Refuted), "not ended");
+        assert_eq!(parts("", b"text\n", true), Err(Stop::Refuted), "not begun");
+        assert_eq!(
+            parts("", b"--b\n\n0\n--b x\n\n1\n--b--\n", true),
+            Err(Stop::Refuted),
+            "text behind a boundary"
+        );
+        for (encoding, fits) in [("7bit", true), ("base64", false), ("quoted-printable", false)] {
+            let fields = format!("Content-Transfer-Encoding: {encoding}\n");
+            assert_eq!(parts(&fields, &body("", 1, ""), true).is_ok(), fits, "{encoding}");
+            let encrypted = ContentType::parse(b"multipart/encrypted; boundary=b").unwrap();
+            let body = body("", 1, "");
+            let part = Part::root(Head::new(fields.as_bytes(), b"\n"), &body, true).unwrap();
+            assert!(part.parts(&encrypted).is_ok(), "{encoding}: no reader decodes it");
+        }
+        let unbounded = ContentType::parse(b"multipart/mixed").unwrap();
+        let whole = body("", 1, "");
+        assert!(Part::root(Head::new(b"", b"\n"), &whole, true).unwrap().parts(&unbounded).is_err());
+    }
+
+    #[test]
+    fn a_beginning_has_the_parts_that_are_begun() {
+        let body = b"a\n--b\nC: d\n\none\n--b\n\ntwo\n--b--\n";
+        for end in 0..body.len() {
+            let (found, complete) =
+                parts("", &body[..end], false).unwrap_or_else(|stop| panic!("{end}: {stop:?}"));
+            assert!(found.len() <= 2 && (!complete || end >= body.len() - 1), "{end}");
+            for (found, whole) in found.iter().zip([&b"one"[..], b"two"]) {
+                // A line ending may be the delimiter's.
+                assert!(whole.starts_with(found.trim_ascii_end()), "{end}: {found:?}");
+            }
+        }
+        assert_eq!(parts("", b"--b\n\none\n--b\n\ntwo\nand", false).unwrap().0, [&b"one"[..], b"two\nand"]);
+        assert_eq!(parts("", b"--b\n\none\n--", false).unwrap().0, [b"one\n"]);
+        let long = |length: usize| parts("", "x".repeat(length).as_bytes(), false).is_ok();
+        assert!(long(limits::PREAMBLE) && !long(limits::PREAMBLE + 1));
+    }
+
+    #[test]
+    fn what_may_be_a_delimiter_is_left_off() {
+        for (body, kept) in [
+            ("text\n", "text\n"),
+            ("text\n-", "text\n"),
+            ("text\n--", "text\n"),
+            ("text\n--b", "text\n"),
+            ("text\n--b--", "text\n"),
+            ("text\n--bx", "text\n"),
+            ("text\n--x", "text\n--x"),
+            ("text\n-x", "text\n-x"),
+            ("text", "text"),
+            ("-", ""),
+            ("", ""),
+        ] {
+            assert_eq!(without_cut_delimiter(body.as_bytes(), "b"), kept.as_bytes(), "{body:?}");
+        }
+        for (bytes, kept) in
+            [("a\r\n", "a"), ("a\n", "a"), ("a\r", "a"), ("a\n\n", "a\n"), ("a", "a"), ("", "")]
+        {
+            assert_eq!(without_line_end(bytes.as_bytes()), kept.as_bytes(), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn the_header_of_a_part_has_a_bounded_length() {
+        let part = |length: usize| format!("A: {}\n\nbody", "x".repeat(length - 4));
+        for (length, fits) in [(limits::PART_HEADER, true), (limits::PART_HEADER + 1, false)] {
+            assert_eq!(Part::inner(part(length).as_bytes(), true).is_ok(), fits, "{length}");
+            let open = "x".repeat(length);
+            assert_eq!(Part::inner(open.as_bytes(), true).err(), Some(Stop::Refuted), "it has no end");
+            let expected = if fits { Stop::Cut } else { Stop::Refuted };
+            assert_eq!(Part::inner(open.as_bytes(), false).err(), Some(expected), "{length}");
+        }
+        assert_eq!(Part::inner(b"Content-Type: (\n\n", true).err(), Some(Stop::Refuted));
+    }
+
+    #[test]
+    fn a_body_is_decoded_as_far_as_is_certain() {
+        let decoded = |encoding: &str, body: &[u8], whole| {
+            let fields = format!("Content-Transfer-Encoding: {encoding}\n");
+            let part = Part::root(Head::new(fields.as_bytes(), b"\n"), body, whole).unwrap();
+            part.decoded().map(|body| body.into_owned())
+        };
+        for (encoding, body, whole, part) in [
+            ("7bit", &b"a=3D"[..], &b"a=3D"[..], &b"a=3D"[..]),
+            ("base64", b"aGVsbG8=\n", b"hello", b"hello"),
+            ("quoted-printable", b"a=3D\nb=3D", b"a=\nb=", b"a=\n"),
+            ("quoted-printable", b"a", b"a", b""),
+        ] {
+            assert_eq!(decoded(encoding, body, true).as_deref(), Some(whole), "{encoding}");
+            assert_eq!(decoded(encoding, body, false).as_deref(), Some(part), "{encoding}");
+        }
+        assert_eq!(decoded("base64", b"-- text --", true), None);
+    }
+
+    proptest! {
+        #[test]
+        fn base64_is_read_with_blanks_anywhere(
+            octets in proptest::collection::vec(any::<u8>(), 0..20),
+            blanks in proptest::collection::vec(0..28usize, 0..5),
+            cut in 0..30usize,
+        ) {
+            let mut text = base64_simd::STANDARD.encode_to_string(&octets).into_bytes();
+            for at in blanks {
+                text.insert(at.min(text.len()), b"\r\n \t"[at % 4]);
+            }
+            prop_assert_eq!(decode_base64(&text, true), Some(octets.clone()));
+            let beginning = decode_base64(&text[..cut.min(text.len())], false).unwrap();
+            let characters = text[..cut.min(text.len())].iter().filter(|byte| !byte.is_ascii_whitespace()).count();
+            prop_assert_eq!(&beginning[..], &octets[..octets.len().min(characters / 4 * 3)]);
         }
     }
 }

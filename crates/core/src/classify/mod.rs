@@ -13,7 +13,7 @@ pub(crate) mod mime;
 pub mod noise;
 pub mod packets;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 mod session_keys;
 
 use std::borrow::Cow;
@@ -214,5 +214,186 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Every message of a folder of the fixtures: its name, and what it is taken for.
+    fn judged(folder: &str) -> Vec<(String, Option<Encrypted>)> {
+        let folder = format!("{}/../../fixtures/{folder}", env!("CARGO_MANIFEST_DIR"));
+        let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let messages = paths.filter(|path| path.extension().is_some_and(|end| end == "eml"));
+        let judged = messages.filter_map(|path| {
+            let message = std::fs::read(&path).unwrap();
+            let (fields_end, start) = Head::find_end(&message, 0)?;
+            let head = Head::new(&message[..fields_end], &message[fields_end..start]);
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            Some((name, classify(head, &message[start..], true)))
+        });
+        judged.collect()
+    }
+
+    #[test]
+    fn what_programs_encrypt_is_known_and_what_looks_like_it_is_not() {
+        let encrypted = judged("encrypted");
+        for (name, found) in &encrypted {
+            let expected = match name.split('-').next() {
+                Some("inline") => Encrypted::PgpInline,
+                Some("exchange") => Encrypted::ExchangePgp,
+                Some("smime") => Encrypted::Smime,
+                _ => Encrypted::PgpMime,
+            };
+            assert_eq!(*found, Some(expected), "{name}");
+        }
+        let forged = judged("forged");
+        for (name, found) in &forged {
+            assert_eq!(*found, None, "{name}");
+        }
+        assert!(encrypted.len() > 50 && forged.len() > 100);
+    }
+
+    fn armored(octets: &[u8]) -> String {
+        let lines = base64_simd::STANDARD.encode_to_string(octets);
+        let lines = lines.as_bytes().chunks(64).map(|line| format!("{}\n", str::from_utf8(line).unwrap()));
+        format!("-----BEGIN PGP MESSAGE-----\n\n{}-----END PGP MESSAGE-----\n", lines.collect::<String>())
+    }
+
+    /// A session key of no form that is known, and random octets.
+    fn packets(length: usize) -> Vec<u8> {
+        let length = length as u32;
+        [
+            &[0xc1, 2, 3, 0, 0xd2, 255][..],
+            &(length + 1).to_be_bytes(),
+            &[1],
+            &samples::noise(length as usize, 1),
+        ]
+        .concat()
+    }
+
+    fn pgp_mime(subtype: &str, parts: &[(&str, &str)]) -> (String, String) {
+        let fields = format!(
+            "Content-Type: multipart/{subtype}; protocol=\"application/pgp-encrypted\"; boundary=b\n"
+        );
+        let parts = parts.iter().map(|(kind, body)| format!("--b\nContent-Type: {kind}\n\n{body}\n"));
+        (fields, format!("{}--b--\n", parts.collect::<String>()))
+    }
+
+    fn found(fields: &str, body: &str, whole: bool) -> Result<Encrypted, Stop> {
+        judge(Head::new(fields.as_bytes(), b"\n"), body.as_bytes(), whole)
+    }
+
+    #[test]
+    fn each_part_is_proven() {
+        const CONTROL: (&str, &str) = ("application/pgp-encrypted", "Version: 1\n");
+        const OCTETS: &str = "application/octet-stream";
+        let armor = armored(&packets(600));
+        let (data, blank) = ((OCTETS, &*armor), ("text/plain", " \n"));
+        let judged = |subtype: &str, parts: &[(&str, &str)]| {
+            let (fields, body) = pgp_mime(subtype, parts);
+            found(&fields, &body, true)
+        };
+        for (subtype, parts, expected) in [
+            ("encrypted", &[CONTROL, data][..], Some(Encrypted::PgpMime)),
+            ("encrypted", &[("Application/PGP-encrypted", "version: 1"), data], Some(Encrypted::PgpMime)),
+            ("mixed", &[CONTROL, data], Some(Encrypted::ExchangePgp)),
+            ("mixed", &[blank, CONTROL, data], Some(Encrypted::ExchangePgp)),
+            ("encrypted", &[blank, CONTROL, data], None),
+            ("encrypted", &[CONTROL], None),
+            ("encrypted", &[data, CONTROL], None),
+            ("encrypted", &[CONTROL, data, data], None),
+            ("encrypted", &[(CONTROL.0, "Version: 2\n"), data], None),
+            ("encrypted", &[("text/plain", CONTROL.1), data], None),
+            ("encrypted", &[CONTROL, ("text/plain", &armor)], None),
+            ("encrypted", &[CONTROL, (OCTETS, "text")], None),
+            ("encrypted", &[CONTROL, (OCTETS, "")], None),
+            ("mixed", &[("text/plain", "x"), CONTROL, data], None),
+            ("mixed", &[("text/html", ""), CONTROL, data], None),
+            ("mixed", &[blank, CONTROL], None),
+            ("signed", &[CONTROL, data], None),
+        ] {
+            assert_eq!(judged(subtype, parts).ok(), expected, "{subtype} {parts:?}");
+        }
+        let (fields, body) = pgp_mime("encrypted", &[CONTROL, data]);
+        for (from, to) in [("protocol", "protokoll"), ("application/pgp", "application/pgb")] {
+            assert_eq!(found(&fields.replace(from, to), &body, true), Err(Stop::Refuted), "{to}");
+        }
+        let tail = format!("{fields}junk\n");
+        assert_eq!(found(&tail, &body, true), Err(Stop::Refuted), "a text in the header");
+        let head = Head::new(tail.as_bytes(), b"\n");
+        assert_eq!(judge_structure(head, body.as_bytes(), true), Ok(Encrypted::PgpMime));
+    }
+
+    #[test]
+    fn a_body_is_one_armored_message() {
+        let armor = armored(&packets(6000));
+        for (fields, expected) in [
+            ("A: b\n", Some(Encrypted::PgpInline)),
+            ("Content-Type: text/plain\n", Some(Encrypted::PgpInline)),
+            ("Content-Type: text/html\n", None),
+            ("Content-Transfer-Encoding: 8bit\n", Some(Encrypted::PgpInline)),
+            ("Content-Transfer-Encoding: quoted-printable\n", None),
+            ("Content-Transfer-Encoding: base64\n", None),
+        ] {
+            assert_eq!(found(fields, &armor, true).ok(), expected, "{fields}");
+        }
+        assert_eq!(found("", &format!("text\n{armor}"), true), Err(Stop::Refuted));
+        assert_eq!(found("", "", true), Err(Stop::Refuted));
+        // Of a beginning, what may be the end of the ciphertext is not looked at.
+        for (length, expected) in
+            [(0, Err(Stop::Cut)), (5000, Err(Stop::Cut)), (armor.len(), Ok(Encrypted::PgpInline))]
+        {
+            let long = armored(&packets(9000));
+            let seen = if length == armor.len() { &long } else { &armor[..length] };
+            assert_eq!(found("", seen, false), expected, "{length}");
+        }
+        let blanks = " ".repeat(limits::ENDING);
+        assert_eq!(found("", &format!("{armor}text{blanks}"), false), Err(Stop::Refuted));
+        assert_eq!(found("", &format!("{armor}{blanks}text"), false), Ok(Encrypted::PgpInline));
+        let head = Head::new(b"", b"\n");
+        assert_eq!(classify(head, armor.as_bytes(), true), Some(Encrypted::PgpInline));
+        assert_eq!(classify(head, b"text", true), None);
+    }
+
+    #[test]
+    fn smime_is_claimed_by_type_or_by_name() {
+        for (fields, claims) in [
+            ("Content-Type: application/pkcs7-mime\n", true),
+            ("Content-Type: application/x-pkcs7-mime\n", true),
+            ("Content-Type: application/octet-stream; name=smime.p7m\n", true),
+            ("Content-Type: application/octet-stream; name=SMIME.P7M\n", true),
+            (
+                "Content-Type: application/octet-stream\nContent-Disposition: attachment; filename=a.p7m\n",
+                true,
+            ),
+            ("Content-Type: application/octet-stream\n", false),
+            ("Content-Type: application/octet-stream; name=a.p7s\n", false),
+            ("Content-Type: application/octet-stream\nContent-Disposition: attachment; filename=a\n", false),
+            ("Content-Type: application/pkcs7-signature; name=smime.p7m\n", false),
+            ("Content-Type: text/html; name=smime.p7m\n", false),
+        ] {
+            let head = Head::new(fields.as_bytes(), b"\n");
+            let content_type = head.only("Content-Type").and_then(ContentType::parse).unwrap();
+            assert_eq!(claims_smime(head, &content_type), claims, "{fields}");
+        }
+    }
+
+    #[test]
+    fn a_preamble_has_a_bounded_length_and_few_lines() {
+        for (preamble, harmless) in [
+            (String::new(), true),
+            ("a\nb\n".into(), true),
+            ("a\nb\n\n \n".into(), true),
+            ("a\nb\nc".into(), false),
+            ("x".repeat(limits::PREAMBLE), true),
+            ("x".repeat(limits::PREAMBLE + 1), false),
+        ] {
+            assert_eq!(is_harmless_preamble(preamble.as_bytes()), harmless, "{preamble:?}");
+        }
+    }
+
+    #[test]
+    fn each_kind_has_a_name() {
+        use Encrypted::{ExchangePgp, PgpInline, PgpMime, Smime};
+
+        let names = [PgpMime, PgpInline, ExchangePgp, Smime].map(Encrypted::name);
+        assert_eq!(names, ["pgp-mime", "pgp-inline", "exchange-pgp", "smime"]);
     }
 }

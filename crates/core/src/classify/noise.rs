@@ -258,6 +258,8 @@ fn is_deflated(octets: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::classify::samples::{noise, text};
 
@@ -371,5 +373,151 @@ mod tests {
             })
             .count();
         assert_eq!(refuted, 0);
+    }
+
+    proptest! {
+        /// Rows of octets, in pieces of any size, and what a count of the whole says.
+        #[test]
+        fn a_row_is_found_wherever_it_is_cut(
+            rows in proptest::collection::vec((prop_oneof![0..4usize, RUN - 3..RUN + 3], any::<bool>()), 0..6),
+            cuts in proptest::collection::vec(1..120usize, 1..6),
+        ) {
+            let row = |&(length, all): &(usize, bool)| [vec![b'a'; length], if all { vec![] } else { vec![0x80] }].concat();
+            let octets: Vec<u8> = rows.iter().flat_map(row).collect();
+            let longest = octets.split(|&octet| octet == 0x80).map(<[u8]>::len).max().unwrap_or_default();
+            let (mut before, mut found, mut rest) = (0, false, &octets[..]);
+            for cut in cuts.iter().cycle() {
+                let (piece, after) = rest.split_at((*cut).min(rest.len()));
+                found = has_run(&mut before, piece);
+                rest = after;
+                if found || rest.is_empty() {
+                    break;
+                }
+            }
+            prop_assert_eq!(found, longest >= RUN);
+            if !found {
+                let end = octets.iter().rev().take_while(|octet| **octet != 0x80).count();
+                prop_assert_eq!(before, end);
+            }
+        }
+
+        #[test]
+        fn a_histogram_counts_each_octet(octets in proptest::collection::vec(0..5u8, 0..40), more in any::<u8>()) {
+            let mut histogram = Histogram::of(&octets);
+            histogram.add(&Histogram::of(&[more, more, 1]));
+            prop_assert_eq!(histogram.total, octets.len() + 3);
+            for octet in 0..=255 {
+                let count = [&octets[..], &[more, more, 1]].concat().iter().filter(|it| **it == octet).count();
+                prop_assert_eq!(histogram.counts[usize::from(octet)], count as u32);
+            }
+        }
+    }
+
+    #[test]
+    fn rows_are_of_printable_octets() {
+        for octet in 0..=255 {
+            let expected = (32..127).contains(&octet) || [9, 10, 13].contains(&octet);
+            assert_eq!(is_printable(octet), expected, "{octet}");
+        }
+    }
+
+    /// A histogram of `total` octets, of which `printable` can be read, each kind spread evenly.
+    fn spread(total: usize, printable: usize) -> Histogram {
+        let mut counts = [0; 256];
+        for (readable, number) in [(true, printable), (false, total - printable)] {
+            let places: Vec<usize> =
+                (0..256).filter(|&octet| is_printable(octet as u8) == readable).collect();
+            (0..number).for_each(|at| counts[places[at % places.len()]] += 1);
+        }
+        Histogram { counts, total }
+    }
+
+    #[test]
+    fn ten_deviations_more_than_random_octets_are_readable() {
+        // 98/256 of them, and ten times the root of that by 158/256.
+        for (total, most) in [(512, 305), (1000, 536), (4095, 1878), (4096, 1879), (100_000, 39_818)] {
+            assert!(!spread(total, most).is_readable(), "{total}");
+            assert!(spread(total, most + 1).is_readable(), "{total}");
+        }
+        assert!(!spread(511, 511).is_readable(), "too few to tell");
+    }
+
+    /// A histogram in which each octet is there `each` times, but for some that are there so many times more and as many others
+    /// that are there once less: each adds its square and itself to the sum of the squares.
+    fn uneven(each: u32, more: &[u32]) -> Histogram {
+        let mut counts = [each; 256];
+        let mut lowered = 0x80;
+        for (at, &more) in more.iter().enumerate() {
+            counts[at] += more;
+            for _ in 0..more {
+                counts[lowered] -= 1;
+                lowered += 1;
+            }
+        }
+        Histogram { counts, total: 256 * each as usize }
+    }
+
+    #[test]
+    fn unequal_octets_are_readable_from_a_threshold_on() {
+        for (each, more, deviation, readable) in [
+            (2, &[36, 4, 2, 1][..], 680.0, false),
+            (2, &[36, 4, 2, 1, 1], 681.0, true),
+            (16, &[94, 5], 560.0, false),
+            (16, &[94, 5, 1], 560.125, true),
+        ] {
+            let histogram = uneven(each, more);
+            assert_eq!(histogram.deviation(), deviation);
+            assert_eq!(histogram.is_readable(), readable, "{each} {more:?}");
+        }
+        assert_eq!(uneven(7, &[]).deviation(), 0.0);
+        // The threshold of a block counts from its last octet on.
+        let mut short = uneven(16, &[94, 9]);
+        assert!(short.is_readable());
+        short.counts[0xff] -= 1;
+        short.total -= 1;
+        assert!(!short.is_readable());
+    }
+
+    #[test]
+    fn a_compressor_must_gain_three_in_a_hundred() {
+        for (again, gained) in [(0, false), (1000, false), (1500, false), (3000, true), (20_000, true)] {
+            let mut octets = noise(CHUNK, 12);
+            octets.copy_within(..again, CHUNK / 3);
+            assert_eq!(is_deflated(&octets), gained, "{again}");
+        }
+    }
+
+    #[test]
+    fn less_than_a_cell_is_not_judged_and_a_beginning_needs_a_block() {
+        for (length, ended) in [(CELL - 1, Ok(())), (CELL, Err(Stop::Refuted))] {
+            assert_eq!(judged(&text(length), true), ended, "{length}");
+        }
+        for (length, expected) in [(BLOCK - 1, Err(Stop::Cut)), (BLOCK, Ok(())), (BLOCK + 1, Ok(()))] {
+            assert_eq!(judged(&noise(length, 13), false), expected, "{length}");
+        }
+        assert_eq!(judged(&text(BLOCK), false), Err(Stop::Refuted));
+        assert_eq!(judged(&text(BLOCK - 1), false), Err(Stop::Cut), "the rest may be told by its neighbours");
+    }
+
+    /// A sixteenth more is printable than in random octets: too little to be told in one block.
+    #[test]
+    fn a_little_in_each_block_adds_up() {
+        let mut octets = noise(64 * BLOCK, 14);
+        for (at, octet) in octets.iter_mut().enumerate() {
+            if at % 16 == 0 {
+                *octet = b' ' + *octet % 95;
+            }
+        }
+        assert_eq!(judged(&octets[..BLOCK], true), Ok(()));
+        assert_eq!(judged(&octets, true), Err(Stop::Refuted));
+        assert_eq!(judged(&octets, false), Err(Stop::Refuted));
+    }
+
+    #[test]
+    fn what_is_written_is_judged() {
+        let mut judge = Noise::default();
+        assert_eq!(judge.write(&text(700)).unwrap(), 700);
+        judge.flush().unwrap();
+        assert_eq!(judge.finish(true), Err(Stop::Refuted));
     }
 }

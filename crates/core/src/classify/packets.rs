@@ -166,4 +166,110 @@ mod tests {
         assert_eq!(prove(&KEY, true), Err(Stop::Cut));
         assert_eq!(prove(&[], true), Err(Stop::Cut));
     }
+
+    #[test]
+    fn only_whole_packets_are_whole() {
+        let two = [&packet(6, b"key")[..], &packet(13, b"")].concat();
+        for (data, whole) in [
+            (&two[..], true),
+            (&KEY, true),
+            (&two[..two.len() - 1], false),
+            (&two[..8], false),
+            (&[][..], false),
+            (b"text", false),
+            (&[&two[..], b"text"].concat(), false),
+            (&[0xd2, 0xe1, 1, 2, 0], false),
+            (&[0xaf], false),
+        ] {
+            assert_eq!(are_whole(data), whole, "{data:?}");
+        }
+    }
+
+    #[test]
+    fn a_session_key_has_a_bounded_length() {
+        for (length, fits) in [(LONGEST_SESSION_KEY, true), (LONGEST_SESSION_KEY + 1, false)] {
+            let bits = ((length - 12) as u16 * 8).to_be_bytes();
+            let key = [&[3][..], &noise(8, 1), &[1], &bits, &noise(length - 12, 2)].concat();
+            assert_eq!(key.len(), length);
+            let data = [packet(PKESK, &key), seipd(1, 600)].concat();
+            assert_eq!(prove(&data, true).is_ok(), fits, "{length}");
+            let cut = prove(&data[..20], true);
+            assert_eq!(cut, Err(if fits { Stop::Cut } else { Stop::Refuted }), "{length}");
+        }
+        let symmetric = packet(SKESK, &[4, 9, 0, 8]);
+        assert_eq!(prove(&[&symmetric[..], &seipd(1, 600)].concat(), true), Ok(()));
+        assert_eq!(prove(&[&packet(SKESK, &[3, 9]), &seipd(1, 600)[..]].concat(), true), Err(Stop::Refuted));
+        assert_eq!(prove(&[&packet(PKESK, &[4, 9]), &seipd(1, 600)[..]].concat(), true), Err(Stop::Refuted));
+    }
+
+    #[test]
+    fn an_encrypted_packet_has_a_least_length() {
+        for (length, fits) in [(SHORTEST_ENCRYPTED - 1, false), (SHORTEST_ENCRYPTED, true)] {
+            for version in [1, 2] {
+                assert_eq!(
+                    prove(&[&KEY[..], &seipd(version, length)].concat(), true).is_ok(),
+                    fits,
+                    "{length}"
+                );
+            }
+        }
+        assert_eq!(SHORTEST_ENCRYPTED, 41);
+        let ocb = |version| packet(OCB_ENCRYPTED, &[vec![version, 9, 2, 16], noise(600, 3)].concat());
+        assert_eq!(prove(&[&KEY[..], &ocb(1)].concat(), true), Ok(()));
+        assert_eq!(prove(&[&KEY[..], &ocb(2)].concat(), true), Err(Stop::Refuted));
+        assert_eq!(prove(&[&KEY[..], &packet(SEIPD, b"")].concat(), true), Err(Stop::Cut));
+    }
+
+    /// What stands before the ciphertext is no part of it: of 512 octets of text, one less is too few to be judged.
+    #[test]
+    fn what_stands_before_the_ciphertext_is_not_judged() {
+        for (tag, before) in [(SEIPD, &[1][..]), (SEIPD, &[2, 9, 2, 6]), (OCB_ENCRYPTED, &[1, 9, 2, 16])] {
+            for (length, fits) in [(511, true), (512, false)] {
+                let body = [before, &text(length)].concat();
+                let data = [&KEY[..], &packet(tag, &body)].concat();
+                assert_eq!(prove(&data, true).is_ok(), fits, "{tag} {before:?} {length}");
+                // In parts of one octet, what stands before it is in several.
+                let mut parts = vec![0xc0 | tag];
+                for octet in &body[..body.len() - 1] {
+                    parts.extend([0xe0, *octet]);
+                }
+                parts.extend([1, body[body.len() - 1]]);
+                assert_eq!(
+                    prove(&[&KEY[..], &parts].concat(), true).is_ok(),
+                    fits,
+                    "{tag} {before:?} {length}, in parts"
+                );
+            }
+        }
+    }
+
+    /// Of a message in parts there is less and less to tell, but never a contradiction.
+    #[test]
+    fn a_beginning_is_cut_or_proven_as_the_whole() {
+        let mut partial = [&KEY[..], &[0xd2, 0xed, 1], &noise(8191, 2)].concat();
+        partial.extend([&[0xec][..], &noise(4096, 3), &[5], &noise(5, 4)].concat());
+        let definite = [&KEY[..], &seipd(1, 6000)].concat();
+        let indeterminate = [&KEY[..], &[0xcb], &[1], &noise(6000, 5)].concat();
+        let old = [&KEY[..], &[0x84 | 3, 0]].concat();
+        assert_eq!(prove(&old, true), Err(Stop::Refuted), "a session key of no length");
+        assert_eq!(prove(&indeterminate, true), Err(Stop::Refuted), "a literal");
+        for data in [partial, definite] {
+            assert_eq!(prove(&data, true), Ok(()));
+            for end in (0..300).chain((300..data.len()).step_by(17)).chain(data.len() - 10..data.len()) {
+                assert_eq!(prove(&data[..end], true), Err(Stop::Cut), "{end}");
+                let expected = if end < 4200 { Err(Stop::Cut) } else { Ok(()) };
+                let found = prove(&data[..end], false);
+                assert!(found == expected || (4090..4200).contains(&end), "{end}: {found:?}");
+            }
+            assert_eq!(prove(&[&data[..], &[0]].concat(), false), Err(Stop::Refuted));
+        }
+    }
+
+    #[test]
+    fn what_is_longer_than_memory_is_not_there() {
+        assert_eq!((in_memory(7), in_memory(0)), (7, 0));
+        assert_eq!(prove(&[&KEY[..], &[0xd2, 255, 255, 255, 255, 255, 1]].concat(), true), Err(Stop::Cut));
+        assert_eq!(stop(io::ErrorKind::InvalidData.into()), Stop::Refuted);
+        assert_eq!(stop(io::ErrorKind::UnexpectedEof.into()), Stop::Cut);
+    }
 }

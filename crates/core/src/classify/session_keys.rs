@@ -215,4 +215,179 @@ mod tests {
         assert_eq!(keys.symmetric(&[4; 100]), Ok(()));
         assert_eq!(keys.symmetric(&[4; 300]), Err(Stop::Refuted));
     }
+
+    fn multiprecision(octets: &[u8]) -> Vec<u8> {
+        [&(octets.len() as u16 * 8).to_be_bytes()[..], octets].concat()
+    }
+
+    fn with_length(octets: &[u8]) -> Vec<u8> {
+        [&[octets.len() as u8][..], octets].concat()
+    }
+
+    fn point(octets: &[u8]) -> Vec<u8> {
+        multiprecision(&[&[0x40], octets].concat())
+    }
+
+    /// What stands in a PKESK, by algorithm: lengths of what is random, and what these are made to.
+    type Form = (u8, &'static [usize], fn(&[Vec<u8>], bool) -> Vec<u8>);
+
+    /// Every form of RFC 9580, RFC 9980 and LibrePGP; before a wrapped key there is a cipher in version 3 only.
+    const FORMS: [Form; 9] = [
+        (1, &[256], |it, _| multiprecision(&it[0])),
+        (2, &[256], |it, _| multiprecision(&it[0])),
+        (16, &[128, 128], |it, _| [multiprecision(&it[0]), multiprecision(&it[1])].concat()),
+        (18, &[64, 48], |it, _| [point(&it[0]), with_length(&it[1])].concat()),
+        (8, &[64, 1088, 40], |it, _| {
+            let size = (it[1].len() as u32).to_be_bytes();
+            [&point(&it[0])[..], &size, &it[1], &[9], &with_length(&it[2])].concat()
+        }),
+        (25, &[32, 40], fixed_form),
+        (26, &[56, 40], fixed_form),
+        (35, &[32 + 1088, 40], fixed_form),
+        (36, &[56 + 1568, 40], fixed_form),
+    ];
+
+    fn fixed_form(it: &[Vec<u8>], is_v3: bool) -> Vec<u8> {
+        let key = [if is_v3 { &[9][..] } else { &[] }, &it[1]].concat();
+        [&it[0][..], &with_length(&key)].concat()
+    }
+
+    /// The beginnings of a PKESK before its algorithm, each with a random recipient.
+    fn recipients(seed: u64) -> Vec<(Vec<u8>, bool)> {
+        vec![
+            ([&[3][..], &noise(8, seed)].concat(), true),
+            ([&[6, 21, 4][..], &noise(20, seed)].concat(), false),
+            ([&[6, 33, 6][..], &noise(32, seed)].concat(), false),
+            (vec![6, 0], false),
+        ]
+    }
+
+    #[test]
+    fn every_form_is_known() {
+        for (algorithm, lengths, form) in FORMS {
+            for kind in 0..4 {
+                let random = |seed: u64| -> Vec<Vec<u8>> {
+                    lengths.iter().zip(seed..).map(|(&length, seed)| noise(length, seed)).collect()
+                };
+                let packet = |number: u64, fields: &[Vec<u8>], behind: &[u8]| {
+                    let (recipient, is_v3) = recipients(10_000 + number).swap_remove(kind);
+                    [&recipient[..], &[algorithm], &form(fields, is_v3), behind].concat()
+                };
+                let many = |behind: &[u8]| -> Vec<_> {
+                    (0..30).map(|number| packet(number, &random(number * 10), behind)).collect()
+                };
+                let name = format!("algorithm {algorithm}, recipient {kind}");
+                assert_eq!(judge(&many(b"")), Ok(()), "{name}");
+                // More of them than may be of a form that is not known.
+                assert_eq!(judge(&many(b"x")), Err(Stop::Refuted), "{name}, with an octet behind");
+                for (place, &length) in lengths.iter().enumerate() {
+                    let readable: Vec<_> = (0..30)
+                        .map(|number| {
+                            let mut fields = random(number * 10);
+                            fields[place] = text(length);
+                            packet(number, &fields, b"")
+                        })
+                        .collect();
+                    assert_eq!(judge(&readable), Err(Stop::Refuted), "{name}, a text at {place}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_random_octets_are_just_those() {
+        for (algorithm, lengths, form) in FORMS {
+            for is_v3 in [true, false] {
+                let fields: Vec<_> =
+                    lengths.iter().zip(1..).map(|(&length, seed)| noise(length, seed)).collect();
+                let packet = [&[algorithm], &form(&fields, is_v3)[..]].concat();
+                assert_eq!(random(&packet, is_v3).unwrap(), fields, "{algorithm} {is_v3}");
+                for cut in 0..packet.len() {
+                    assert_eq!(random(&packet[..cut], is_v3), None, "{algorithm} {is_v3} {cut}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_recipient_is_named_in_one_of_few_ways() {
+        let octets = noise(40, 1);
+        let rest = &octets[..];
+        for (body, expected) in [
+            ([&[3], rest].concat(), Some((8, 32))),
+            ([&[3], &rest[..8]].concat(), Some((8, 0))),
+            ([&[3], &rest[..7]].concat(), Some((0, 7))),
+            (vec![3], Some((0, 0))),
+            ([&[6, 0], rest].concat(), Some((0, 40))),
+            ([&[6, 21], rest].concat(), Some((20, 19))),
+            ([&[6, 33], rest].concat(), Some((32, 7))),
+            ([&[6, 33], &rest[..32]].concat(), None),
+            ([&[6, 20], rest].concat(), None),
+            ([&[6, 22], rest].concat(), None),
+            (vec![6], None),
+            ([&[2], rest].concat(), None),
+            ([&[4], rest].concat(), None),
+            (Vec::new(), None),
+        ] {
+            let found = recipient(&body).map(|(recipient, fields)| (recipient.len(), fields.len()));
+            assert_eq!(found, expected, "{body:?}");
+        }
+        assert_eq!(recipient(&[&[3], rest].concat()).unwrap().0, &rest[..8]);
+        assert_eq!(recipient(&[&[6, 21], rest].concat()).unwrap().0, &rest[1..21]);
+        for (octets, expected) in
+            [(&[4, 7][..], Some(&[7][..])), (&[0x40, 7], Some(&[7])), (&[2, 7], None), (&[], None)]
+        {
+            assert_eq!(coordinates(octets), expected);
+        }
+        assert_eq!(mpi(&[0, 9, 1, 2, 3]), Some((&[1, 2][..], &[3][..])));
+        assert_eq!((mpi(&[0, 9, 1]), mpi(&[0])), (None, None));
+        assert_eq!(counted(&[2, 1, 2, 3]), Some((&[1, 2][..], &[3][..])));
+        assert_eq!((counted(&[2, 1]), counted(&[])), (None, None));
+    }
+
+    #[test]
+    fn each_bound_is_exact() {
+        // None is random, so each counts as unknown in full.
+        let unknown = |length: usize| [&[3][..], &[0; 8], &vec![99; length]].concat();
+        for (lengths, fit) in [
+            (&[limits::SESSION_KEY_UNKNOWN][..], true),
+            (&[limits::SESSION_KEY_UNKNOWN + 1], false),
+            (&[limits::SESSION_KEY_UNKNOWN - 5, 5], true),
+            (&[limits::SESSION_KEY_UNKNOWN - 5, 6], false),
+        ] {
+            let packets: Vec<_> = lengths.iter().map(|&length| unknown(length)).collect();
+            assert_eq!(judge(&packets).is_ok(), fit, "{lengths:?}");
+        }
+        for (count, fit) in [(limits::SESSION_KEYS, true), (limits::SESSION_KEYS + 1, false)] {
+            assert_eq!(judge(&vec![[&[3][..], &[0; 8]].concat(); count]).is_ok(), fit, "{count} packets");
+        }
+        let large = |more: usize| {
+            let length = limits::SESSION_KEY_BYTES / 32;
+            let key = |seed: u64| length - 12 + if seed == 0 { more } else { 0 };
+            (0..32)
+                .map(|seed| {
+                    [&[3][..], &noise(8, seed + 100), &[1], &multiprecision(&noise(key(seed), seed))].concat()
+                })
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(large(0).concat().len(), limits::SESSION_KEY_BYTES);
+        assert_eq!((judge(&large(0)), judge(&large(1))), (Ok(()), Err(Stop::Refuted)));
+        for (body, fit) in [
+            (vec![3; 50], false),
+            (vec![4; LONGEST_SKESK], true),
+            (vec![4; LONGEST_SKESK + 1], false),
+            (vec![5; 50], true),
+            (vec![6; 50], true),
+            (vec![7; 50], false),
+            (Vec::new(), false),
+        ] {
+            assert_eq!(SessionKeys::default().symmetric(&body).is_ok(), fit, "{body:?}");
+        }
+        let mut keys = SessionKeys::default();
+        for _ in 0..limits::SESSION_KEY_UNKNOWN / LONGEST_SKESK {
+            assert_eq!(keys.symmetric(&[4; LONGEST_SKESK]), Ok(()));
+        }
+        assert_eq!(keys.symmetric(&[4]), Err(Stop::Refuted), "there is no room left");
+        assert_eq!(keys.finish(), Ok(()));
+    }
 }

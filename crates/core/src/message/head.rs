@@ -441,6 +441,8 @@ fn has_lone_cr(raw: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn kinds(fields: &[u8]) -> Vec<Kind> {
@@ -548,5 +550,232 @@ mod tests {
         assert_eq!(head.only("B"), Some(&b" 2\n"[..]));
         assert_eq!(head.only("A"), None);
         assert_eq!(head.count("a"), 2);
+    }
+
+    /// A line of a header, with its ending.
+    fn line() -> impl Strategy<Value = Vec<u8>> {
+        const LINES: [&str; 12] = [
+            "A: b",
+            "Subject: c",
+            "Content-Type: d",
+            "content-type : e",
+            "MIME-Version: 1.0",
+            "From a",
+            " f",
+            "\tg: h",
+            " ",
+            "junk",
+            ": i",
+            "j\rContent-Type: k",
+        ];
+        let parts = (proptest::sample::select(&LINES[..]), proptest::sample::select(&["\n", "\r\n"][..]));
+        parts.prop_map(|(line, ending)| [line, ending].concat().into_bytes())
+    }
+
+    fn header() -> impl Strategy<Value = Vec<u8>> {
+        (proptest::collection::vec(line(), 0..6), any::<bool>()).prop_map(|(lines, open)| {
+            let mut fields = lines.concat();
+            if open && fields.ends_with(b"\n") {
+                fields.pop();
+            }
+            fields
+        })
+    }
+
+    fn is_blank(line: &[u8]) -> bool {
+        line.iter().all(|byte| b" \t\r\n".contains(byte))
+    }
+
+    proptest! {
+        /// A header is cut before its first item that is no field for all readers, told line by line.
+        #[test]
+        fn a_header_is_cut_where_the_lines_say(fields in header()) {
+            let lines: Vec<&[u8]> = fields.split_inclusive(|&byte| byte == b'\n').collect();
+            let (mut region, mut start) = (0, 0);
+            while start < lines.len() {
+                let from_line = start == 0 && lines[0].starts_with(b"From ");
+                let continued = |line: &&&[u8]| matches!(line.first(), Some(b' ' | b'\t'));
+                let more = lines[start + 1..].iter().take_while(continued).count();
+                let end = start + 1 + if from_line { 0 } else { more };
+                let item = lines[start..end].concat();
+                let name: Vec<u8> = lines[start].iter().copied().take_while(|&byte| byte != b':').collect();
+                let is_field = lines[start].contains(&b':')
+                    && !name.is_empty()
+                    && name.iter().all(|byte| (33..127).contains(byte));
+                let lone = item.iter().enumerate().any(|(at, &byte)| byte == b'\r' && item.get(at + 1) != Some(&b'\n'));
+                if lone || !(from_line || is_field) || lines[start..end].iter().any(|line| is_blank(line)) {
+                    break;
+                }
+                region += item.len();
+                start = end;
+            }
+            let head = Head::new(&fields, b"\n");
+            let (found, tail) = head.split();
+            prop_assert_eq!((found.fields, tail.bytes()), fields.split_at(region));
+            prop_assert_eq!(tail.is_empty(), region == fields.len());
+            let all: Vec<u8> = head.items().flat_map(|item| item.raw.to_vec()).collect();
+            prop_assert_eq!(&all, &fields);
+            let parts: Vec<u8> = found.items().chain(tail.items()).flat_map(|item| item.raw.to_vec()).collect();
+            prop_assert_eq!(&parts, &fields);
+        }
+
+        #[test]
+        fn lines_of_blanks_are_found_in_an_item(lines in proptest::collection::vec(line(), 1..6)) {
+            let raw = lines.concat();
+            let item = Item { raw: &raw, kind: Kind::Field };
+            let before = lines.iter().take_while(|line| !is_blank(line)).count();
+            let blank = lines[before..].iter().take_while(|line| is_blank(line)).count();
+            prop_assert_eq!(item.before_blank_lines(), lines[..before].concat());
+            let with = if blank == 0 { lines.len() } else { before + blank };
+            prop_assert_eq!(item.with_blank_lines(), lines[..with].concat());
+        }
+
+        /// Whatever line, of LF, CR or CRLF, begins with the name and a colon.
+        #[test]
+        fn a_content_type_is_found_wherever_some_reader_may_see_one(fields in header()) {
+            let head = Head::new(&fields, b"\n");
+            let (region, tail) = head.split();
+            let is_type = |line: &[u8]| {
+                let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
+                line.contains(&b':') && name.trim_ascii_end().eq_ignore_ascii_case(b"Content-Type")
+            };
+            let of_tail = tail.bytes().split(|byte| b"\r\n".contains(byte)).filter(|line| is_type(line)).count();
+            prop_assert_eq!(tail.perhaps("Content-Type").count(), of_tail);
+            let in_region = region.items().filter(|item| is_type(item.raw)).count();
+            prop_assert_eq!(region.called("content-type").count(), in_region);
+            let expected = of_tail + in_region > 0 || tail.stands_first();
+            prop_assert_eq!(head.may_have_type(), expected);
+        }
+    }
+
+    #[test]
+    fn a_head_has_fields_and_a_separator() {
+        let head = Head::new(b"A: b\r\nC: d\r\n", b"\r\n");
+        assert_eq!((head.fields(), head.separator()), (&b"A: b\r\nC: d\r\n"[..], &b"\r\n"[..]));
+        assert_eq!(head.without_last("\r\n").fields(), b"A: b\r\nC: d");
+        assert_eq!(head.without_last("\n").fields(), b"A: b\r\nC: d\r");
+        assert_eq!(head.without_last("\t").fields(), head.fields());
+        assert_eq!(head.without_last("\r\n").separator(), b"\r\n");
+        for (fields, separator, ending) in [
+            ("A: b\r\nC: d\n", "\n", "\r\n"),
+            ("A: b\nC: d\r\n", "\r\n", "\n"),
+            ("", "\r\n", "\r\n"),
+            ("", "\n", "\n"),
+        ] {
+            assert_eq!(
+                Head::new(fields.as_bytes(), separator.as_bytes()).ending(),
+                ending,
+                "{fields:?} {separator:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn version_0_1_knew_no_tail() {
+        let fields = b"From a\nA: b\njunk\n \n";
+        let (region, tail) = Head::new(fields, b"\n").whole();
+        assert_eq!((region.fields, tail.is_empty(), tail.stands_first()), (&fields[..], true, false));
+        assert_eq!(region.items().next().unwrap().kind, Kind::FromLine);
+    }
+
+    #[test]
+    fn what_must_stand_first_is_known() {
+        for (fields, first, inside) in [
+            ("", false, false),
+            ("A: b\n", false, false),
+            ("A: b\n \n", false, false),
+            (" a\n", true, true),
+            ("\ta\n", true, true),
+            ("junk\n", false, false),
+            // A lone CR.
+            ("From a\rb\n", true, false),
+            ("From a\n", false, false),
+            ("A: b\nFrom a\n", false, false),
+            ("A: b\n", false, false),
+        ] {
+            let head = Head::new(fields.as_bytes(), b"\n");
+            assert_eq!(head.split().1.stands_first(), first, "{fields:?}");
+            assert_eq!(head.split_inside().1.stands_first(), inside, "{fields:?}");
+        }
+        let (region, tail) = Head::new(b"From a\nA: b\n", b"\n").split_inside();
+        assert_eq!(
+            (region.fields, tail.bytes()),
+            (&b""[..], &b"From a\nA: b\n"[..]),
+            "an mbox line is the tail's"
+        );
+    }
+
+    #[test]
+    fn an_open_line_is_ended() {
+        for (raw, ended) in
+            [("A: b\n", "A: b\n"), ("A: b\r\n", "A: b\r\n"), ("A: b", "A: b\r\n"), ("", "\r\n")]
+        {
+            let item = Item { raw: raw.as_bytes(), kind: Kind::Field };
+            let mut written = Vec::new();
+            item.write("\r\n", &mut written).unwrap();
+            assert_eq!((&*item.ended("\r\n"), &*written), (ended.as_bytes(), ended.as_bytes()), "{raw:?}");
+        }
+        for (fields, ended) in [("", ""), (" a\n", " a\n"), (" a", " a\n")] {
+            let mut written = Vec::new();
+            Head::new(fields.as_bytes(), b"").split().1.write("\n", &mut written).unwrap();
+            assert_eq!(written, ended.as_bytes(), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_field_has_a_name_and_a_value() {
+        for (raw, name, value) in [
+            ("A: b\n c\n", "A", " b\n c\n"),
+            ("A \t:b\n", "A", "b\n"),
+            ("A:\n", "A", "\n"),
+            (":b", "", "b"),
+            ("junk\nA: b", "", ""),
+            ("junk", "", ""),
+            ("A:b:c", "A", "b:c"),
+        ] {
+            let item = Item { raw: raw.as_bytes(), kind: Kind::Field };
+            assert_eq!((item.name(), item.value()), (name.as_bytes(), value.as_bytes()), "{raw:?}");
+            let named = !name.is_empty();
+            assert_eq!(item.value_of("a"), named.then_some(value.as_bytes()), "{raw:?}");
+            assert_eq!(item.value_of("b"), None, "{raw:?}");
+        }
+        assert!(Kind::Content.is_mime() && Kind::MimeVersion.is_mime());
+        assert!(!Kind::Field.is_mime() && !Kind::FromLine.is_mime() && !Kind::Malformed.is_mime());
+    }
+
+    #[test]
+    fn names_are_listed_whole_or_by_their_beginning() {
+        for (name, listed) in [
+            ("subject", true),
+            ("SUBJECT", true),
+            ("Subjects", false),
+            ("List-Id", true),
+            ("list-", true),
+            ("List", false),
+            ("Resent-From", true),
+            ("X-Spam", true),
+            ("X-Mailer", false),
+            ("", false),
+        ] {
+            assert_eq!(is_listed(name.as_bytes()), listed, "{name:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_end_is_found_from_any_line_before_it(bytes in "[a\r\n]{0,10}") {
+            let bytes = bytes.as_bytes();
+            let mut start = 0;
+            let mut expected = None;
+            for line in bytes.split_inclusive(|&byte| byte == b'\n') {
+                if line == b"\n" || line == b"\r\n" {
+                    expected = Some((start, start + line.len()));
+                    break;
+                }
+                prop_assert_eq!(Head::find_end(bytes, start), Head::find_end(bytes, 0));
+                start += line.len();
+            }
+            prop_assert_eq!(Head::find_end(bytes, 0), expected);
+        }
     }
 }

@@ -98,4 +98,28 @@ mod tests {
         }
         assert_eq!(Insertions::parse("18446744073709551615+1", ""), None);
     }
+
+    #[test]
+    fn what_was_added_is_in_order_and_apart() {
+        for (added, outside, sound) in [
+            (vec![], vec![], true),
+            (vec![0..3, 3..5], vec![1, 1, 9], true),
+            (vec![0..3, 2..5], vec![], false),
+            (vec![4..5, 0..3], vec![], false),
+            (vec![2..2], vec![], true),
+            #[expect(clippy::reversed_empty_ranges, reason = "it is refused")]
+            (vec![3..2], vec![], false),
+            (vec![], vec![2, 1], false),
+        ] {
+            let made = Insertions::new(added.clone(), outside.clone());
+            assert_eq!(made.is_some(), sound, "{added:?} {outside:?}");
+            if let Some(made) = made {
+                assert_eq!((made.added(), made.outside()), (&*added, &*outside));
+                for count in 0..4 {
+                    let kept = &outside[..outside.len().min(count)];
+                    assert_eq!(made.clone().for_lines(count).outside(), kept);
+                }
+            }
+        }
+    }
 }

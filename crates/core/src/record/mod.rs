@@ -440,6 +440,8 @@ fn unquote(text: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn record(fields: &[u8], separator: &[u8], at: usize) -> Record {
@@ -556,5 +558,153 @@ mod tests {
             let HeaderRecord::Plain(plain) = record.header else { panic!() };
             assert_eq!(plain.places.is_some(), sound, "{field}");
         }
+    }
+
+    fn place() -> impl Strategy<Value = Place> {
+        const VERSIONS: [&str; 4] =
+            ["MIME-Version: 1.0", "mime-version:2;,%", "MIME-Version: \u{e9}", "MIME-Version: 1.0\r\n"];
+        prop_oneof![
+            Just(Place::Content),
+            proptest::sample::select(&VERSIONS[..]).prop_map(|it| Place::MimeVersion(Version(it.into()))),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_record_that_fits_comes_back(
+            steps in proptest::collection::vec((place(), 0..3usize), 0..8),
+            tail in proptest::option::of(0..99_999_999usize),
+            added_type in any::<bool>(),
+            end in proptest::sample::select(&[HeadEnd::EmptyLine, HeadEnd::None, HeadEnd::Cut][..]),
+            line_ending in proptest::sample::select(&[LineEnding::Lf, LineEnding::Crlf, LineEnding::Mixed][..]),
+        ) {
+            let mut places = Vec::new();
+            for (place, kept) in steps {
+                places.push(place);
+                places.extend((kept > 0).then_some(Place::Kept(kept)));
+            }
+            let plain = Plain { places: Some(places), tail, added_type, end };
+            let record = Record { line_ending, header: HeaderRecord::Plain(plain.clone()) };
+            let text = record.encode();
+            prop_assert!(text.len() <= limits::LITERAL_NAME);
+            let lost = Record { line_ending, header: HeaderRecord::Plain(plain.without_places()) };
+            let expected = if text.contains(";lost=1") { lost.clone() } else { record };
+            prop_assert_eq!(Record::parse(text.as_bytes()), Some(expected));
+            prop_assert_eq!(Record::parse(lost.encode().as_bytes()), Some(lost));
+        }
+
+        #[test]
+        fn what_is_quoted_is_read(bytes in proptest::collection::vec(any::<u8>(), 0..20)) {
+            let mut text = String::new();
+            push_quoted(&mut text, &bytes);
+            prop_assert!(text.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b';' && byte != b','));
+            prop_assert_eq!(unquote(&text), Some(bytes));
+        }
+    }
+
+    #[test]
+    fn a_record_has_room_for_a_bounded_number_of_places() {
+        let fields = |count: usize| "Content-A: b\n".repeat(count);
+        let found = |count: usize| {
+            let head = fields(count);
+            places(Head::new(head.as_bytes(), b"\n").items(), "\n").unwrap().len()
+        };
+        assert_eq!(found(limits::LITERAL_NAME), limits::LITERAL_NAME);
+        assert_eq!(found(limits::LITERAL_NAME + 5), limits::LITERAL_NAME + 1, "more than fit");
+        for (length, fits) in [(limits::LITERAL_NAME, true), (limits::LITERAL_NAME + 1, false)] {
+            let half = length / 2;
+            let version = |length: usize| format!("MIME-Version: {}\n", "x".repeat(length - 15));
+            let fields = version(half) + &version(length - half);
+            assert_eq!(fields.len(), length);
+            let found = places(Head::new(fields.as_bytes(), b"\n").items(), "\n");
+            assert_eq!(found.is_some(), fits, "{length}");
+        }
+        let kept = places(Head::new(b"A: b\nC: d\nContent-E: f\nG: h\n", b"\n").items(), "\n").unwrap();
+        assert_eq!(kept, [Place::Kept(2), Place::Content], "what follows the last is kept");
+        let exact = |length: usize| {
+            let rest = format!("{MARK};eol=lf;at=").len();
+            let plain = Plain {
+                places: Some(vec![Place::Content; length - rest]),
+                tail: None,
+                added_type: false,
+                end: HeadEnd::EmptyLine,
+            };
+            Record { line_ending: LineEnding::Lf, header: HeaderRecord::Plain(plain) }.encode()
+        };
+        assert_eq!(exact(limits::LITERAL_NAME).len(), limits::LITERAL_NAME);
+        assert!(exact(limits::LITERAL_NAME + 1).ends_with(";lost=1"));
+    }
+
+    #[test]
+    fn a_number_has_few_digits_and_nothing_else() {
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("12345678", Some(12_345_678)),
+            ("123456789", None),
+            ("", None),
+            ("+1", None),
+            ("-1", None),
+            ("1 ", None),
+        ] {
+            assert_eq!(number(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_header_ends_with_a_line_or_in_one() {
+        for (fields, separator, expected) in [
+            ("A: b\n", "\n", HeadEnd::EmptyLine),
+            ("", "\n", HeadEnd::EmptyLine),
+            ("A: b\n", "", HeadEnd::None),
+            ("", "", HeadEnd::None),
+            ("A: b", "", HeadEnd::Cut),
+        ] {
+            assert_eq!(
+                HeadEnd::of(Head::new(fields.as_bytes(), separator.as_bytes())),
+                expected,
+                "{fields:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_version_is_kept_with_the_ending_that_is_not_the_message_s() {
+        for (raw, ending, expected) in [
+            ("MIME-Version: 1.0\n", "\n", Some("MIME-Version: 1.0")),
+            ("MIME-Version: 1.0\r\n", "\r\n", Some("MIME-Version: 1.0")),
+            ("MIME-Version: 1.0\n", "\r\n", Some("MIME-Version: 1.0\n")),
+            ("MIME-Version: 1.0\r\n", "\n", Some("MIME-Version: 1.0\r\n")),
+            ("MIME-Version: 1.0", "\n", Some("MIME-Version: 1.0")),
+            ("Subject: 1.0\n", "\n", None),
+        ] {
+            let item = Head::new(raw.as_bytes(), b"").items().next().unwrap();
+            let found = Version::of(&item, ending);
+            assert_eq!(found.as_ref().map(Version::bytes), expected.map(str::as_bytes), "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn a_protected_header_fits_a_record_of_bounded_length() {
+        let with = |count: usize| {
+            let added = (0..count).map(|n| n * 10..n * 10 + 5).collect();
+            Protected { policy: Some(Policy::Shy), insertions: Insertions::new(added, Vec::new()).unwrap() }
+        };
+        assert!(with(3).fits(LineEnding::Lf) && !with(100).fits(LineEnding::Lf));
+        for policy in [None, Some(Policy::None), Some(Policy::Baseline), Some(Policy::Shy)] {
+            let record = Record {
+                line_ending: LineEnding::Mixed,
+                header: HeaderRecord::Protected(Protected { policy, ..with(2) }),
+            };
+            assert_eq!(Record::parse(record.encode().as_bytes()), Some(record));
+        }
+    }
+
+    #[test]
+    fn the_tail_stands_behind_what_is_not_of_mime() {
+        let plain = |fields: &[u8], at| Plain::of(Head::new(fields, b"\n"), at, "\n", true);
+        assert_eq!(plain(b"A: b\nContent-C: d\nE: f\n", 1).tail, None);
+        assert_eq!(plain(b"A: b\nContent-C: d\nE: f\njunk\n", 1).tail, Some(1));
+        assert_eq!(plain(b"A: b\nContent-C: d\nE: f\njunk\n", 0).tail, Some(2));
+        assert_eq!(plain(b"A: b\n", 0).without_places(), Plain { places: None, ..plain(b"A: b\n", 0) });
     }
 }

@@ -20,6 +20,8 @@ mod protected;
 mod seipd1;
 mod seipd2;
 mod server;
+#[cfg(test)]
+mod tests;
 mod version1;
 
 use std::io::{self, Chain, Cursor, Read, Write};

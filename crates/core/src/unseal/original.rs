@@ -275,6 +275,8 @@ pub(super) fn with_ending(text: &[u8], from: LineEnding, to: LineEnding) -> Cow<
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::record::HeaderRecord;
 
@@ -355,6 +357,111 @@ mod tests {
                 assert_eq!(found(Endings::Original), (written.into(), true), "{record}");
                 assert_eq!(found(Endings::Stored), (stored.into(), true), "{record}");
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn lines_are_the_same_but_for_their_endings(one in "[a\r\n]{0,5}", other in "[a\r\n]{0,5}") {
+            let expected = one.replace("\r\n", "\n") == other.replace("\r\n", "\n");
+            prop_assert_eq!(is_same(one.as_bytes(), other.as_bytes()), expected, "{:?} {:?}", one, other);
+        }
+
+        #[test]
+        fn a_text_gets_other_endings(lines in proptest::collection::vec("[a\r]{0,2}b", 0..5)) {
+            use LineEnding::{Crlf, Lf, Mixed};
+
+            let with = |ending: &str| lines.iter().map(|line| format!("{line}{ending}")).collect::<String>();
+            let (lf, crlf) = (with("\n"), with("\r\n"));
+            prop_assert_eq!(&*with_ending(lf.as_bytes(), Lf, Crlf), crlf.as_bytes());
+            prop_assert_eq!(&*with_ending(crlf.as_bytes(), Crlf, Lf), lf.as_bytes());
+            for (from, to) in [(Lf, Lf), (Crlf, Crlf), (Mixed, Lf), (Mixed, Crlf), (Lf, Mixed)] {
+                prop_assert_eq!(&*with_ending(lf.as_bytes(), from, to), lf.as_bytes());
+            }
+        }
+    }
+
+    #[test]
+    fn a_tail_that_would_continue_a_field_gets_one_of_its_own() {
+        for (before, tail, expected, exact) in [
+            ("", " a\n", " a\n", true),
+            ("A: b\n", " c\n", "A: b\nX-Header-Text:\r\n c\n", false),
+            ("A: b\n", "\tc\n", "A: b\nX-Header-Text:\r\n\tc\n", false),
+            ("From a\n", " c\n", "From a\n c\n", true),
+            ("From a\nA: b\n", " c\n", "From a\nA: b\nX-Header-Text:\r\n c\n", false),
+            ("A: b\n", "junk\n", "A: b\njunk\n", true),
+            ("A: b", "junk\n", "A: b\r\njunk\n", true),
+            ("A: b", "", "A: b", true),
+            ("A: b\n", "", "A: b\n", true),
+        ] {
+            let mut lines = Lines { bytes: before.as_bytes().to_vec(), line_end: "\r\n" };
+            assert_eq!(lines.push_tail(tail.as_bytes()), exact, "{before:?} {tail:?}");
+            assert_eq!(String::from_utf8(lines.bytes).unwrap(), expected, "{before:?} {tail:?}");
+        }
+    }
+
+    #[test]
+    fn a_header_ends_as_it_did() {
+        for (bytes, separator, end, expected) in [
+            ("A: b\n", "\n", HeadEnd::EmptyLine, "A: b\n\n"),
+            ("A: b\n", "\r\n", HeadEnd::EmptyLine, "A: b\n\r\n"),
+            ("A: b\n", "", HeadEnd::EmptyLine, "A: b\n\n"),
+            ("A: b", "\n", HeadEnd::EmptyLine, "A: b\n\n"),
+            ("A: b\n", "\n", HeadEnd::None, "A: b\n"),
+            ("A: b", "\n", HeadEnd::None, "A: b\n"),
+            ("A: b\n", "\n", HeadEnd::Cut, "A: b"),
+            ("A: b", "\n", HeadEnd::Cut, "A: b"),
+            ("", "\n", HeadEnd::Cut, ""),
+        ] {
+            let mut lines = Lines { bytes: bytes.as_bytes().to_vec(), line_end: "\n" };
+            lines.end(separator.as_bytes(), end);
+            assert_eq!(String::from_utf8(lines.bytes).unwrap(), expected, "{bytes:?} {end:?}");
+        }
+    }
+
+    #[test]
+    fn an_end_is_believed_where_there_is_no_body() {
+        let inside = |text: &str| Opening::read(&mut text.as_bytes()).unwrap();
+        for (text, believes_none, believes_cut) in [
+            ("A: b\n\n", true, true),
+            ("A: b\n", true, true),
+            ("A: b\n\nbody", false, false),
+            ("A: b\n\n\r", true, false),
+            ("A: b\n\n\n", false, false),
+        ] {
+            let found = [HeadEnd::None, HeadEnd::Cut].map(|end| believed(end, &inside(text)) == end);
+            assert_eq!(found, [believes_none, believes_cut], "{text:?}");
+            assert_eq!(believed(HeadEnd::EmptyLine, &inside(text)), HeadEnd::EmptyLine);
+        }
+    }
+
+    #[test]
+    fn what_repeats_the_tail_is_taken_away_only_where_it_stands() {
+        let outer = format!("A: b\n{OURS}C: d\nTo: e\nSubject: f\nG: h\n");
+        let (_, tail) = Head::new(b"junk\nTo: e\r\nX: y\nSubject: f\n", b"\n").split();
+        for (at, found) in [
+            (Some(1), true),
+            (Some(0), false),
+            (Some(2), false),
+            (Some(9), false),
+            (Some(usize::MAX), false),
+            (None, true),
+        ] {
+            let mut outer = Outer::of(Head::new(outer.as_bytes(), b"\n"));
+            assert_eq!((outer.before.len(), outer.behind.len()), (1, 4));
+            assert_eq!(outer.take_repetitions(&tail, at), found, "{at:?}");
+            assert_eq!(outer.behind.len(), if at == Some(1) { 2 } else { 4 }, "{at:?}");
+        }
+    }
+
+    #[test]
+    fn the_stored_ending_is_that_of_our_own_fields() {
+        for (outer, expected) in [
+            ("A: b\r\nMIME-Version: 1.0\nC: d\r\n", LineEnding::Lf),
+            ("A: b\nContent-Type: x\r\nC: d\n", LineEnding::Crlf),
+            ("A: b\r\n", LineEnding::Lf),
+        ] {
+            assert_eq!(stored(Head::new(outer.as_bytes(), b"\n")), expected, "{outer:?}");
         }
     }
 }

@@ -148,3 +148,48 @@ fn subsequence(all: &[&[u8]], some: &[&[u8]]) -> Option<Vec<bool>> {
     }
     left.is_empty().then_some(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Found from the end, which finds all that there is to be found.
+        #[test]
+        fn a_part_in_order_is_found(all in "[ab]{0,7}", some in "[ab]{0,4}") {
+            let pieces = |text: &'static str| text.as_bytes().chunks(1).collect::<Vec<_>>();
+            let (all, some) = (all.leak() as &str, some.leak() as &str);
+            let mut rest = all.chars();
+            let is_part = some.chars().all(|wanted| rest.any(|it| it == wanted));
+            let found = subsequence(&pieces(all), &pieces(some));
+            prop_assert_eq!(found.is_some(), is_part);
+            if let Some(found) = found {
+                let text: String = all.chars().zip(&found).filter(|(_, found)| **found).map(|(it, _)| it).collect();
+                prop_assert_eq!(&text, some);
+                // The last ones that can be: no later one of the same is left over before the next.
+                let last = found.iter().rposition(|it| *it);
+                let later = last.is_some_and(|last| all[last + 1..].contains(&all[last..=last]));
+                prop_assert!(!later);
+            }
+        }
+    }
+
+    #[test]
+    fn outer_fields_are_recorded_in_order_or_in_part() {
+        let is = |outer: &str, entity: &str| {
+            is_recorded(Head::new(outer.as_bytes(), b"\n"), Head::new(entity.as_bytes(), b"\n"))
+        };
+        let outer = "A: b\nC: d\n \n e\nF: g\n";
+        assert!(is(outer, "") && is(outer, "X: y\n"));
+        assert!(is(outer, "HP-Outer: A: b\nHP-Outer: C: d\nHP-Outer: F: g\n"));
+        assert!(is(outer, "HP-Outer: A: b\nX: y\nHP-Outer: F: g\n"));
+        assert!(!is(outer, "HP-Outer: F: g\nHP-Outer: A: b\n"));
+        assert!(!is(outer, "HP-Outer: A: c\n") && !is(outer, "HP-Outer: A: b\nHP-Outer: A: b\n"));
+        assert!(!is("", "HP-Outer: A: b\n"));
+        let lines: Vec<_> =
+            only_outside(Head::new(b"A: b\njunk\nA : b\nHP-Outer: x\nContent-Type : c\n", b"\n")).collect();
+        assert_eq!(lines, [&b"junk\n"[..], b"A : b\n", b"HP-Outer: x\n"]);
+    }
+}

@@ -60,3 +60,66 @@ pub fn without_shown(tail: &Tail<'_>) -> Vec<u8> {
     };
     tail.items().filter(|item| !shown(item)).flat_map(|item| item.raw).copied().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::head::Head;
+
+    #[test]
+    fn a_family_is_known_by_its_name_or_its_beginning() {
+        for (name, family) in [
+            ("Received", Some("Received")),
+            ("RETURN-path", Some("Return-Path")),
+            ("Delivered-To", Some("Delivered-To")),
+            ("Authentication-Results", Some("Authentication-Results")),
+            ("ARC-Seal", Some("ARC-")),
+            ("x-spamd-Result", Some("X-Spam")),
+            ("Received-SPF", None),
+            ("Subject", None),
+            ("", None),
+        ] {
+            assert_eq!(Family::named(name.as_bytes()), family.map(Family), "{name}");
+        }
+    }
+
+    #[test]
+    fn one_outside_bars_its_family_inside() {
+        for (inside, outside, barred) in [
+            ("Received: a\n", "Received: b\n", true),
+            ("A: b\nreceived: a\n", "Received: b\nRECEIVED: c\nA: b\n", true),
+            ("ARC-Seal: a\n", "ARC-Message-Signature: b\n", true),
+            ("X-Spam-Flag: a\n", "ARC-Seal: b\nX-Spamd: c\n", true),
+            ("Received: a\n", "Return-Path: b\n", false),
+            ("Received: a\n", "", false),
+            ("", "Received: a\n", false),
+            ("Subject: a\n", "Subject: b\n", false),
+        ] {
+            let (inside_head, outside_head) =
+                (Head::new(inside.as_bytes(), b""), Head::new(outside.as_bytes(), b""));
+            assert_eq!(
+                is_barred(inside_head.items(), outside_head.items()),
+                barred,
+                "{inside:?} {outside:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_shown_anyway_or_a_server_s_does_not_come_back() {
+        for (tail, left) in [
+            ("junk\nX: a\n", "junk\nX: a\n"),
+            ("junk\nSubject: a\nX: b\n", "junk\nX: b\n"),
+            ("junk\nSubject: a\n \n text\n", "junk\nSubject: a\n \n text\n"),
+            ("junk\nSubject : a\n", "junk\nSubject : a\n"),
+            ("junk\nReceived: a\n", "junk\n"),
+            ("junk\nReceived : a\n", "junk\n"),
+            ("junk\nX: a\n Received: b\n", "junk\nX: a\n Received: b\n"),
+            ("junk\rReceived: a\nX: b\n", "X: b\n"),
+            ("junk\nX: a\rARC-Seal: b\n", "junk\n"),
+        ] {
+            let (_, found) = Head::new(tail.as_bytes(), b"\n").split();
+            assert_eq!(String::from_utf8(without_shown(&found)).unwrap(), left, "{tail:?}");
+        }
+    }
+}

@@ -48,3 +48,64 @@ pub fn is_inside(item: &Item<'_>) -> bool {
 fn is_version(item: &Item<'_>) -> bool {
     item.name().eq_ignore_ascii_case(b"MIME-Version")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_with_blanks_before_the_colon_are_fields() {
+        for (item, content, inside) in [
+            ("Content-Type: a\n", true, true),
+            ("content-type : a\n", true, true),
+            ("Content: a\n", false, true),
+            ("MIME-Version : 1\n", false, true),
+            ("mime-version: 1\n", false, true),
+            ("Subject: a\n", false, true),
+            ("Subject : a\n", false, false),
+            ("HP-Outer: a\n", false, false),
+            ("junk\n", false, false),
+            ("From a\n", false, false),
+        ] {
+            let head = Head::new(item.as_bytes(), b"\n");
+            let item = head.items().next().unwrap();
+            assert_eq!((is_content(&item), is_inside(&item)), (content, inside), "{item:?}");
+        }
+    }
+
+    #[test]
+    fn its_own_fields_stood_before_the_first_of_mime_or_what_is_no_field() {
+        for (fields, expected) in [
+            ("A: b\nC: d\n", 2),
+            ("A: b\nContent-Type: c\nD: e\n", 1),
+            ("A: b\nMIME-Version : 1\nD: e\n", 1),
+            ("A: b\njunk\nD: e\n", 1),
+            ("junk\nA: b\n", 0),
+            (" junk\nA: b\n", 2),
+            ("\tjunk\nA: b\n", 2),
+            ("From a\rb\nA: b\n", 2),
+            ("A: b\nFrom a\n", 1),
+            ("", 0),
+        ] {
+            assert_eq!(place(Head::new(fields.as_bytes(), b"\n")), expected, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn the_outside_showed_all_but_what_was_hidden() {
+        let shown = |fields: &str, policy| -> Vec<Option<String>> {
+            let shown = outside(Head::new(fields.as_bytes(), b"\n"), policy);
+            shown.map(|it| it.outside.map(|text| String::from_utf8(text.into_owned()).unwrap())).collect()
+        };
+        let fields = "From: a\nSubject: b\nContent-Type: c\nMIME-Version: 1\njunk\nSubject : d";
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            shown(fields, Policy::None),
+            [some("From: a\n"), some("Subject: b\n"), None, None, some("junk\n"), some("Subject : d\n")]
+        );
+        assert_eq!(
+            shown(fields, Policy::Baseline),
+            [some("From: a\n"), some("Subject: [...]\n"), None, None, some("junk\n"), some("Subject : d\n")]
+        );
+    }
+}

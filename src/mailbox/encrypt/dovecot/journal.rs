@@ -196,4 +196,61 @@ mod tests {
         journal.end();
         assert!(!home.path().join(NAME).exists());
     }
+
+    fn entry(uid_validity: u32) -> Entry {
+        Entry { folder: "INBOX".into(), uid_validity, replaced: Vec::new() }
+    }
+
+    #[test]
+    fn one_run_waits_for_another() {
+        use std::sync::mpsc::channel;
+
+        let home = tempfile::tempdir().unwrap();
+        for ends in [true, false] {
+            let mut first = Journal::open(home.path(), || panic!("nobody is there")).unwrap();
+            first.write(&entry(7)).unwrap();
+            let (said, saying) = channel();
+            std::thread::scope(|scope| {
+                let second = scope.spawn(|| {
+                    let mut second = Journal::open(home.path(), || said.send(()).unwrap()).unwrap();
+                    let left = second.left().unwrap();
+                    // The file that has its name is the one that is locked.
+                    second.write(&entry(8)).unwrap();
+                    (left, std::fs::read_to_string(home.path().join(NAME)).unwrap())
+                });
+                saying.recv().unwrap();
+                if ends {
+                    first.end()
+                } else {
+                    drop(first)
+                }
+                let (left, text) = second.join().unwrap();
+                assert_eq!(left, if ends { vec![] } else { vec![entry(7)] });
+                assert!(text.contains("8"), "{text}");
+            });
+            std::fs::remove_file(home.path().join(NAME)).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_not_settled_stays_in_the_file() {
+        let home = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(home.path(), || ()).unwrap();
+        assert_eq!(journal.pending(), []);
+        journal.settle(vec![entry(1)]).unwrap();
+        assert_eq!(journal.pending(), [entry(1)]);
+        journal.end();
+        assert!(home.path().join(NAME).exists());
+        assert_eq!(Journal::open(home.path(), || ()).unwrap().left().unwrap(), [entry(1)]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_an_error() {
+        let home = tempfile::tempdir().unwrap();
+        let gone = Journal::open(&home.path().join("gone"), || ());
+        assert!(matches!(gone, Err(Error::Home { .. })));
+        std::os::unix::fs::symlink("elsewhere", home.path().join(NAME)).unwrap();
+        assert!(Journal::open(home.path(), || ()).is_err(), "a link is not followed");
+        assert!(!home.path().join("elsewhere").exists());
+    }
 }
