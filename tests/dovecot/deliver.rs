@@ -93,7 +93,7 @@ fn the_sweep_seals_what_a_failing_script_left_in_clear_over_lmtp(flavour: Flavou
     server.store(ALICE, MAIL.as_bytes());
     assert_unchanged(&server.only_message(ALICE), MAIL.as_bytes());
 
-    let unit = include_str!("../../sieve/mailseal-sweep.service");
+    let unit = include_str!("../../contrib/systemd/mailseal-sweep.service");
     let command = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap().replace("%%", "%");
     let program = server.path("libexec/encrypt-maildir");
     testing::install("encrypt-maildir", &program);
