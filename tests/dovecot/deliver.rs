@@ -11,6 +11,7 @@ use testing::dovecot::entity::{assert_sealed, assert_unchanged};
 use testing::dovecot::flavour::{DOVECOT_LDA, Flavour};
 use testing::dovecot::gpg::{ALICE_KEY, BOB_KEY, Home};
 use testing::dovecot::lmtp::with_crlf;
+use testing::dovecot::mta::Mta as _;
 use testing::dovecot::postfix::{LOCAL_USER, Postfix};
 use testing::dovecot::server::{Server, Setup, start};
 use testing::dovecot::users::{ALICE, BOB, CAROL};

@@ -11,4 +11,5 @@ mod failclosed; // everything that can fail ends in a deferral
 mod imapsieve; // the Sent folder
 mod known_users; // the register of known users, and homes that are away
 mod load; // many deliveries: at once, with random faults, and for a long time
+mod serve_mta; // `mailseal serve` between real MTAs and Dovecot, by the recipes in contrib/mta
 mod sieve_scripts; // each shipped script under sieve-test, and the user databases
