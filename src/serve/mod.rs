@@ -22,6 +22,7 @@ pub mod smtp;
 mod whose;
 
 use std::io;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,16 +84,19 @@ pub fn run(path: Option<&Path>, sandbox: Sandbox) -> Result<(), Error> {
         gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "localhost".into());
     let sink = Sink::open(&config.log.to, cli::ADMIN);
     let allowed = folders(&config, &path);
-    let metrics = config.serve.metrics;
-    let shared = Arc::new(Shared::new(config, sink));
-    if let Some(address) = metrics {
-        metrics::serve(address, Arc::clone(&shared)).map_err(|error| Error::Door {
+    let metrics = config.serve.metrics.map(|address| {
+        TcpListener::bind(address).map_err(|error| Error::Door {
             address: address.to_string(),
             what: error.to_string(),
             hint: "name another address as `metrics` in [serve]".into(),
-        })?;
-    }
+        })
+    });
+    let metrics = metrics.transpose()?;
+    let shared = Arc::new(Shared::new(config, sink));
     sandbox.enter_with(&Rights { read: &allowed, remove: &paths })?;
+    if let Some(listener) = metrics {
+        metrics::serve(listener, Arc::clone(&shared)).map_err(|error| refused(&error))?;
+    }
     for opened in opened {
         let (shared, host, path) = (Arc::clone(&shared), host.clone(), path.clone());
         let name = opened.door.name().into();
