@@ -449,6 +449,30 @@ mod tests {
         assert_eq!(load(include_str!("../../sieve/mailseal.toml")), Ok(Config::default()));
     }
 
+    /// Each setting that has no default stands there too, as a comment that may be taken as it is.
+    #[test]
+    fn the_shipped_file_shows_every_setting_of_serve() {
+        let file = include_str!("../../sieve/mailseal.toml");
+        let section = file.split("[serve]\n").nth(1).unwrap().split("\n\n").next().unwrap();
+        let is_setting = |line: &&str| {
+            line.split_once(" = ").is_some_and(|(name, _)| !name.is_empty() && !name.contains([' ', '`']))
+        };
+        let lines: Vec<&str> =
+            section.lines().map(|line| line.trim_start_matches("# ")).filter(is_setting).collect();
+        assert_eq!(lines.len(), 14, "{lines:?}");
+        let config = load(&format!("[serve]\n{}", lines.join("\n"))).unwrap().serve;
+        assert!(config.lmtp.is_some() && config.sieve.is_some() && config.metrics.is_some());
+        assert!(config.size.is_some() && config.user.is_some() && config.lmtp_owner.is_some());
+    }
+
+    #[test]
+    fn the_settings_that_the_page_of_serve_shows_are_some() {
+        let page = include_str!("../../docs/serve.md");
+        let mut blocks = page.split("```toml\n").skip(1);
+        let text = |block: &str| block.split("```").next().unwrap().replace("\n   ", "\n");
+        assert!(blocks.clone().count() > 1 && blocks.all(|block| load(&text(block)).is_ok()));
+    }
+
     #[test]
     fn faults_name_their_line() {
         let cases = [

@@ -14,6 +14,7 @@ use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use mailseal_maildir::durable;
 
@@ -183,10 +184,22 @@ impl Known {
         for user in asked {
             remove(&self.folder.join(UNASKED).join(user.name()))?;
         }
+        let folder = self.folder.join(UNASKED);
         for user in unasked {
-            create(&self.folder.join(UNASKED).join(user.name()))?;
+            create(&folder.join(user.name()))?;
         }
+        // Also where nothing has changed.
+        File::open(&folder)
+            .and_then(|folder| folder.set_modified(SystemTime::now()))
+            .map_err(|error| failed(&folder, &error))?;
         self.flush()
+    }
+
+    /// When all users were last asked, or the last time that one who had not been was noted or removed; `None` where that was
+    /// never, or cannot be found out.
+    #[must_use]
+    pub fn scanned(&self) -> Option<SystemTime> {
+        std::fs::metadata(self.folder.join(UNASKED)).and_then(|folder| folder.modified()).ok()
     }
 
     /// Forgets that `user` ever had a certificate.
@@ -274,6 +287,9 @@ mod tests {
         let lock = known.lock().unwrap();
         known.note(&lock, [&user("alice@a.org"), &user("alice@b.org"), &user("bob")]).unwrap();
         known.note_asked(&lock, [], [&user("carol")]).unwrap();
+        File::open(known.folder.join(UNASKED)).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        known.note_asked(&lock, [], [&user("carol")]).unwrap();
+        assert!(known.scanned().unwrap() > SystemTime::UNIX_EPOCH, "a scan that finds nothing new is one");
         for (name, expected) in [
             ("alice@a.org", Standing::Known),
             ("alice", Standing::Near),

@@ -7,8 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::shared::Shared;
+use crate::config::Keys;
 use crate::console::exposition::Exposition;
 use crate::error::Error;
+use crate::keystore::absence;
+use crate::keystore::known::Known;
+use crate::keystore::trust::Trust;
 use crate::log::{Door, LogLine, Outcome};
 
 /// Upper bounds of the classes of time, in seconds.
@@ -18,6 +22,7 @@ const SECONDS: [f64; 9] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
 #[derive(Debug, Default)]
 pub struct Metrics {
     messages: Mutex<BTreeMap<(Door, Outcome, &'static str), u64>>,
+    warnings: Mutex<BTreeMap<&'static str, u64>>,
     times: Mutex<BTreeMap<Door, Times>>,
 }
 
@@ -34,6 +39,10 @@ impl Metrics {
         let Some(door) = line.door else { return };
         let key = (door, line.outcome, line.reason.unwrap_or("-"));
         *self.messages.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default() += 1;
+        for warning in &line.warnings {
+            let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+            *warnings.entry(warning.name()).or_default() += 1;
+        }
         let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
         let times = times.entry(door).or_default();
         let seconds = line.time.as_secs_f64();
@@ -53,6 +62,14 @@ impl Metrics {
             writer.value("mailseal_serve_messages_total", &labels, count)?;
         }
         writer.begin(
+            "mailseal_serve_warnings_total",
+            "counter",
+            "Messages with something odd about them.",
+        )?;
+        for (warning, count) in &*self.warnings.lock().unwrap_or_else(PoisonError::into_inner) {
+            writer.value("mailseal_serve_warnings_total", &[("warning", warning)], count)?;
+        }
+        writer.begin(
             "mailseal_serve_seconds",
             "histogram",
             "Time from a message's beginning to its last answer.",
@@ -69,9 +86,25 @@ impl Metrics {
         }
         writer.begin("mailseal_serve_in_hand", "gauge", "Transactions that have not come to their end.")?;
         writer.value("mailseal_serve_in_hand", &[], shared.in_hand.count())?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let config = shared.config();
+        let known = Known::new(&config.keys.known, Trust::of_process(config.keys.trusted_groups.ids()));
+        writer.begin(
+            "mailseal_serve_register_complete",
+            "gauge",
+            "Whether the register of known users and each store bear their markers.",
+        )?;
+        let complete = bear_markers(&config.keys, &known).unwrap_or(false);
+        writer.value("mailseal_serve_register_complete", &[], u8::from(complete))?;
+        if let Some(time) = known.scanned() {
+            writer.begin(
+                "mailseal_serve_last_scan_timestamp_seconds",
+                "gauge",
+                "When all users were last asked for their certificates.",
+            )?;
+            writer.value("mailseal_serve_last_scan_timestamp_seconds", &[], seconds(time))?;
+        }
         writer.begin("mailseal_serve_time_seconds", "gauge", "The time of this answer.")?;
-        writer.value("mailseal_serve_time_seconds", &[], now.as_secs())
+        writer.value("mailseal_serve_time_seconds", &[], seconds(SystemTime::now()))
     }
 }
 
@@ -87,10 +120,22 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
     })
 }
 
-/// Answers Prometheus, on threads of its own.
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// Whether somebody without a certificate could be proven to have none.
+fn bear_markers(keys: &Keys, known: &Known) -> Result<bool, Error> {
+    let Some(marker) = known.marker()? else { return Ok(false) };
+    let trust = Trust::of_process(keys.trusted_groups.ids());
+    absence::stores(keys).iter().try_for_each(|store| absence::check_marker(store, &marker, &trust))?;
+    Ok(true)
+}
+
+/// Answers Prometheus on a thread of its own. To be called in the sandbox, which binds threads that begin later.
 ///
 /// # Errors
-/// Those of starting them.
+/// Those of starting threads.
 pub fn serve(listener: TcpListener, shared: Arc<Shared>) -> io::Result<()> {
     let server = tiny_http::Server::from_listener(listener, None).map_err(io::Error::other)?;
     std::thread::Builder::new().name("metrics".into()).spawn(move || {
@@ -99,7 +144,9 @@ pub fn serve(listener: TcpListener, shared: Arc<Shared>) -> io::Result<()> {
             let answer = match (request.method(), request.url()) {
                 // To memory, where writing does not fail.
                 (tiny_http::Method::Get, "/metrics") if shared.metrics.write(&shared, &mut text).is_ok() => {
-                    tiny_http::Response::from_data(text)
+                    let kind = tiny_http::Header::from_bytes("Content-Type", "text/plain; version=0.0.4");
+                    let answer = tiny_http::Response::from_data(text);
+                    kind.into_iter().fold(answer, tiny_http::Response::with_header)
                 }
                 _ => tiny_http::Response::from_data(Vec::new()).with_status_code(404),
             };

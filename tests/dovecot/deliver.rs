@@ -11,6 +11,7 @@ use testing::dovecot::entity::{assert_sealed, assert_unchanged};
 use testing::dovecot::flavour::{DOVECOT_LDA, Flavour};
 use testing::dovecot::gpg::{ALICE_KEY, BOB_KEY, Home};
 use testing::dovecot::lmtp::with_crlf;
+use testing::dovecot::mta::Mta as _;
 use testing::dovecot::postfix::{LOCAL_USER, Postfix};
 use testing::dovecot::server::{Server, Setup, start};
 use testing::dovecot::users::{ALICE, BOB, CAROL};
@@ -93,7 +94,7 @@ fn the_sweep_seals_what_a_failing_script_left_in_clear_over_lmtp(flavour: Flavou
     server.store(ALICE, MAIL.as_bytes());
     assert_unchanged(&server.only_message(ALICE), MAIL.as_bytes());
 
-    let unit = include_str!("../../sieve/mailseal-sweep.service");
+    let unit = include_str!("../../contrib/systemd/mailseal-sweep.service");
     let command = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap().replace("%%", "%");
     let program = server.path("libexec/encrypt-maildir");
     testing::install("encrypt-maildir", &program);

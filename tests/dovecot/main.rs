@@ -12,4 +12,5 @@ mod imapsieve; // the Sent folder
 mod known_users; // the register of known users, and homes that are away
 mod load; // many deliveries: at once, with random faults, and for a long time
 mod serve; // `mailseal serve`: LMTP before Dovecot, and its script socket
+mod serve_mta; // `mailseal serve` between real MTAs and Dovecot, by the recipes in contrib/mta
 mod sieve_scripts; // each shipped script under sieve-test, and the user databases

@@ -36,5 +36,8 @@ mod planted; // seals by a hostile sender, with any record and any header inside
 mod report; // `mailseal report`, mtail and the Grafana dashboard
 mod serve; // `mailseal serve`, between a client and a next hop of the tests' own
 
+// Beside the programs.
+mod shipped; // systemd's units, OpenBSD's script, alert rules
+
 // What the others rest on.
 mod harness; // the oracle's header splitter

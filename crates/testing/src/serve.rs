@@ -55,6 +55,11 @@ impl Serve {
         kill(self.pid(), signal).unwrap();
     }
 
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits for its end, for as long as a loaded machine may need.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {

@@ -380,3 +380,14 @@ impl Conclusion<'_> {
 fn too_many() -> Reply {
     Reply::new(452, "4.5.3", "too many recipients at once")
 }
+
+#[cfg(test)]
+mod tests {
+    /// Recipients beyond the limit would wait until Postfix runs its queue again.
+    #[test]
+    fn the_recipe_for_postfix_has_the_same_limit() {
+        let recipe = include_str!("../../../contrib/mta/postfix-main.cf");
+        let line = format!("\nlmtp_destination_recipient_limit = {}\n", super::SETS);
+        assert!(recipe.contains(&line), "{recipe}");
+    }
+}

@@ -124,9 +124,19 @@ fn it_says_how_it_is_and_what_it_counts() {
     };
     let text = ask("/metrics");
     assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+    // Prometheus 3 takes no answer without it.
+    assert!(text.contains("\r\nContent-Type: text/plain; version=0.0.4\r\n"), "{text}");
     let line = "mailseal_serve_messages_total{door=\"lmtp\",outcome=\"sealed\",reason=\"-\"} 1\n";
     assert!(text.contains(line), "{text}");
     assert!(text.contains("mailseal_serve_seconds_count{door=\"lmtp\"} 1\n"), "{text}");
+    assert!(text.contains("mailseal_serve_register_complete{} 1\n"), "{text}");
+    let scan =
+        text.lines().find_map(|line| line.strip_prefix("mailseal_serve_last_scan_timestamp_seconds{} "));
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    assert!((now - 3600..=now).contains(&scan.unwrap().parse().unwrap()), "{text}");
+    std::fs::remove_file(site.host.path("keys/.mailseal")).unwrap();
+    let text = ask("/metrics");
+    assert!(text.contains("mailseal_serve_register_complete{} 0\n"), "{text}");
     assert!(ask("/").starts_with("HTTP/1.1 404 "));
 
     let check = || {

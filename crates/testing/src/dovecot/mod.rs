@@ -18,6 +18,7 @@ pub mod flavour;
 pub mod gpg;
 pub mod imap;
 pub mod lmtp;
+pub mod mta;
 pub mod postfix;
 pub mod requirement;
 pub mod server;

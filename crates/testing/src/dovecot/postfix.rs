@@ -1,8 +1,9 @@
-//! A real Postfix of the test's own: its queue and its log in the site's folder, SMTP on the site's loopback address, and
-//! `mailseal deliver` before dovecot-lda as README shows it.
+//! A real Postfix of the test's own: its queue and its log in the site's folder, SMTP on the site's loopback address. It delivers
+//! by `mailseal deliver` before dovecot-lda as README shows it, or to `mailseal serve` as `contrib/mta` does.
 
 use super::flavour::DOVECOT_LDA;
 use super::lmtp::Lmtp;
+use super::mta::Mta;
 use super::server::{SENDER, Server, wait_until};
 use super::site::{Site, free_port};
 use super::users::DELIVERY_GROUP;
@@ -13,6 +14,7 @@ use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 /// The user that Postfix is run as, and the local user that mail for `mail@localhost` goes to.
@@ -29,6 +31,20 @@ impl<'a> Postfix<'a> {
     /// Starts one that delivers to virtual users of example.org with the documented pipe, and to local users with the
     /// documented `mailbox_command`. `recipients_at_once` is the transport's recipient limit.
     pub fn start(server: &'a Server, recipients_at_once: u32) -> Self {
+        Self::start_with(server, &by_pipe(server, recipients_at_once), &pipe(server))
+    }
+
+    /// Starts one that delivers by the shipped recipe for `mailseal serve`, at the door that [`Self::door`] says.
+    pub fn before_serve(server: &'a Server) -> Self {
+        Self::start_with(server, &super::mta::shipped("postfix-main.cf"), "")
+    }
+
+    /// Where the shipped recipe has the socket of `mailseal serve`.
+    pub fn door(site: &Site) -> PathBuf {
+        site.path("postfix/spool/private/mailseal")
+    }
+
+    fn start_with(server: &'a Server, settings: &str, service: &str) -> Self {
         let site: &Site = server;
         let smtp = SocketAddr::from((site.address, free_port(site.address)));
         for folder in ["postfix", "postfix/spool", "postfix/data"] {
@@ -39,8 +55,8 @@ impl<'a> Postfix<'a> {
         // What the mail user runs: both programs with the site's paths.
         crate::install("mailseal", site.path("libexec/mailseal"));
         fs::set_permissions(site.path("libexec/mailseal"), fs::Permissions::from_mode(0o755)).unwrap();
-        site.write("postfix/main.cf", main_cf(site, recipients_at_once).as_bytes(), 0o644);
-        site.write("postfix/master.cf", master_cf(site, smtp).as_bytes(), 0o644);
+        site.write("postfix/main.cf", (main_cf(site) + settings).as_bytes(), 0o644);
+        site.write("postfix/master.cf", (master_cf(smtp) + service).as_bytes(), 0o644);
         site.write("postfix/maillog", b"", 0o644);
         let directory = site.path("postfix");
         let check = Command::new("postfix").arg("-c").arg(&directory).arg("check").output().unwrap();
@@ -65,35 +81,37 @@ impl<'a> Postfix<'a> {
         Lmtp::connect_smtp(self.smtp)?.send(SENDER, recipients, mail)
     }
 
-    /// The number of messages in the queue.
-    pub fn queued(&self) -> usize {
-        let output = Command::new("postqueue").arg("-c").arg(self.site.path("postfix")).arg("-j").output();
-        output.unwrap().stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count()
-    }
-
     /// Waits until each message has been tried, and those that could not be delivered wait in the deferred queue.
     pub fn wait_for_deferred(&self, messages: usize) {
         let deferred = self.site.path("postfix/spool/deferred");
         wait_until("the mail to be deferred", || count_files(&deferred) == messages);
     }
 
-    /// Tries all again.
-    pub fn flush(&self) {
+    fn control(&self, program: &str, argument: &str) -> std::process::ExitStatus {
+        Command::new(program).arg("-c").arg(self.site.path("postfix")).arg(argument).status().unwrap()
+    }
+}
+
+impl Mta for Postfix<'_> {
+    fn smtp(&self) -> SocketAddr {
+        self.smtp
+    }
+
+    fn queued(&self) -> usize {
+        let output = Command::new("postqueue").arg("-c").arg(self.site.path("postfix")).arg("-j").output();
+        output.unwrap().stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count()
+    }
+
+    fn flush(&self) {
         assert!(self.control("postqueue", "-f").success());
     }
 
-    /// Waits until nothing is queued.
-    pub fn wait_for_empty_queue(&self) {
-        wait_until("the queue to be empty", || self.queued() == 0);
-    }
-
-    /// Postfix's log.
-    pub fn log(&self) -> String {
+    fn log(&self) -> String {
         fs::read_to_string(self.site.path("postfix/maillog")).unwrap()
     }
 
-    fn control(&self, program: &str, argument: &str) -> std::process::ExitStatus {
-        Command::new(program).arg("-c").arg(self.site.path("postfix")).arg(argument).status().unwrap()
+    fn deferral(&self) -> &'static str {
+        "status=deferred"
     }
 }
 
@@ -115,9 +133,32 @@ pub fn deliver(site: &Site) -> String {
     format!("{} --config {} deliver --log stderr", mailseal.display(), config.display())
 }
 
-fn main_cf(site: &Site, recipients_at_once: u32) -> String {
+/// What makes Postfix use the documented pipe and `mailbox_command`.
+fn by_pipe(site: &Site, recipients_at_once: u32) -> String {
+    let (dir, deliver) = (site.dir().display(), deliver(site));
+    format!(
+        "\
+virtual_transport = mailseal
+mailseal_destination_recipient_limit = {recipients_at_once}
+mailbox_command = {deliver} -- {DOVECOT_LDA} -c {dir}/dovecot.conf -f \"$SENDER\" -a \"$RECIPIENT\" -d \"$USER\"
+"
+    )
+}
+
+fn pipe(site: &Site) -> String {
+    let (dir, deliver) = (site.dir().display(), deliver(site));
+    format!(
+        "\
+mailseal unix - n n - - pipe
+  flags=DRhu user={LOCAL_USER}:{group} argv={deliver} --user ${{user}}@${{domain}} --
+  {DOVECOT_LDA} -c {dir}/dovecot.conf -f ${{sender}} -a ${{original_recipient}} -d ${{user}}@${{domain}}
+",
+        group = nix::unistd::Group::from_gid(DELIVERY_GROUP.into()).unwrap().unwrap().name,
+    )
+}
+
+fn main_cf(site: &Site) -> String {
     let dir = site.dir().display();
-    let deliver = deliver(site);
     format!(
         "\
 compatibility_level = 3.6
@@ -139,16 +180,11 @@ local_recipient_maps =
 recipient_delimiter = +
 smtpd_peername_lookup = no
 virtual_mailbox_domains = example.org
-virtual_transport = mailseal
-mailseal_destination_recipient_limit = {recipients_at_once}
-mailbox_command = {deliver} -- {DOVECOT_LDA} -c {dir}/dovecot.conf -f \"$SENDER\" -a \"$RECIPIENT\" -d \"$USER\"
 "
     )
 }
 
-fn master_cf(site: &Site, smtp: SocketAddr) -> String {
-    let dir = site.dir().display();
-    let deliver = deliver(site);
+fn master_cf(smtp: SocketAddr) -> String {
     let services = [
         "pickup unix n - n 60 1 pickup",
         "cleanup unix n - n - 0 cleanup",
@@ -162,20 +198,14 @@ fn master_cf(site: &Site, smtp: SocketAddr) -> String {
         "retry unix - - n - - error",
         "discard unix - - n - - discard",
         "local unix - n n - - local",
+        // Locked up in the queue folder, as Debian has it.
+        "lmtp unix - - y - - lmtp",
+        "scache unix - - n - 1 scache",
         "anvil unix - - n - 1 anvil",
         "postlog unix-dgram n - n - 1 postlogd",
     ]
     .join("\n");
-    format!(
-        "\
-{smtp} inet n - n - - smtpd
-{services}
-mailseal unix - n n - - pipe
-  flags=DRhu user={LOCAL_USER}:{group} argv={deliver} --user ${{user}}@${{domain}} --
-  {DOVECOT_LDA} -c {dir}/dovecot.conf -f ${{sender}} -a ${{original_recipient}} -d ${{user}}@${{domain}}
-",
-        group = nix::unistd::Group::from_gid(DELIVERY_GROUP.into()).unwrap().unwrap().name,
-    )
+    format!("{smtp} inet n - n - - smtpd\n{services}\n")
 }
 
 fn count_files(folder: &std::path::Path) -> usize {

@@ -1,0 +1,275 @@
+//! What an admin installs beside the programs: systemd's units, OpenBSD's script, alert rules.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use testing::dovecot::lmtp::Lmtp;
+use testing::next_hop::NextHop;
+use testing::{filter, fixtures, repository, skip};
+
+/// How exposed `systemd-analyze security` may find `mailseal serve`, in tenths of ten.
+const EXPOSURE: &str = "15";
+
+/// Whether a program is there; a visible line where it is not.
+fn has(program: &str, package: &str) -> bool {
+    let there = Command::new(program).arg("--version").output().is_ok();
+    if !there {
+        skip::unless_ci(&format!("{program} is missing (Debian: {package})"));
+    }
+    there
+}
+
+#[track_caller]
+fn succeeds(command: &mut Command) -> String {
+    let run = filter::run(command, b"", 1);
+    let said = String::from_utf8_lossy(&run.stdout).into_owned() + &run.stderr;
+    assert_eq!(run.status, Some(0), "{command:?}: {said}");
+    said
+}
+
+fn contrib(folder: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(repository().join("contrib").join(folder)).unwrap();
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+fn extension(path: &Path) -> &str {
+    path.extension().and_then(|end| end.to_str()).unwrap_or_default()
+}
+
+/// The units as they ship, with the programs that were built.
+#[test]
+fn systemd_takes_the_units() {
+    if !has("systemd-analyze", "systemd") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let programs = testing::program("mailseal").parent().unwrap().display().to_string();
+    let mut units = Vec::new();
+    for path in contrib("systemd").into_iter().filter(|path| extension(path) != "sysusers") {
+        let text = fs::read_to_string(&path).unwrap();
+        let place = folder.path().join(path.file_name().unwrap());
+        fs::write(&place, text.replace("/usr/local/bin", &programs)).unwrap();
+        units.push(place);
+    }
+    let said = succeeds(Command::new("systemd-analyze").args(["verify", "--man=no"]).args(&units));
+    assert_eq!(said, "");
+    let mut security = Command::new("systemd-analyze");
+    security.args(["security", "--offline=true", &format!("--threshold={EXPOSURE}")]);
+    let said = succeeds(security.arg(folder.path().join("mailseal-serve.service")));
+    println!("MEASURED: {}", said.lines().last().unwrap());
+}
+
+/// They are enabled as docs/serve.md says, and the user comes to be, in a system of its own.
+#[test]
+fn systemd_enables_the_units_and_makes_the_user() {
+    if !has("systemd-sysusers", "systemd") {
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let units = root.path().join("etc/systemd/system");
+    fs::create_dir_all(&units).unwrap();
+    for path in contrib("systemd").into_iter().filter(|path| extension(path) != "sysusers") {
+        fs::copy(&path, units.join(path.file_name().unwrap())).unwrap();
+    }
+    let root_option = format!("--root={}", root.path().display());
+    let names = ["mailseal-lmtp.socket", "mailseal-sieve.socket", "mailseal-keys-scan.timer"];
+    succeeds(Command::new("systemctl").args([&*root_option, "enable"]).args(names));
+    for name in names {
+        let place = if name.ends_with("socket") { "sockets" } else { "timers" };
+        assert!(units.join(format!("{place}.target.wants")).join(name).is_symlink(), "{name}");
+    }
+    let users = repository().join("contrib/systemd/mailseal.sysusers");
+    succeeds(Command::new("systemd-sysusers").arg(&root_option).arg(users));
+    let passwd = fs::read_to_string(root.path().join("etc/passwd")).unwrap();
+    let line = passwd.lines().find(|line| line.starts_with("mailseal:")).unwrap();
+    assert!(line.ends_with(":/nonexistent:/usr/sbin/nologin"), "{line}");
+}
+
+/// Makes of namespaces of its own a system in which systemd runs the units in `$1`. What it writes to goes with it.
+const SYSTEM: &str = r#"
+mount -t proc proc /proc
+mount -t tmpfs none /mnt
+mkdir /mnt/up /mnt/work
+mount -t overlay none -o lowerdir=/etc,upperdir=/mnt/up,workdir=/mnt/work /etc
+for folder in /run /var/lib /var/spool; do mount -t tmpfs -o mode=755 none $folder; done
+id postfix >/dev/null 2>&1 || useradd --system postfix
+mkdir -p /var/spool/postfix/private /etc/mailseal
+chmod 700 /var/spool/postfix/private
+chown postfix /var/spool/postfix/private
+mount --bind "$1/bin" /usr/local/bin
+systemd-sysusers "$1/mailseal.sysusers"
+cp "$1/mailseal.toml" /etc
+cp -r "$1/keys" /etc/mailseal
+echo alice@example.org >/run/users
+mailseal keys init --users /run/users
+ip link set lo up
+cd /
+exec env -i PATH=/usr/bin:/bin:/usr/sbin:/sbin container=lxc SYSTEMD_UNIT_PATH="$1/units" /lib/systemd/systemd --system
+"#;
+
+const CONFIGURATION: &str = r#"
+[keys]
+sources = ["file:/etc/mailseal/keys/%{user}.pgp"]
+[log]
+to = "stderr"
+[serve]
+lmtp = "/var/spool/postfix/private/mailseal"
+next = "lmtp:/run/next"
+userdb = "none"
+"#;
+
+/// A systemd in namespaces of its own, which end with it.
+struct System {
+    unshare: Child,
+    pid: u32,
+}
+
+impl System {
+    /// Starts one whose units and whatever else belongs to it lie in `folder`.
+    fn start(folder: &Path) -> Self {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--fork", "--kill-child", "--pid", "--mount", "--propagation", "private"]);
+        unshare.args(["--cgroup", "--uts", "--ipc", "--net", "sh", "-euc", SYSTEM, "system"]).arg(folder);
+        let output = fs::File::create(folder.join("output")).unwrap();
+        let unshare = unshare.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
+        let mut system = Self { unshare: unshare.spawn().unwrap(), pid: 0 };
+        let children = format!("/proc/{id}/task/{id}/children", id = system.unshare.id());
+        let door = |system: &Self| system.path("/var/spool/postfix/private/mailseal").exists();
+        let end = Instant::now() + Duration::from_secs(60);
+        while system.pid == 0 || !door(&system) {
+            let said = fs::read_to_string(folder.join("output")).unwrap();
+            assert!(system.unshare.try_wait().unwrap().is_none() && Instant::now() < end, "{said}");
+            std::thread::sleep(Duration::from_millis(20));
+            let child = fs::read_to_string(&children).unwrap_or_default();
+            system.pid = child.trim().parse().unwrap_or_default();
+        }
+        system
+    }
+
+    /// One of its files.
+    fn path(&self, path: &str) -> PathBuf {
+        format!("/proc/{}/root{path}", self.pid).into()
+    }
+
+    fn systemctl(&self, arguments: &str) -> String {
+        let mut command = Command::new("nsenter");
+        command.args(["-t", &self.pid.to_string(), "-m", "-p", "-n", "systemctl"]);
+        succeeds(command.args(arguments.split(' ')))
+    }
+}
+
+impl Drop for System {
+    fn drop(&mut self) {
+        // With it goes its first process, and with that one all the others.
+        let _ = self.unshare.kill();
+        let _ = self.unshare.wait();
+    }
+}
+
+/// As they ship, all that they forbid included: a message goes through, a reload and a stop do what they should.
+#[test]
+fn the_units_serve_under_systemd() {
+    if !Path::new("/lib/systemd/systemd").exists() || !nix::unistd::geteuid().is_root() {
+        skip::unless_ci("needs systemd and root");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    for name in ["bin", "keys", "units"] {
+        fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    testing::install("mailseal", folder.path().join("bin/mailseal"));
+    fs::copy(fixtures::cert("curve25519"), folder.path().join("keys/alice@example.org.pgp")).unwrap();
+    fs::write(folder.path().join("mailseal.toml"), CONFIGURATION).unwrap();
+    let ours = ["mailseal-serve.service", "mailseal-lmtp.socket", "mailseal-sieve.socket"];
+    let shipped = repository().join("contrib/systemd");
+    for name in ours {
+        fs::copy(shipped.join(name), folder.path().join("units").join(name)).unwrap();
+    }
+    fs::copy(shipped.join("mailseal.sysusers"), folder.path().join("mailseal.sysusers")).unwrap();
+    for name in ["basic", "shutdown", "sockets", "sysinit"] {
+        let unit = "[Unit]\nDefaultDependencies=no\n";
+        fs::write(folder.path().join(format!("units/{name}.target")), unit).unwrap();
+    }
+    let unit = "[Unit]\nDefaultDependencies=no\nWants=mailseal-lmtp.socket mailseal-sieve.socket\n";
+    fs::write(folder.path().join("units/default.target"), unit).unwrap();
+
+    let system = System::start(folder.path());
+    let next = system.path("/run/next");
+    let hop = NextHop::listen(&next);
+    fs::set_permissions(&next, fs::Permissions::from_mode(0o666)).unwrap();
+    let door = system.path("/var/spool/postfix/private/mailseal");
+    let socket = fs::metadata(&door).unwrap();
+    assert_eq!(socket.mode() & 0o777, 0o600);
+    let mail = b"Subject: hello\r\n\r\ncanary-5e9012\r\n";
+    let deliver = || {
+        let replies = Lmtp::connect_unix(&door)?.deliver("a@example.net", &["alice@example.org"], mail)?;
+        assert_eq!(replies[0].code, 250, "{replies:?}");
+        Ok::<_, std::io::Error>(())
+    };
+    deliver()
+        .unwrap_or_else(|error| panic!("{error}: {}", system.systemctl("status mailseal-serve.service")));
+    let pid = system.systemctl("show --property=MainPID --value mailseal-serve.service");
+    let process = system.path(&format!("/proc/{}", pid.trim()));
+    let status = fs::read_to_string(process.join("status")).unwrap();
+    for line in ["CapBnd:\t0000000000000000\n", "NoNewPrivs:\t1\n", "Seccomp:\t2\n"] {
+        assert!(status.contains(line), "{status}");
+    }
+    let mounts = fs::read_to_string(process.join("mountinfo")).unwrap();
+    let root = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/")).unwrap();
+    assert!(
+        root.split(' ').nth(5).unwrap().starts_with("ro,"),
+        "the file system is not read-only:\n{mounts}"
+    );
+
+    system.systemctl("reload mailseal-serve.service");
+    deliver().unwrap();
+    let again = system.systemctl("show --property=MainPID --value mailseal-serve.service");
+    assert_eq!(again, pid, "a reload is no restart");
+    for taken in hop.take() {
+        assert!(!String::from_utf8_lossy(&taken.message).contains("canary-5e9012"));
+    }
+
+    system.systemctl("stop mailseal-lmtp.socket mailseal-sieve.socket mailseal-serve.service");
+    assert!(!door.exists() && !system.path("/run/dovecot/mailseal/mailseal-filter").exists());
+}
+
+#[test]
+fn a_shell_takes_the_script_for_openbsd() {
+    for path in contrib("openbsd") {
+        succeeds(Command::new("sh").arg("-n").arg(&path));
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("#!/bin/ksh\n") && text.ends_with("\nrc_cmd $1\n"), "{text}");
+    }
+}
+
+/// docs/serve.md shows the files as they ship.
+#[test]
+fn the_page_shows_what_ships() {
+    let page = fs::read_to_string(repository().join("docs/serve.md")).unwrap();
+    let shown: Vec<&str> = page.lines().map(str::trim).collect();
+    for name in ["contrib/mta/postfix-main.cf", "sieve/dovecot-serve.conf"] {
+        let text = fs::read_to_string(repository().join(name)).unwrap();
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            assert!(shown.contains(&line), "{name}: {line}");
+        }
+    }
+    for (place, _) in page.match_indices("contrib/").chain(page.match_indices("monitoring/")) {
+        let path: String = page[place..].chars().take_while(|c| !" `\n)".contains(*c)).collect();
+        assert!(repository().join(&path).exists(), "{path}");
+    }
+}
+
+#[test]
+fn the_alerts_come_when_something_is_wrong_and_not_before() {
+    if !has("promtool", "prometheus") {
+        return;
+    }
+    let rules = repository().join("monitoring/mailseal-alerts.yml");
+    succeeds(Command::new("promtool").args(["check", "rules"]).arg(rules));
+    let tests = repository().join("tests/programs/alerts.yml");
+    succeeds(Command::new("promtool").args(["test", "rules"]).arg(tests));
+}
