@@ -146,7 +146,7 @@ mod tests {
         }
 
         fn find(&self, user: &str, key_files: &[PathBuf]) -> Result<Addressee, Error> {
-            find(&self.config, &Whose { user, home: None, key_files }, SystemTime::now())
+            find(&self.config, &Whose { user, home: None, key_files, cache: None }, SystemTime::now())
         }
 
         fn is_missing(&self, user: &str) -> bool {

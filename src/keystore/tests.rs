@@ -251,16 +251,16 @@ fn a_file_that_an_admin_named_must_be_there() {
     let certs = [made::cert("Alice"), made::cert("Bob")];
     let paths =
         [site.write("a.pgp", &made::public(&certs[0])), site.write("b.asc", &made::armored(&certs[1]))];
-    assert_eq!(fingerprints(&read_named(&paths[0], &trust).unwrap()), fingerprints(&certs[..1]));
+    assert_eq!(fingerprints(&read_named(&paths[0], &trust, None).unwrap()), fingerprints(&certs[..1]));
     let twice = [&paths[..], &paths].concat();
     for all in [&paths[..], &twice] {
-        assert_eq!(fingerprints(&read_all_named(all, &trust).unwrap()), fingerprints(&certs));
-        assert_eq!(fingerprints(&read_recovery(all, &trust).unwrap()), fingerprints(&certs));
+        assert_eq!(fingerprints(&read_all_named(all, &trust, None).unwrap()), fingerprints(&certs));
+        assert_eq!(fingerprints(&read_recovery(all, &trust, None).unwrap()), fingerprints(&certs));
     }
-    assert!(read_all_named(&[], &trust).unwrap().is_empty());
+    assert!(read_all_named(&[], &trust, None).unwrap().is_empty());
     for gone in ["gone.pgp", "gone/a.pgp"] {
-        assert_eq!(refusal(read_named(&site.at(gone), &trust)), "there is no such file");
-        let recovery = read_recovery(&[paths[0].clone(), site.at(gone)], &trust);
+        assert_eq!(refusal(read_named(&site.at(gone), &trust, None)), "there is no such file");
+        let recovery = read_recovery(&[paths[0].clone(), site.at(gone)], &trust, None);
         assert!(matches!(recovery, Err(Error::Core(CoreError::Recovery(_)))), "{recovery:?}");
     }
 }
