@@ -34,7 +34,7 @@ impl Path {
             match byte {
                 b'"' => quoted = !quoted,
                 b'\\' if quoted => {
-                    bytes.next()?;
+                    bytes.next().filter(|(_, byte)| !byte.is_ascii_control())?;
                 }
                 b'>' if !quoted => break at + 1,
                 b' ' | b'<' if !quoted => return None,
@@ -138,6 +138,7 @@ mod tests {
             ("<\"a\"b@example.org>", None),
             ("<alice@example.org", None),
             ("<ali\rce@example.org>", None),
+            ("<\"a\\\u{1}b\"@example.org>", None),
             ("alice@example.org>", None),
         ] {
             assert_eq!(user(text).as_deref(), expected, "{text}");
