@@ -1,15 +1,18 @@
 //! `mailseal serve` between a real MTA and a real Dovecot, each set up by the files that are shipped for it.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use testing::dovecot::entity::{assert_sealed, assert_unchanged};
+use testing::dovecot::entity::{assert_sealed, assert_unchanged, is_sealed};
 use testing::dovecot::flavour::Flavour;
 use testing::dovecot::gpg::{ALICE_KEY, BOB_KEY, Home};
 use testing::dovecot::lmtp::Lmtp;
 use testing::dovecot::mta::Mta;
+use testing::dovecot::mtas::{self, Exim, OpenSmtpd};
 use testing::dovecot::postfix::{LOCAL_USER, Postfix};
 use testing::dovecot::server::{SENDER, Server, Setup, wait_until};
+use testing::dovecot::site::free_port;
 use testing::dovecot::users::{ALICE, BOB, CAROL};
 use testing::serve::Serve;
 use testing::{fixtures, repository};
@@ -28,6 +31,9 @@ testing::on_each_dovecot! {
     postfix_returns_no_body,
 }
 
+/// An address of Alice's with a detail.
+const DETAILED: &str = "alice+lists@example.org";
+
 /// Dovecot without any of our scripts, with the shipped settings for `mailseal serve`.
 fn server(flavour: Flavour, settings: &str) -> Option<Server> {
     let setup = Setup::with(flavour, "mailseal.sieve")?.without_our_script();
@@ -43,12 +49,14 @@ fn server(flavour: Flavour, settings: &str) -> Option<Server> {
 /// Where `mailseal serve` listens.
 enum Door {
     Unix(PathBuf),
+    Tcp(SocketAddr),
 }
 
 impl Door {
     fn answers(&self) -> bool {
         match self {
             Self::Unix(path) => Lmtp::connect_unix(path).is_ok(),
+            Self::Tcp(address) => Lmtp::connect(*address).is_ok(),
         }
     }
 }
@@ -57,6 +65,7 @@ impl Door {
 fn serve(server: &Server, door: &Door) -> Serve {
     let address = match door {
         Door::Unix(path) => path.display().to_string(),
+        Door::Tcp(address) => address.to_string(),
     };
     server.configure("", "");
     let run = server.path("run");
@@ -75,7 +84,7 @@ fn serve(server: &Server, door: &Door) -> Serve {
     serve
 }
 
-fn hands_on_what_is_sealed(server: &Server, mta: &impl Mta) {
+fn hands_on_what_is_sealed(server: &Server, mta: &impl Mta, detailed: &str) {
     let [alice, bob] = [Home::with(&[&ALICE_KEY]), Home::with(&[&BOB_KEY])];
     for mail in [MAIL, MAIL_8_BIT].map(str::as_bytes) {
         mta.send_from(SENDER, &[ALICE, CAROL, BOB], mail).unwrap();
@@ -84,7 +93,7 @@ fn hands_on_what_is_sealed(server: &Server, mta: &impl Mta) {
         assert_sealed(&server.inbox(BOB).pop().unwrap(), mail, &bob);
         assert_unchanged(&server.inbox(CAROL).pop().unwrap(), mail);
     }
-    mta.send_from("", &["alice+lists@example.org"], MAIL.as_bytes()).unwrap();
+    mta.send_from("", &[detailed], MAIL.as_bytes()).unwrap();
     mta.wait_for_empty_queue();
     let stored = server.inbox(ALICE);
     assert_eq!(
@@ -163,7 +172,7 @@ fn before_postfix(server: &Server) -> (Postfix<'_>, Serve, Door) {
 fn postfix_hands_on_what_is_sealed(flavour: Flavour) {
     let Some(server) = server(flavour, "") else { return };
     let (postfix, _serve, _) = before_postfix(&server);
-    hands_on_what_is_sealed(&server, &postfix);
+    hands_on_what_is_sealed(&server, &postfix, DETAILED);
     // Local users, by the other line of the recipe.
     let local = format!("{LOCAL_USER}@localhost");
     server.set_users(&[(&local, &[])]);
@@ -217,15 +226,90 @@ fn postfix_gives_no_more_recipients_than_there_may_be_sets() {
     postfix.send_from(SENDER, &[ALICE], MAIL.as_bytes()).unwrap();
     postfix.wait_for_empty_queue();
     let before = serve.peak_memory();
+    let connections: Vec<Lmtp> =
+        (0..60).map(|_| Lmtp::connect_unix(&Postfix::door(&server)).unwrap()).collect();
+    let connected = serve.peak_memory();
+    drop(connections);
     let mail = [MAIL.as_bytes(), &incompressible(500_000)].concat();
     postfix.send_from(SENDER, &recipients, &mail).unwrap();
     postfix.wait_for_empty_queue();
     println!(
-        "MEASURED: {before} kB after a message to one set, {} kB after 500 kB to 50",
+        "MEASURED: {before} kB after a message to one set, {connected} kB with 60 connections, {} kB after 500 kB to 50 sets",
         serve.peak_memory()
     );
     assert!(!postfix.log().contains("status=deferred"), "{}", postfix.log());
     for user in users {
         assert!(!String::from_utf8_lossy(&server.only_message(&user)).contains(CANARY));
     }
+}
+
+/// Starts `mailseal serve` and says where it listens, for the two that reach it over the network of this machine.
+fn serve_on_loopback(server: &Server) -> (SocketAddr, Serve, Door) {
+    let address = SocketAddr::from((server.address, free_port(server.address)));
+    let door = Door::Tcp(address);
+    let serve = serve(server, &door);
+    (address, serve, door)
+}
+
+/// Each test with an MTA that takes this machine's `mailseal serve` for a door on its network.
+macro_rules! with_each_mta {
+    ($($module:ident: $mta:ident),+) => {$(
+        mod $module {
+            use super::*;
+
+            fn begin(settings: &str) -> Option<Server> {
+                mtas::can_run().then(|| server(Flavour::V2_3, settings)).flatten()
+            }
+
+            #[test]
+            fn hands_on_what_is_sealed() {
+                let Some(server) = begin("") else { return };
+                let (address, _serve, _) = serve_on_loopback(&server);
+                super::hands_on_what_is_sealed(&server, &$mta::start(&server, address), DETAILED);
+            }
+
+            #[test]
+            fn keeps_what_cannot_be_sealed() {
+                let Some(server) = begin("") else { return };
+                let (address, _serve, _) = serve_on_loopback(&server);
+                super::keeps_what_cannot_be_sealed(&server, &$mta::start(&server, address));
+            }
+
+            #[test]
+            fn keeps_mail_while_nobody_listens() {
+                let Some(server) = begin("") else { return };
+                let (address, serve, door) = serve_on_loopback(&server);
+                let mta = $mta::start(&server, address);
+                super::keeps_mail_while_nobody_listens(&server, &mta, serve, &door);
+            }
+        }
+    )+};
+}
+
+with_each_mta!(exim: Exim, opensmtpd: OpenSmtpd);
+
+#[test]
+fn exim_returns_no_body() {
+    let Some(server) = mtas::can_run().then(|| server(Flavour::V2_3, &Flavour::V2_3.quota(QUOTA))).flatten()
+    else {
+        return;
+    };
+    let (address, _serve, _) = serve_on_loopback(&server);
+    returns_no_body(&server, &Exim::start(&server, address));
+}
+
+/// OpenSMTPD 6.8 takes each refusal of `action lmtp` for one that passes, and returns all of the message when its time is over.
+/// Where its sender has a certificate, it is sealed to that on its way back.
+#[test]
+fn opensmtpd_returns_the_message_when_its_time_is_over() {
+    let Some(server) = mtas::can_run().then(|| server(Flavour::V2_3, "")).flatten() else { return };
+    let (address, _serve, _) = serve_on_loopback(&server);
+    let opensmtpd = OpenSmtpd::start_with(&server, address, "queue ttl 5s\n");
+    for sender in [ALICE, CAROL] {
+        opensmtpd.send_from(sender, &["nobody@example.org"], MAIL.as_bytes()).unwrap();
+    }
+    opensmtpd.wait_for_deferrals(2);
+    wait_until("what comes back", || [ALICE, CAROL].iter().all(|user| !server.inbox(user).is_empty()));
+    assert!(is_sealed(&server.only_message(ALICE)));
+    assert!(String::from_utf8_lossy(&server.only_message(CAROL)).contains(CANARY));
 }

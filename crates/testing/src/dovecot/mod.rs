@@ -19,6 +19,7 @@ pub mod gpg;
 pub mod imap;
 pub mod lmtp;
 pub mod mta;
+pub mod mtas;
 pub mod postfix;
 pub mod requirement;
 pub mod server;
