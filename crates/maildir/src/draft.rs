@@ -179,15 +179,14 @@ impl<'a> Draft<'a> {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "nothing was written in its place"));
         };
         let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-        let mut mode = like.st_mode & 0o777;
+        let mut in_group = true;
         if nix::sys::stat::fstat(&file)?.st_gid != like.st_gid {
             match fchown(&file, None, Some(Gid::from_raw(like.st_gid))) {
-                // The owner is not in that group: the rights that it had are not for another one.
-                Err(Errno::EPERM) => mode &= !0o070,
+                Err(Errno::EPERM) => in_group = false,
                 other => other?,
             }
         }
-        fchmod(&file, Mode::from_bits_truncate(mode))?;
+        fchmod(&file, rights(like.st_mode, in_group))?;
         let read = TimeSpec::new(like.st_atime, like.st_atime_nsec);
         let modified = TimeSpec::new(like.st_mtime, like.st_mtime_nsec);
         futimens(&file, &read, &modified)?;
@@ -243,6 +242,12 @@ impl Drop for Temporary<'_> {
     }
 }
 
+/// The rights of a file that takes the place of one with `mode`. Where its owner is not in that one's group, the rights that the
+/// group had are not for another one.
+fn rights(mode: u32, in_group: bool) -> Mode {
+    Mode::from_bits_truncate(mode & if in_group { 0o777 } else { 0o707 })
+}
+
 /// How many LFs have no CR before them; `before` is the byte before `text`.
 pub fn bare_line_feeds(text: &[u8], before: u8) -> u64 {
     let bare = |at: &usize| at.checked_sub(1).map_or(before, |at| text[at]) != b'\r';
@@ -252,6 +257,18 @@ pub fn bare_line_feeds(text: &[u8], before: u8) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_rights_of_a_group_are_for_no_other() {
+        for (mode, in_group, expected) in [
+            (0o100664, true, 0o664),
+            (0o100664, false, 0o604),
+            (0o104777, true, 0o777),
+            (0o100600, false, 0o600),
+        ] {
+            assert_eq!(rights(mode, in_group).bits(), expected, "{mode:o} {in_group}");
+        }
+    }
 
     #[test]
     fn bare_line_feeds_are_counted_over_pieces() {

@@ -347,6 +347,12 @@ fn a_draft_counts_what_is_written() {
     assert!(site.names("tmp")[0].starts_with("mailseal."));
     drop(ready);
     assert!(site.names("tmp").is_empty());
+    fs::remove_dir(site.path("tmp")).unwrap();
+    let drafted = site.folder.draft(&site.message(), |_, draft| {
+        assert!(draft.write_all(b"text").is_err(), "there is no place for it");
+        Ok::<_, Failed>(Change::Keep(()))
+    });
+    assert!(matches!(drafted.unwrap(), Drafted::Kept(())));
 }
 
 #[test]
@@ -415,7 +421,12 @@ fn a_missing_tmp_is_made_as_cur_is() {
     open().unwrap();
     fs::remove_dir(dir.path().join("tmp")).unwrap();
     fs::write(dir.path().join("tmp"), "").unwrap();
-    assert!(matches!(open(), Err(Error::Mail { path, .. }) if path == dir.path().join("tmp")));
+    match open() {
+        Err(Error::Mail { path, source }) => {
+            assert_eq!((path, source.kind()), (dir.path().join("tmp"), std::io::ErrorKind::NotADirectory));
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
