@@ -2,7 +2,7 @@
 //!
 //! The beginning has been read, the user's certificates have been looked up; what is found out goes into the log line.
 
-use std::io::{BufWriter, Read, Write};
+use std::io::{Read, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -55,8 +55,8 @@ impl<'a> Message<'a> {
         encrypted.filter(|_| !self.said.always).map(Unchanged::Encrypted)
     }
 
-    /// Writes what becomes of the message that begins with `opening` and goes on in `rest`. The lengths are noted by whoever
-    /// counts them.
+    /// Writes what becomes of the message that begins with `opening` and goes on in `rest`, in small pieces. The lengths are noted
+    /// by whoever counts them.
     ///
     /// # Errors
     /// Those of [`Message::seal`]; [`CoreError::Read`] and [`CoreError::Write`].
@@ -70,10 +70,7 @@ impl<'a> Message<'a> {
         let why = match addressee {
             Addressee::Sealed { recipients, .. } => match self.encrypted(opening) {
                 None => {
-                    let mut out = BufWriter::with_capacity(WRITE_SIZE, out);
-                    self.seal(recipients, opening, rest, &mut out)?;
-                    out.flush().map_err(CoreError::Write)?;
-                    return Ok(Outcome::Sealed);
+                    return self.seal(recipients, opening, rest, out).map(|()| Outcome::Sealed);
                 }
                 Some(why) => why.reason(),
             },

@@ -9,9 +9,10 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::unistd::{Group, User};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::error::Error;
 use crate::system::owner::process::Watch;
@@ -99,7 +100,7 @@ impl Userdb {
     /// [`Error::Dovecot`].
     pub fn connect(socket: &Path) -> Result<Self, Error> {
         let failed = |error: std::io::Error| failed(socket, &error.to_string());
-        let stream = UnixStream::connect(socket).map_err(failed)?;
+        let stream = connect(socket).map_err(failed)?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
         stream.set_write_timeout(Some(PATIENCE)).map_err(failed)?;
         let mut userdb = Self {
@@ -163,7 +164,11 @@ impl Userdb {
                 request.push_str(&format!("USER\t{id}\t{}\tservice=lmtp\n", escaped(name)));
             }
             self.send(&request)?;
+            let end = Instant::now() + PATIENCE;
             while !waiting.is_empty() {
+                if Instant::now() > end {
+                    return Err(failed(&self.socket, "it does not answer in time"));
+                }
                 let line = self.line()?;
                 let mut fields = line.split('\t');
                 // The server's greeting has numbers, too, which are none of ours.
@@ -213,6 +218,14 @@ impl Userdb {
             None => Err(failed(&self.socket, "it closed the connection, or a line is too long")),
         }
     }
+}
+
+/// Connects; a server that takes nobody in is not waited for for ever.
+fn connect(path: &Path) -> std::io::Result<UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    Ok(std::os::fd::OwnedFd::from(socket).into())
 }
 
 /// A setting of Dovecot's; `None` where it is empty, or there is no Dovecot.

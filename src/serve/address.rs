@@ -3,11 +3,13 @@
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
+use nix::sys::stat::{Mode, fchmod};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::smtp::lines::Connection;
@@ -83,10 +85,11 @@ impl Address {
                 socket.set_tcp_nodelay(true)?;
             }
         }
-        Ok(Stream(socket))
+        Ok(Stream::of(socket))
     }
 
-    /// Listens. A socket that nobody listens on any more is removed before; one that somebody does stays.
+    /// Listens; a Unix socket has the rights `mode` but what the umask takes away. A socket that nobody listens on any more is
+    /// removed before; one that somebody does stays.
     ///
     /// # Errors
     /// Those of the system.
@@ -95,9 +98,10 @@ impl Address {
         match self {
             Self::Unix(path) => {
                 remove_abandoned(path)?;
-                // With the umask of this process nobody else can connect before its rights are set.
+                // By a path, others who can write to its folder could have another file's rights set. What cannot be set here
+                // is as the umask has it.
+                let _ = fchmod(&socket, Mode::from_bits_truncate(mode));
                 socket.bind(&address)?;
-                std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
             }
             Self::Tcp(_) => {
                 socket.set_reuse_address(true)?;
@@ -124,15 +128,23 @@ fn remove_abandoned(path: &Path) -> io::Result<()> {
 
 /// A connection.
 #[derive(Debug)]
-pub struct Stream(Socket);
+pub struct Stream {
+    socket: Socket,
+    /// How long a write may take as a whole, in milliseconds.
+    limit: AtomicU64,
+}
 
 impl Stream {
+    fn of(socket: Socket) -> Self {
+        Self { socket, limit: AtomicU64::new(u64::MAX) }
+    }
+
     /// A connection that was accepted.
     #[must_use]
     pub fn accepted(socket: Socket) -> Self {
         // What is written is written whole; a system that cannot do it is slower.
         let _ = socket.set_tcp_nodelay(true);
-        Self(socket)
+        Self::of(socket)
     }
 
     /// Another handle for the same connection.
@@ -140,7 +152,7 @@ impl Stream {
     /// # Errors
     /// Those of the system.
     pub fn again(&self) -> io::Result<Self> {
-        self.0.try_clone().map(Self)
+        self.socket.try_clone().map(Self::of)
     }
 
     /// Tells the other side that nothing more comes.
@@ -148,19 +160,34 @@ impl Stream {
     /// # Errors
     /// Those of the system.
     pub fn shut(&self) -> io::Result<()> {
-        self.0.shutdown(std::net::Shutdown::Write)
+        self.socket.shutdown(std::net::Shutdown::Write)
     }
 }
 
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        timed(self.0.read(buffer))
+        timed(self.socket.read(buffer))
     }
 }
 
 impl Write for Stream {
+    /// Writes all of `data`, all within the limit: a reader that takes a little now and then is as slow as one that takes nothing.
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        timed(self.0.write(data))
+        let limit = Duration::from_millis(self.limit.load(Ordering::Relaxed));
+        let start = Instant::now();
+        let mut rest = data;
+        while !rest.is_empty() {
+            match timed(self.socket.write(rest)) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(count) => rest = &rest[count..],
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            if !rest.is_empty() && start.elapsed() >= limit {
+                return Err(ErrorKind::TimedOut.into());
+            }
+        }
+        Ok(data.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -171,9 +198,10 @@ impl Write for Stream {
 impl Connection for Stream {
     fn limit(&self, time: Duration) -> io::Result<()> {
         // None would be no limit.
-        let time = Some(time.max(Duration::from_millis(1)));
-        self.0.set_read_timeout(time)?;
-        self.0.set_write_timeout(time)
+        let time = time.max(Duration::from_millis(1));
+        self.limit.store(u64::try_from(time.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.socket.set_read_timeout(Some(time))?;
+        self.socket.set_write_timeout(Some(time))
     }
 }
 
@@ -187,6 +215,8 @@ fn timed(result: io::Result<usize>) -> io::Result<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -203,6 +233,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(target_os = "linux")]
     fn an_abandoned_socket_gives_way_and_nothing_else_does() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("door");

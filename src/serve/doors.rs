@@ -2,12 +2,13 @@
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
 use listenfd::ListenFd;
+use nix::fcntl::{AtFlags, OFlag, open};
 use nix::libc::{AF_INET, AF_UNIX, SOCK_STREAM};
-use nix::unistd::User;
+use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::unistd::{User, fchownat};
 use socket2::Socket;
 
 use super::address::Address;
@@ -131,7 +132,13 @@ fn give(path: &Path, owner: Option<&str>) -> io::Result<()> {
         None if process::is_root() => path.parent().unwrap_or(Path::new("/")).metadata()?.uid(),
         None => return Ok(()),
     };
-    chown(path, Some(uid), None)
+    // Not by its path: whoever can write to its folder could put another file there.
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let socket = open(path, flags, Mode::empty())?;
+    if SFlag::from_bits_truncate(fstat(&socket)?.st_mode) & SFlag::S_IFMT != SFlag::S_IFSOCK {
+        return Err(io::Error::other("another file has taken its place"));
+    }
+    Ok(fchownat(&socket, "", Some(uid.into()), None, AtFlags::AT_EMPTY_PATH)?)
 }
 
 fn failed(address: &str, error: &io::Error) -> Error {

@@ -1,12 +1,16 @@
 //! What `mailseal serve` counts, and how Prometheus reads it.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::io::{self, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use socket2::Socket;
+
+use super::address::Stream;
 use super::shared::Shared;
+use super::smtp::lines::{Connection as _, Line, Lines};
 use crate::config::Keys;
 use crate::console::exposition::Exposition;
 use crate::error::Error;
@@ -17,6 +21,10 @@ use crate::log::{Door, LogLine, Outcome};
 
 /// Upper bounds of the classes of time, in seconds.
 const SECONDS: [f64; 9] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
+
+/// How long a request and its answer may take, and most lines of its header.
+const REQUEST: Duration = Duration::from_secs(2);
+const HEADERS: usize = 100;
 
 /// The counters.
 #[derive(Debug, Default)]
@@ -137,22 +145,40 @@ fn bear_markers(keys: &Keys, known: &Known) -> Result<bool, Error> {
 /// # Errors
 /// Those of starting threads.
 pub fn serve(listener: TcpListener, shared: Arc<Shared>) -> io::Result<()> {
-    let server = tiny_http::Server::from_listener(listener, None).map_err(io::Error::other)?;
     std::thread::Builder::new().name("metrics".into()).spawn(move || {
-        for request in server.incoming_requests() {
-            let mut text = Vec::new();
-            let answer = match (request.method(), request.url()) {
-                // To memory, where writing does not fail.
-                (tiny_http::Method::Get, "/metrics") if shared.metrics.write(&shared, &mut text).is_ok() => {
-                    let kind = tiny_http::Header::from_bytes("Content-Type", "text/plain; version=0.0.4");
-                    let answer = tiny_http::Response::from_data(text);
-                    kind.into_iter().fold(answer, tiny_http::Response::with_header)
-                }
-                _ => tiny_http::Response::from_data(Vec::new()).with_status_code(404),
-            };
-            // Who does not wait for the answer needs none.
-            let _ = request.respond(answer);
+        for stream in listener.incoming() {
+            // Who asks in another way, or does not wait, gets no answer.
+            let _ = stream.and_then(|stream| answer(stream, &shared));
         }
     })?;
     Ok(())
+}
+
+/// Answers one request, in bounded time and memory: other programs of this machine may connect as well (RFC 9112).
+fn answer(stream: TcpStream, shared: &Shared) -> io::Result<()> {
+    let end = Instant::now() + REQUEST;
+    let mut lines = Lines::new(Stream::accepted(Socket::from(stream)));
+    let mut next = || lines.read(end.saturating_duration_since(Instant::now()));
+    let first = next()?;
+    for _ in 0..HEADERS {
+        match next()? {
+            Line::Whole(line) if !line.is_empty() => {}
+            _ => break,
+        }
+    }
+    let mut text = Vec::new();
+    let status = match first {
+        Line::Whole(line) if line.starts_with(b"GET /metrics ") => {
+            shared.metrics.write(shared, &mut text)?;
+            "200 OK"
+        }
+        _ => "404 Not Found",
+    };
+    let head = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        text.len()
+    );
+    let connection = lines.get_mut();
+    connection.limit(REQUEST)?;
+    connection.write_all(&[head.as_bytes(), &text].concat())
 }

@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::{User, getgrouplist, gethostname};
 use sd_notify::NotifyState;
 use socket2::{SockAddr, Socket};
@@ -37,7 +38,7 @@ use self::lmtp::{Connect, Session};
 use self::shared::{Gate, Shared};
 use self::smtp::lines::Connection;
 use crate::cli;
-use crate::config::serve::USER;
+use crate::config::serve::{Serve, USER};
 use crate::config::{Config, DEFAULT_PATH};
 use crate::error::Error;
 use crate::log::Door;
@@ -58,13 +59,15 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub fn run(path: Option<&Path>, sandbox: Sandbox) -> Result<(), Error> {
     cli::hurry();
     let inherited = Inherited::take()?;
-    process::keep_private()?;
     process::raise_file_limit();
     let path =
         std::path::absolute(path.unwrap_or(Path::new(DEFAULT_PATH))).map_err(|error| refused(&error))?;
     let config = Config::load(Some(&path))?;
     refuse_homes(&config, &path)?;
+    // The doors have the rights that the configuration gives them; what comes later is nobody else's.
+    umask(Mode::empty());
     let opened = inherited.open(&config.serve)?;
+    process::keep_private()?;
     let metrics = config.serve.metrics.map(metrics::listen).transpose()?;
     become_own_user(&config)?;
     // Threads that begin later leave these to this one.
@@ -183,15 +186,19 @@ fn reload(path: &Path, allowed: &[PathBuf], shared: &Shared) {
         Err(error) => cli::complain(cli::ADMIN, None, &error),
         Ok(config) => {
             let before = shared.config();
-            let fixed = |config: &Config| {
-                let serve = config.serve.clone();
-                (serve.lmtp, serve.sieve, serve.metrics, serve.user, config.log.to.clone())
+            // What is read anew for each message or connection is all that may change.
+            let fixed = |config: &Config| Serve {
+                next: Serve::default().next,
+                userdb: Serve::default().userdb,
+                recipient_delimiter: String::new(),
+                unchanged: false,
+                from: Vec::new(),
+                size: None,
+                ..config.serve.clone()
             };
+            let same = fixed(&config) == fixed(&before) && config.log.to == before.log.to;
             let outside = folders(&config, path).into_iter().find(|folder| !allowed.contains(folder));
-            if fixed(&config) != fixed(&before)
-                || outside.is_some()
-                || config.reads_homes() != before.reads_homes()
-            {
+            if !same || outside.is_some() || config.reads_homes() != before.reads_homes() {
                 let what = "the doors, the log, the user or the folders of certificates are others now: restart it; until then it goes on as before";
                 cli::note(cli::ADMIN, what);
             } else {
@@ -205,7 +212,7 @@ fn reload(path: &Path, allowed: &[PathBuf], shared: &Shared) {
 /// Lets connections in, so many at once; the others wait with the system.
 fn accept(opened: &Opened, shared: &Arc<Shared>, host: &str, path: &Path) {
     let gate = Arc::new(Gate::new(shared.config().serve.connections.get()));
-    loop {
+    while !shared.is_stopping() {
         let inside = gate.enter();
         let (socket, from) = match opened.socket.accept() {
             Ok(accepted) => accepted,

@@ -28,11 +28,12 @@ use super::smtp::lines::Connection as _;
 use super::whose::{Owner, Treatment};
 use crate::cli;
 use crate::delivery::filter::DRAIN;
-use crate::delivery::message::{self, Message};
+use crate::delivery::message::{self, Message, WRITE_SIZE};
 use crate::delivery::options::{Options, WhenUnchanged};
 use crate::error::Error;
 use crate::keys::addressee::Addressee;
 use crate::log::{Door, LogLine, Outcome};
+use crate::system::buffered::Buffered;
 use crate::system::counted::Counted;
 
 /// How long the request may take to come, and its longest form in bytes.
@@ -98,7 +99,10 @@ pub fn answer(stream: Stream, peer: Option<u32>, shared: &Shared, ours: &std::pa
     let result = Request::read(&mut input).and_then(|request| {
         let (arguments, owner) = request.understood(ours, peer)?;
         message::lock(&line).user.clone_from(&owner.name);
-        let end = start + arguments.said.deadline.unwrap_or(config.message.deadline);
+        // Whoever can connect may ask for less than an admin allows, and not for more.
+        let limit =
+            arguments.said.deadline.map_or(config.message.deadline, |said| said.min(config.message.deadline));
+        let end = start.checked_add(limit).unwrap_or(start + REQUEST);
         (input.get_mut().end, output.end) = (end, end);
         let mut input = Counted::new(&mut input);
         let message = Message {
@@ -149,7 +153,7 @@ fn seal(
     message.line().key_time = key_start.elapsed();
     let opening = Opening::read(input)?;
     message.note_id(opening.head());
-    let mut out = Counted::new(output);
+    let mut out = Counted::new(Buffered::new(WRITE_SIZE, output));
     let outcome = if observed {
         let copy: Box<dyn Write + '_> = match unchanged {
             WhenUnchanged::Copy => Box::new(&mut out),
@@ -171,6 +175,7 @@ fn seal(
         }
         message.write(&addressee, &opening, input, &mut out)?
     };
+    out.flush().map_err(CoreError::Write)?;
     let mut line = message.line();
     line.outcome = outcome;
     if outcome != Outcome::WouldSeal {

@@ -1,5 +1,6 @@
 //! What a process is to the system: its rights, what it gives up, and who it works for.
 
+pub mod buffered;
 pub mod counted;
 pub mod owner;
 pub mod pipe;

@@ -13,10 +13,10 @@ use crate::serve::smtp::path::Path;
 use crate::serve::smtp::reply::Reply;
 
 /// How long the answer to a command may take: Dovecot looks users up for it.
-const ANSWER: Duration = Duration::from_secs(60);
+pub const ANSWER: Duration = Duration::from_secs(60);
 
-/// How long the next hop may take nothing of a message.
-const DATA: Duration = Duration::from_secs(180);
+/// How long the next hop may take for a piece of a message: well below the 180 seconds that Postfix waits.
+const DATA: Duration = Duration::from_secs(60);
 
 /// How long the answer after the dot may take. Postfix waits for 600 seconds.
 pub const STORED: Duration = Duration::from_secs(590);
@@ -89,16 +89,16 @@ impl<C: Connection> Hop<C> {
         self.send("DATA")
     }
 
-    /// What the next hop answers to the announcement, where it does not agree to a message.
+    /// What the next hop answers to the announcement within `time`, where it does not agree to a message.
     ///
     /// # Errors
     /// Those of the connection.
-    pub fn agree(&mut self) -> io::Result<Option<Reply>> {
-        let (reply, _) = Reply::read(&mut self.lines, ANSWER)?;
+    pub fn agree(&mut self, time: Duration) -> io::Result<Option<Reply>> {
+        let (reply, _) = Reply::read(&mut self.lines, time)?;
         self.lines.get_mut().limit(DATA)?;
         match reply.code {
             354 => Ok(None),
-            _ if reply.is_negative() => Ok(Some(reply)),
+            _ if reply.is_negative() && reply.code != 421 => Ok(Some(reply)),
             _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it does not agree to a message")),
         }
     }
@@ -134,7 +134,10 @@ impl<C: Connection> Hop<C> {
         }
         self.send(line)?;
         let (reply, _) = Reply::read(&mut self.lines, ANSWER)?;
-        if reply.is_positive() || reply.is_negative() {
+        if reply.code == 421 {
+            // It closes the connection, and speaks of nothing else.
+            Err(io::Error::new(io::ErrorKind::ConnectionAborted, reply.text))
+        } else if reply.is_positive() || reply.is_negative() {
             Ok(reply)
         } else {
             Err(io::Error::new(io::ErrorKind::InvalidData, "its answer is neither yes nor no"))

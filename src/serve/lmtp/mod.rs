@@ -21,6 +21,9 @@ use crate::error::Error;
 /// How long a command may take to come.
 const COMMAND: Duration = Duration::from_secs(30);
 
+/// Bytes of answers that may wait for a client that sends many commands at once.
+const ANSWERS: usize = 64 * 1024;
+
 /// Most commands of a connection that cannot be read.
 const MISTAKES: u32 = 20;
 
@@ -111,7 +114,7 @@ impl<'a, C: Connection> Session<'a, C> {
     /// The next command; one that cannot be read has been answered. `None` where the client has left.
     fn next(&mut self) -> io::Result<Option<Command>> {
         loop {
-            if !self.lines.has_more() {
+            if !self.lines.has_line() || self.answers.len() > ANSWERS {
                 self.flush()?;
             }
             let wrong = match self.lines.read(COMMAND)? {

@@ -1,6 +1,6 @@
 //! The recipients of a transaction whose mail is treated alike: one transaction with the next hop.
 
-use std::io::{self, BufWriter, Read};
+use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex};
 
@@ -17,6 +17,7 @@ use crate::serve::smtp::data::DotWriter;
 use crate::serve::smtp::lines::Connection;
 use crate::serve::smtp::reply::Reply;
 use crate::serve::whose::{Owner, Treatment};
+use crate::system::buffered::Buffered;
 use crate::system::counted::Counted;
 
 /// A set of recipients.
@@ -135,7 +136,7 @@ impl Set {
         hop: &mut Hop<Box<dyn Connection>>,
     ) -> Result<Outcome, Error> {
         let (message, treatment) = (self.message(config), &self.treatment);
-        let buffered = BufWriter::with_capacity(WRITE_SIZE, hop.connection());
+        let buffered = Buffered::new(WRITE_SIZE, hop.connection());
         let mut out = Counted::new(DotWriter::new(buffered));
         let outcome = match &treatment.addressee {
             addressee if treatment.observed => message.observe(addressee, opening, rest, &mut out)?,

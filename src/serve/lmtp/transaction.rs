@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use mailseal_core::message::opening::Opening;
 
-use super::hop::Hop;
+use super::hop::{ANSWER, Hop};
 use super::set::{Answer, Piece, Pieces, Set};
 use super::{Connect, of_hop};
 use crate::cli;
@@ -33,6 +33,12 @@ pub const SETS: usize = 50;
 
 /// Most recipients.
 const RECIPIENTS: usize = 1000;
+
+/// Most connections to the next hop that are kept between two transactions.
+const IDLE: usize = 1;
+
+/// How long one set may keep the others waiting, in all: well below the 180 seconds that Postfix waits.
+const HELD_UP: Duration = Duration::from_secs(90);
 
 /// How long the client may send nothing of a message.
 const DATA: Duration = Duration::from_secs(180);
@@ -100,9 +106,9 @@ impl<'a> Transaction<'a> {
         };
         match Treatment::of(&owner, &self.config, &self.shared.cache) {
             // Nobody has said whether the address is its user.
-            Ok(Treatment { addressee: Ok(Addressee::Clear(Unchanged::NoKey(_))), .. })
-                if self.config.serve.userdb == Userdb::None && !self.config.serve.unchanged =>
-            {
+            Ok(Treatment {
+                addressee: Ok(Addressee::Clear(Unchanged::NoKey(_))), observed: false, ..
+            }) if self.config.serve.userdb == Userdb::None && !self.config.serve.unchanged => {
                 self.defer(&owner.name, &Error::Missing { user: owner.name.clone() })
             }
             Ok(treatment) => self.add(owner, treatment, &path),
@@ -205,9 +211,11 @@ impl<'a> Transaction<'a> {
         }
         // All are asked before the first answers.
         self.sets.iter_mut().for_each(|set| set.attempt(&self.config, |hop| hop.announce()));
+        let end = Instant::now() + ANSWER;
         for set in &mut self.sets {
             let mut refusal = None;
-            set.attempt(&self.config, |hop| hop.agree().map(|reply| refusal = reply));
+            let left = end.saturating_duration_since(Instant::now());
+            set.attempt(&self.config, |hop| hop.agree(left).map(|reply| refusal = reply));
             if let Some(reply) = refusal {
                 set.refusal = reply;
                 self.idle.extend(set.hop.take().and_then(|mut hop| hop.reset().is_ok().then_some(hop)));
@@ -253,7 +261,7 @@ impl<'a> Transaction<'a> {
                         [set] => set.deliver(config, opening, &mut data, &tell),
                         sets => {
                             let feeds = start(scope, sets, (config, opening), &tell);
-                            feed(&mut data, opening, &feeds);
+                            feed(&mut data, opening, feeds);
                         }
                     }
                 }
@@ -273,6 +281,8 @@ impl<'a> Transaction<'a> {
     pub fn end(self) -> Vec<Hop<Box<dyn Connection>>> {
         let mut idle = self.idle;
         idle.extend(self.sets.into_iter().filter_map(Set::reset));
+        // Each is a process of Dovecot's, which others may need.
+        idle.drain(IDLE.min(idle.len())..).for_each(Hop::quit);
         idle
     }
 }
@@ -297,8 +307,10 @@ fn start<'scope, 'env>(
     feeds
 }
 
-/// Reads the rest of the message for the sets. One that has failed takes no more; where reading fails none gets the end.
-fn feed(rest: &mut impl Read, opening: &Opening, feeds: &[SyncSender<Piece>]) {
+/// Reads the rest of the message for the sets. One that has failed takes no more, and one that keeps the others waiting is given
+/// up; where reading fails none gets the end.
+fn feed(rest: &mut impl Read, opening: &Opening, feeds: Vec<SyncSender<Piece>>) {
+    let mut feeds: Vec<_> = feeds.into_iter().map(|feed| (feed, Duration::ZERO)).collect();
     if !opening.is_whole() {
         let mut piece = vec![0; PIECE];
         loop {
@@ -306,13 +318,18 @@ fn feed(rest: &mut impl Read, opening: &Opening, feeds: &[SyncSender<Piece>]) {
                 Ok(0) => break,
                 Ok(count) => {
                     let data: Arc<[u8]> = piece[..count].into();
-                    feeds.iter().for_each(|feed| _ = feed.send(Piece::Data(Arc::clone(&data))));
+                    feeds.retain_mut(|(feed, held_up)| {
+                        let start = Instant::now();
+                        let taken = feed.send(Piece::Data(Arc::clone(&data))).is_ok();
+                        *held_up += start.elapsed();
+                        taken && *held_up < HELD_UP
+                    });
                 }
                 Err(_) => return,
             }
         }
     }
-    feeds.iter().for_each(|feed| _ = feed.send(Piece::End));
+    feeds.iter().for_each(|(feed, _)| _ = feed.send(Piece::End));
 }
 
 /// What is left to do when the client waits for its answers.

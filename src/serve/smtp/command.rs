@@ -72,6 +72,9 @@ impl Command {
                 if from.flags & !offered != 0 || others != smtp_proto::MailFrom::default() {
                     return Err(not_offered());
                 }
+                if !path.is_null() && path.mailbox().is_none() {
+                    return Err(Reply::new(501, "5.1.7", "the address is not well formed"));
+                }
                 Ok(Self::Mail(Mail {
                     from: path,
                     eight_bit: from.flags & MAIL_BODY_8BITMIME != 0,

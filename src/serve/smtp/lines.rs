@@ -62,9 +62,14 @@ impl<C: Connection> Lines<C> {
         &mut self.inner
     }
 
-    /// Whether more has been read than was asked for: the other side waits for no answer.
+    /// Whether more has been read than was asked for.
     pub fn has_more(&self) -> bool {
         !self.inner.buffer().is_empty()
+    }
+
+    /// Whether the next line has been read: the other side waits for no answer.
+    pub fn has_line(&self) -> bool {
+        memchr::memchr(b'\n', self.inner.buffer()).is_some()
     }
 
     /// The next line, all of which must come within `time`.

@@ -58,17 +58,38 @@ impl Path {
     pub fn mailbox(&self) -> Option<Mailbox> {
         let mut text = &self.written[1..self.written.len() - 1];
         if text.starts_with('@') {
-            text = text.split_once(':')?.1;
+            let (route, rest) = text.split_once(':')?;
+            if !route.split(',').all(|hop| hop.strip_prefix('@').is_some_and(is_name)) {
+                return None;
+            }
+            text = rest;
         }
-        let (local, rest) = if text.starts_with('"') { unquoted(text)? } else { bare(text) };
+        let (local, rest) = if text.starts_with('"') { unquoted(text)? } else { bare(text)? };
         let domain = match rest.strip_prefix('@') {
-            Some(domain) if !domain.is_empty() && !domain.contains(['"', '@', ' ']) => Some(domain.into()),
-            Some(_) => return None,
+            Some(domain) if is_name(domain) || is_literal(domain) => Some(domain.into()),
             None if rest.is_empty() => None,
-            None => return None,
+            _ => return None,
         };
         (!local.is_empty()).then_some(Mailbox { local, domain })
     }
+
+    /// Whether it is the null path, of a message that nobody is told of.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        self.written == "<>"
+    }
+}
+
+/// Whether it is the name of a domain, as far as anybody could read it in another way.
+fn is_name(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || !c.is_ascii() || matches!(c, '-' | '_' | '.');
+    !text.is_empty() && text.chars().all(plain)
+}
+
+/// Whether it is an address in square brackets (RFC 5321, section 4.1.3).
+fn is_literal(text: &str) -> bool {
+    let inside = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    inside.is_some_and(|text| text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '-')))
 }
 
 impl fmt::Display for Path {
@@ -90,9 +111,11 @@ fn unquoted(text: &str) -> Option<(String, &str)> {
     }
 }
 
-fn bare(text: &str) -> (String, &str) {
+/// What stands before the `@`, of letters that need no quotes, and what stands from there on.
+fn bare(text: &str) -> Option<(String, &str)> {
     let (local, rest) = text.split_at(text.rfind('@').unwrap_or(text.len()));
-    if local.contains(['"', '@']) { (String::new(), rest) } else { (local.into(), rest) }
+    let plain = |c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.".contains(c);
+    local.chars().all(plain).then(|| (local.into(), rest))
 }
 
 impl Mailbox {
@@ -130,6 +153,12 @@ mod tests {
             ("<zo\u{eb}@example.org>", Some("zo\u{eb}@example.org")),
             ("<alice@[IPv6:::1]>", Some("alice@[IPv6:::1]")),
             ("<>", None),
+            ("<@[IPv6:::1]:alice@example.org>", None),
+            ("<@a:b:alice@example.org>", None),
+            ("<a\"> FOO=BAR X=\"b@example.org>", None),
+            ("<a(b)@example.org>", None),
+            ("<alice@exa mple.org>", None),
+            ("<alice@[::1>", None),
             ("<a@b@example.org>", None),
             ("<a b@example.org>", None),
             ("<alice@>", None),

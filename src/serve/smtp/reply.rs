@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use smtp_proto::response::parser::ResponseReceiver;
 
@@ -56,16 +56,18 @@ impl Reply {
     pub fn read<C: Connection>(from: &mut Lines<C>, time: Duration) -> io::Result<(Self, Vec<u8>)> {
         let invalid =
             || io::Error::new(io::ErrorKind::InvalidData, "it does not answer as a mail server does");
+        let end = Instant::now() + time;
         let mut receiver = ResponseReceiver::default();
         let mut whole = Vec::new();
         for _ in 0..LINES {
-            let line = match from.read(time)? {
+            let line = match from.read(end.saturating_duration_since(Instant::now()))? {
                 Line::Whole(line) => line,
                 Line::End => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Line::Malformed | Line::TooLong => return Err(invalid()),
             };
             // The receiver would take more and less.
-            if line.len() < 3 || !matches!(line.get(3), None | Some(b' ' | b'-')) {
+            let same = whole.is_empty() || whole.get(..3) == line.get(..3);
+            if line.len() < 3 || !matches!(line.get(3), None | Some(b' ' | b'-')) || !same {
                 return Err(invalid());
             }
             let start = whole.len();

@@ -80,6 +80,21 @@ fn nonsense_is_bounded() {
 }
 
 #[test]
+fn a_client_that_never_reads_is_bounded() {
+    let Some(site) = Site::new() else { return };
+    let before = site.serve.peak_memory();
+    let mut stream = UnixStream::connect(site.door()).unwrap();
+    stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+    // Each burst ends amid a command.
+    let burst = [b"a\r\n".as_slice(), &b"EHLO a\r\n".repeat(1000), b"EHLO "].concat();
+    stream.write_all(b"EHLO ").unwrap();
+    let taken = (0..500).take_while(|_| stream.write_all(&burst).is_ok()).count();
+    assert!(taken < 500, "it is listened to without end");
+    assert!(site.serve.peak_memory() < before + 4 * 1024, "{before} kB, {} kB", site.serve.peak_memory());
+    assert_eq!(site.codes(&[ALICE], MAIL), [250]);
+}
+
+#[test]
 fn a_message_that_another_program_could_take_for_two_is_refused() {
     let Some(site) = Site::new() else { return };
     for end in ["\n.\n", "\n.\r\n", "\r\n.\n", "\r.\r", "\r\n.\r"] {

@@ -17,6 +17,7 @@ fn faults() -> Vec<Fault> {
         "550 5.0.0 never\r\n",
         "2\r\n",
         "250-and\n",
+        "250-2.0.0 stored\r\n451 4.2.0 or not\r\n",
     ];
     let long = Box::leak(format!("250 {}\r\n", "x".repeat(20_000)).into_boxed_str());
     said.into_iter()
@@ -104,6 +105,35 @@ fn a_slow_set_does_not_hold_back_the_answers_before_it() {
     assert_eq!(client.reply().unwrap().code, 250);
     assert_eq!(client.reply().unwrap().code, 452);
     assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+/// Takes a minute: so long a piece of a message may take.
+#[test]
+#[ignore = "takes a minute and a half"]
+fn a_set_that_takes_nothing_is_given_up_and_never_gets_its_dot() {
+    let Some(site) = Site::new() else { return };
+    site.next.fail(Step::Message, Fault::Delay(Duration::from_secs(80)));
+    let mail = long();
+    let start = Instant::now();
+    let codes = site.codes(&[ALICE, BOB], &mail);
+    let time = start.elapsed().as_secs();
+    println!("MEASURED: one of two sets takes nothing: answered after {time} s: {codes:?}");
+    assert_eq!(codes.iter().filter(|code| **code == 250).count(), 1, "{codes:?}");
+    assert!(time < 90);
+    // Until the one that was late has read all that was sent.
+    std::thread::sleep(Duration::from_secs(80).saturating_sub(start.elapsed()) + Duration::from_secs(1));
+    assert_eq!(site.next.take().len(), 1);
+}
+
+#[test]
+fn an_idle_connection_that_was_closed_is_made_anew() {
+    let Some(site) = Site::new() else { return };
+    let mut client = site.client();
+    assert_eq!(client.deliver("s@example.net", &[ALICE], MAIL).unwrap()[0].code, 250);
+    for fault in [Fault::Say("421 4.4.2 inactivity\r\n"), Fault::Close] {
+        site.next.fail(Step::Mail, fault);
+        assert_eq!(client.deliver("s@example.net", &[ALICE], MAIL).unwrap()[0].code, 250);
+    }
 }
 
 #[test]
