@@ -69,7 +69,7 @@ impl Inherited {
             })?;
             opened.push(Opened { door, socket, path: None });
         }
-        for door in [Door::Lmtp, Door::Sieve] {
+        for door in [Door::Sieve, Door::Lmtp] {
             if opened.iter().any(|opened| opened.door == door) {
                 continue;
             }

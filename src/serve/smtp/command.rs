@@ -110,7 +110,11 @@ fn without_path(line: &[u8]) -> Result<(Option<Path>, Vec<u8>), Reply> {
         let blanks = line[start..].iter().take_while(|byte| **byte == b' ').count();
         let refused = || Reply::new(501, "5.1.7", "an address in angle brackets is expected");
         let (found, length) = Path::read(&line[start + blanks..]).ok_or_else(refused)?;
-        whole = [&line[..start], b"<>", &line[start + blanks + length..]].concat();
+        let rest = &line[start + blanks + length..];
+        if !matches!(rest.first(), None | Some(b' ')) {
+            return Err(refused());
+        }
+        whole = [&line[..start], b"<>", rest].concat();
         path = Some(found);
     }
     whole.extend_from_slice(b"\r\n");

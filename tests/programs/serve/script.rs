@@ -51,7 +51,7 @@ fn a_message_comes_back_as_the_filter_gives_it() {
     let log = site.log();
     assert_eq!(
         log.lines().filter(|line| line.contains(" door=sieve msgid=<one@example.net>")).count(),
-        7,
+        8,
         "{log}"
     );
 }
