@@ -143,7 +143,7 @@ fn sweep(dir: &Dir, prefix: &str, alone: bool) -> io::Result<u64> {
         }
         let old = || {
             let changed = dir.stat(&name).ok().filter(|stat| kind_of(stat) == Kind::File);
-            changed.is_some_and(|stat| stat.st_ctime.unsigned_abs() + ABANDONED < now)
+            changed.is_some_and(|stat| is_abandoned(stat.st_ctime.unsigned_abs(), now))
         };
         if alone || old() {
             dir.unlink(&name)?;
@@ -153,9 +153,25 @@ fn sweep(dir: &Dir, prefix: &str, alone: bool) -> io::Result<u64> {
     Ok(removed)
 }
 
+/// Whether a file that changed last at this time is nobody's any more, both in seconds.
+fn is_abandoned(changed: u64, now: u64) -> bool {
+    changed + ABANDONED < now
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_is_nobody_s_after_a_day_and_a_half() {
+        for (hours, seconds, abandoned) in [(0, 0, false), (36, 0, false), (36, 1, true), (37, 0, true)] {
+            assert_eq!(
+                is_abandoned(1_000_000, 1_000_000 + hours * 3600 + seconds),
+                abandoned,
+                "{hours} {seconds}"
+            );
+        }
+    }
 
     #[test]
     fn flags_of_both_are_kept_but_a_deletion_of_one() {

@@ -626,4 +626,33 @@ mod rewriting {
         rewrite(&site.folder, Manner::Replace(Uids::New), &task).unwrap();
         assert_eq!(task.0.into_inner().unwrap(), 6);
     }
+
+    /// One whose messages wait until two of them are worked on at once.
+    #[derive(Default)]
+    struct Together(AtomicUsize);
+
+    impl Work for Together {
+        type Finding = ();
+        type Error = Error;
+
+        fn transform(&self, _: &Original, _: &mut Draft<'_>) -> Result<Change<()>, Error> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            let begin = std::time::Instant::now();
+            while self.0.load(Ordering::SeqCst) < 2 {
+                assert!(begin.elapsed() < Duration::from_secs(30), "it is alone");
+                std::thread::yield_now();
+            }
+            Ok(Change::Keep(()))
+        }
+
+        fn tell(&self, _: Event<'_, (), Error>) {}
+    }
+
+    #[test]
+    fn every_thread_has_some_messages() {
+        let (site, task) = (Site::with("cur/1.host:2,S"), Together::default());
+        site.write("cur/2.host:2,S", b"text");
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        pool.install(|| rewrite(&site.folder, Manner::DryRun, &task)).unwrap();
+    }
 }

@@ -45,6 +45,8 @@ fn a_message_comes_back_as_the_filter_gives_it() {
     assert_eq!(ask(&site, &request(&site, &["--user", CAROL]), MAIL), [MAIL, b"+\n"].concat());
     assert_eq!(ask(&site, &request(&site, &["--user", CAROL, "--unchanged=fail"]), MAIL), b"-\n");
     assert_eq!(ask(&site, &request(&site, &["--off"]), MAIL), [MAIL, b"+\n"].concat());
+    let answer = ask(&site, &request(&site, &["--deadline", "18446744073709551615"]), MAIL);
+    assert!(answer.ends_with(b"+\n"));
     let key = site.host.path(&format!("keys/{ALICE}.pgp"));
     let answer = ask(&site, &request(&site, &["--user", CAROL, "--key", key.to_str().unwrap()]), MAIL);
     assert_eq!(decrypt("curve25519", answer.strip_suffix(b"+\n").unwrap()).stdout, MAIL);

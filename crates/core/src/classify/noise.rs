@@ -324,6 +324,8 @@ mod tests {
             let again: Vec<u8> = period.iter().cycle().take(100_000).copied().collect();
             let octets = [noise(at * CHUNK, 7), again].concat();
             assert_eq!(judged(&octets, true), Err(Stop::Refuted), "repeated after {at} chunks");
+            let octets = [octets, noise(3 * CHUNK, 15)].concat();
+            assert_eq!(judged(&octets, true), Err(Stop::Refuted), "and before others");
         }
     }
 
