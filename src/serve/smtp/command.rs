@@ -171,7 +171,7 @@ mod tests {
             ("MAIL FROM:<a@b.org> SIZE=x", 501),
             ("MAIL FROM:a@b.org", 501),
             ("RCPT TO:", 501),
-            ("RCPT TO:<a@b.org>x", 555),
+            ("RCPT TO:<a@b.org>x", 501),
             ("MAIL", 501),
             ("LHLO", 501),
         ] {
