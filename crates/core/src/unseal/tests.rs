@@ -161,6 +161,26 @@ proptest! {
     }
 }
 
+/// What a server wrote into the header since stays there; a line that was open is ended for it, which is told.
+#[test]
+fn fields_that_were_added_since_stay() {
+    for policy in POLICIES {
+        for (mail, exact) in
+            [("Subject: a\nTo: b\n\nc\n", true), ("Subject: a\nTo: b\n", true), ("Subject: a\nTo: b", false)]
+        {
+            let sealed = String::from_utf8(sealed(mail.as_bytes(), policy)).unwrap();
+            let (header, body) = sealed.split_once("\n\n").unwrap();
+            let later = format!("X-First: d\n{header}\nX-Last: e\n\n{body}");
+            let (back, found) =
+                opened(later.as_bytes(), &holder("curve25519"), Endings::Original).unwrap().unwrap();
+            let back = String::from_utf8(back).unwrap();
+            assert!(back.starts_with("X-First: d\nSubject: a\nTo: b\nX-Last: e"), "{policy:?} {back}");
+            // What stayed outside is cut where it ends now.
+            assert_eq!(found, exact || policy == Policy::None, "{policy:?} {mail:?} {back:?}");
+        }
+    }
+}
+
 #[test]
 fn long_messages_come_back_in_every_form() {
     let mail = |body: Vec<u8>| [b"Subject: a\nContent-Type: text/plain\n\n", &body[..]].concat();
