@@ -16,7 +16,7 @@ use crate::serve::smtp::reply::Reply;
 pub const ANSWER: Duration = Duration::from_secs(60);
 
 /// How long the next hop may take for a piece of a message: well below the 180 seconds that Postfix waits.
-const DATA: Duration = Duration::from_secs(60);
+const DATA: Duration = Duration::from_secs(45);
 
 /// How long the answer after the dot may take. Postfix waits for 600 seconds.
 pub const STORED: Duration = Duration::from_secs(590);

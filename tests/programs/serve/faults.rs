@@ -107,7 +107,7 @@ fn a_slow_set_does_not_hold_back_the_answers_before_it() {
     assert!(start.elapsed() < Duration::from_secs(5));
 }
 
-/// Takes a minute: so long a piece of a message may take.
+/// So long may a piece of a message take.
 #[test]
 #[ignore = "takes a minute and a half"]
 fn a_set_that_takes_nothing_is_given_up_and_never_gets_its_dot() {
