@@ -3,6 +3,7 @@
 `thunderbird.py SECRET-KEY PICTURES MAIL…` writes a line a mail: name, Subject shown, Subject in the list, body.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -73,10 +74,11 @@ return [header.messageId, shown, header.mime2DecodedSubject, body, from, lock];
 """
 
 
-def main():
-    key, pictures, *mails = sys.argv[1:]
+@contextlib.contextmanager
+def session(key, preferences=""):
+    """Thunderbird with the secret key in a profile of its own, under remote control, and the name of its display."""
     profile = Path(tempfile.mkdtemp(prefix="thunderbird"))
-    (profile / "user.js").write_text(PREFS)
+    (profile / "user.js").write_text(PREFS + preferences)
     display = ":97"
     environment = dict(os.environ, DISPLAY=display, HOME=str(profile), MOZ_HEADLESS="", LANG="C.UTF-8")
     environment.pop("MOZ_HEADLESS")
@@ -92,14 +94,7 @@ def main():
         armored = subprocess.run(["gpg", "--enarmor"], input=Path(key).read_bytes(), capture_output=True).stdout.decode()
         armored = armored.replace("PGP ARMORED FILE", "PGP PRIVATE KEY BLOCK")
         print("keys:", remote.run(IMPORT, armored), file=sys.stderr)
-        texts = [Path(mail).read_bytes().decode("latin-1") for mail in mails]
-        texts = ["From - Mon Mar  3 10:00:00 2025\n" + text.replace("\r\n", "\n") for text in texts]
-        count = remote.run(FOLDER, texts)
-        for index in range(count):
-            message_id, shown, listed, body, sender, lock = remote.run(SHOW, index)
-            print("\t".join([message_id, shown, listed, repr(body[:90]), sender, lock]), flush=True)
-            picture = Path(pictures) / f"thunderbird-{message_id.split('@')[0]}.png"
-            subprocess.run(["import", "-display", display, "-window", "root", str(picture)], check=False)
+        yield remote, display
     finally:
         os.killpg(thunderbird.pid, 15)
         thunderbird.wait(20)
@@ -107,4 +102,20 @@ def main():
         shutil.rmtree(profile, ignore_errors=True)
 
 
-main()
+def fill(remote, mails):
+    """Puts the mails, as octets, into a folder and shows it; gives how many there are."""
+    return remote.run(FOLDER, [mail.decode("latin-1").replace("\r\n", "\n").rstrip("\n") + "\n" for mail in mails])
+
+
+def main():
+    key, pictures, *mails = sys.argv[1:]
+    with session(key) as (remote, display):
+        for index in range(fill(remote, [Path(mail).read_bytes() for mail in mails])):
+            message_id, shown, listed, body, sender, lock = remote.run(SHOW, index)
+            print("\t".join([message_id, shown, listed, repr(body[:90]), sender, lock]), flush=True)
+            picture = Path(pictures) / f"thunderbird-{message_id.split('@')[0]}.png"
+            subprocess.run(["import", "-display", display, "-window", "root", str(picture)], check=False)
+
+
+if __name__ == "__main__":
+    main()
