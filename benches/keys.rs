@@ -12,17 +12,18 @@ use std::{
 
 use divan::Bencher;
 use mailseal::config::Keys;
-use mailseal::keys::enrol;
+use mailseal::keys::{addressee::choose, enrol};
 use mailseal::keystore::user::User;
 use mailseal::keystore::{
     self, Request,
     absence::{self, stores},
+    any_cert,
     known::Known,
     marker::{Id, Marker, Store},
     source::{Source, Template},
     trust::Trust,
 };
-use mailseal_core::recipients::{Recipients, WhenExpired};
+use mailseal_core::recipients::WhenExpired;
 use sequoia_openpgp::{Cert, types::HashAlgorithm};
 use tempfile::TempDir;
 use testing::made;
@@ -48,7 +49,7 @@ static FOLDER: LazyLock<TempDir> = LazyLock::new(|| {
         of(&made::cert(ALICE)),
         of(&made::rsa(ALICE, 4096, HashAlgorithm::SHA256)),
         of(&flooded),
-        enrol::serialize(&[enrolled[0].cert.clone()]).unwrap(),
+        any_cert::serialize(&[enrolled[0].cert.clone()]).unwrap(),
     ]) {
         fs::write(dir.path().join(name), bytes).unwrap();
     }
@@ -122,8 +123,9 @@ fn keys(source: &Source, user: &str) -> usize {
     let request = Request::new(&settings, &user, None, now, Trust::of_process(&[]));
     match keystore::find([source], &request).unwrap() {
         Some(certs) => {
-            let chosen = Recipients::choose(user.name(), &certs, &[], WhenExpired::Encrypt, now).unwrap();
-            chosen.session().unwrap().key_ids.len()
+            let preference = settings.preference();
+            let chosen = choose(user.name(), (&certs, &[]), preference, WhenExpired::Encrypt, now).unwrap();
+            chosen.session().unwrap().key_ids().len()
         }
         None => 0,
     }

@@ -14,8 +14,9 @@ use mailseal_core::classify::classify;
 use mailseal_core::message::opening::Opening;
 use mailseal_core::openpgp::Encryption;
 use mailseal_core::openpgp::compress::{Compression, Compressor};
+use mailseal_core::openpgp::padding::Padding;
 use mailseal_core::protect::Policy;
-use mailseal_core::recipients::{Recipients, WhenExpired};
+use mailseal_core::recipients::{Recipients, Session, WhenExpired};
 use mailseal_core::seal::Sealer;
 use sequoia_openpgp::Cert;
 use sequoia_openpgp::parse::Parse as _;
@@ -23,10 +24,13 @@ use sequoia_openpgp::policy::StandardPolicy;
 use sequoia_openpgp::serialize::stream::{Armorer, Encryptor, LiteralWriter, Message, Recipient};
 use sequoia_openpgp::types::{CompressionAlgorithm, Features, SymmetricAlgorithm};
 
-/// The module is private; nothing but the armor is in it.
 #[path = "../crates/core/src/openpgp/armor.rs"]
 #[allow(dead_code, unused_imports)]
 mod armor;
+/// These modules are private; nothing but the armor is in them.
+#[path = "../crates/core/src/base64.rs"]
+#[allow(dead_code, unused_imports)]
+mod base64;
 
 /// AES and SHA-1 in turn, as fast as it goes.
 #[path = "bound/interleaved.rs"]
@@ -202,7 +206,7 @@ mod compress {
         bencher.counter(BytesCount::new(data.len())).bench(|| {
             let mut compressor = Compressor::new(io::sink(), CompressionAlgorithm::Zip, how).unwrap();
             data.chunks(1 << 16).for_each(|piece| compressor.write_all(piece).unwrap());
-            compressor.finish().unwrap()
+            compressor.finish(Padding::None).unwrap()
         });
     }
 }
@@ -241,7 +245,7 @@ mod sealing {
 
     fn sealing(bencher: Bencher<'_, '_>, mail: Mail, version: u8, compression: Compression) {
         let recipients = recipients(version);
-        let sealer = Sealer { recipients: &recipients, protect_headers: Policy::None, compression };
+        let sealer = Sealer { compression, ..Sealer::to(&recipients, Policy::None) };
         bencher.counter(BytesCount::new(mail.bytes().len())).bench(|| {
             let mut rest = mail.bytes();
             let opening = Opening::read(&mut rest).unwrap();
@@ -264,10 +268,11 @@ mod ciphertext {
     fn ours(bencher: Bencher<'_, '_>) {
         let (data, recipients) = (Mail::Large.bytes(), recipients(4));
         bencher.counter(BytesCount::new(data.len())).bench(|| {
-            let session = recipients.session().unwrap();
+            let Session::OpenPgp(session) = recipients.session().unwrap() else { unreachable!() };
             let encryption = Encryption {
                 session: &session,
                 compression: Compression::None,
+                padding: Padding::None,
                 name: b"",
                 ending: "\n",
                 pieces: None,

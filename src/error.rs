@@ -12,6 +12,9 @@ use mailseal_maildir::error::Error as MaildirError;
 use crate::exit::Exit;
 use crate::keystore::standing::Standing;
 
+/// The reason in the log where a key store, or what proves that it is whole, could not be read.
+pub const KEY_STORE: &str = "key-store";
+
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -96,6 +99,24 @@ pub enum Error {
         address: String,
         /// What happened.
         what: String,
+    },
+    /// Nobody can tell where mail for a recipient ends.
+    #[error("the recipient {recipient:?} {what}")]
+    Unresolved {
+        /// The recipient, as it was given.
+        recipient: String,
+        /// Why.
+        what: String,
+    },
+    /// The folder of held mail, or what is in it, cannot be used.
+    #[error("held mail {}: {what}", path.display())]
+    Held {
+        /// The folder or file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+        /// What to do.
+        hint: String,
     },
     /// A door cannot be opened.
     #[error("cannot listen on {address}: {what}")]
@@ -191,6 +212,12 @@ pub enum Error {
         /// The user.
         user: String,
     },
+    /// The user's certificates were confirmed through the mailbox alone, and stored mail is to be sealed to them.
+    #[error("{user:?} has confirmed the key through the mailbox only")]
+    ByMailbox {
+        /// The user.
+        user: String,
+    },
     /// Somebody is logged in whose mailbox must not be in use.
     #[error("{user:?} is logged in")]
     InUse {
@@ -202,6 +229,14 @@ pub enum Error {
     Dovecot {
         /// What it says.
         what: String,
+    },
+    /// Dovecot cannot be set up, or what was set up cannot be taken away; all is as it was.
+    #[error("{what}")]
+    Setup {
+        /// Why.
+        what: String,
+        /// What to do.
+        hint: String,
     },
     /// A part of the sandbox is missing, and was required.
     #[error("the sandbox cannot be built: {what}")]
@@ -259,16 +294,19 @@ impl Error {
         match self {
             Self::Owner { exit, .. } => *exit,
             Self::Usage { .. } | Self::Maildir(MaildirError::NoMaildir { .. }) => Exit::Usage,
-            Self::Enrol { .. } | Self::Core(CoreError::NoSecretKey { .. }) => Exit::Negative,
+            Self::Enrol { .. } | Self::Setup { .. } | Self::Core(CoreError::NoSecretKey { .. }) => {
+                Exit::Negative
+            }
             Self::Core(
                 CoreError::Empty
                 | CoreError::HeaderTooLong
+                | CoreError::Padding
                 | CoreError::Damaged { .. }
                 | CoreError::Expands { .. },
             ) => Exit::Message,
             Self::Config { .. }
             | Self::Root
-            | Self::Core(CoreError::Recovery(_))
+            | Self::Core(CoreError::Recovery(_) | CoreError::SmimePadding)
             | Self::Address { .. }
             | Self::Sandbox { .. } => Exit::Config,
             Self::Privileges { .. }
@@ -278,6 +316,8 @@ impl Error {
             | Self::Pass(_)
             | Self::Command { .. }
             | Self::NextHop { .. }
+            | Self::Unresolved { .. }
+            | Self::Held { .. }
             | Self::Door { .. }
             | Self::Deadline { .. }
             | Self::KeyStore { .. }
@@ -289,6 +329,7 @@ impl Error {
             | Self::Log { .. }
             | Self::Maildir(MaildirError::Mail { .. })
             | Self::Unconfirmed { .. }
+            | Self::ByMailbox { .. }
             | Self::InUse { .. }
             | Self::Dovecot { .. }
             | Self::Core(
@@ -314,15 +355,18 @@ impl Error {
             Self::Home { .. } => "home",
             Self::Core(CoreError::Empty) => "empty",
             Self::Core(CoreError::HeaderTooLong) => "header-too-long",
+            Self::Core(CoreError::Padding | CoreError::SmimePadding) => "padding",
             Self::Core(CoreError::Read(_)) => "read",
             Self::Core(CoreError::Write(_)) => "write",
             Self::Output(_) => "output",
             Self::Pass(_) => "pass",
             Self::Command { .. } => "command",
             Self::NextHop { .. } => "next-hop",
+            Self::Unresolved { .. } => "unresolved",
+            Self::Held { .. } => "held",
             Self::Door { .. } => "door",
             Self::Deadline { .. } => "deadline",
-            Self::KeyStore { .. } => "key-store",
+            Self::KeyStore { .. } => KEY_STORE,
             Self::Enrol { .. } => "enrol",
             Self::Ambiguous { .. } => "ambiguous",
             Self::Address { .. } => "address",
@@ -339,9 +383,10 @@ impl Error {
             Self::Log { .. } => "log",
             Self::Maildir(MaildirError::NoMaildir { .. }) => "no-maildir",
             Self::Maildir(MaildirError::Mail { .. }) => "mail",
-            Self::Unconfirmed { .. } => "unconfirmed",
+            Self::Unconfirmed { .. } | Self::ByMailbox { .. } => "unconfirmed",
             Self::InUse { .. } => "in-use",
             Self::Dovecot { .. } => "dovecot",
+            Self::Setup { .. } => "setup",
             Self::Core(CoreError::Keys(_)) => "secret-key",
             Self::Core(CoreError::OpenPgp(_)) => "openpgp",
         }
@@ -358,6 +403,8 @@ impl Error {
             | Self::KeyStore { hint, .. }
             | Self::Enrol { hint, .. }
             | Self::Door { hint, .. }
+            | Self::Setup { hint, .. }
+            | Self::Held { hint, .. }
             | Self::SecretKey { hint, .. }
             | Self::Maildir(MaildirError::NoMaildir { hint, .. }) => hint.clone(),
             Self::Root => "run it as the mail user, or name the certificate with --key".into(),
@@ -366,6 +413,12 @@ impl Error {
             Self::Home { .. } => "give the user's home with --home, or mount it".into(),
             Self::Core(CoreError::Empty) => "give the whole message on standard input".into(),
             Self::Core(CoreError::HeaderTooLong) => "such a message is not mail; remove it from the queue".into(),
+            Self::Core(CoreError::Padding) => {
+                "let its owner allow ZIP in the certificate's preferences (gpg --edit-key, setpref), or send it in parts".into()
+            }
+            Self::Core(CoreError::SmimePadding) => {
+                "set `pad` to none for those with S/MIME certificates, in a rule of [[users]]".into()
+            }
             Self::Core(CoreError::Read(_)) => "the sender of the message broke off; deliver it again".into(),
             Self::Core(CoreError::Write(_)) | Self::Pass(_) => {
                 "look for a full disk (mail_temp_dir) or a reader that ended; deliver it again".into()
@@ -375,6 +428,9 @@ impl Error {
             }
             Self::Output(_) => "look for a full disk or a reader that ended".into(),
             Self::Command { .. } => "give a program that is there and may be run, or see its own log".into(),
+            Self::Unresolved { .. } => {
+                "correct it, or give it an alias that ends in an address (before the door of mailseal serve: one that the MTA resolves), or a rule of [[outgoing]] for the address at this host".into()
+            }
             Self::NextHop { .. } => "let it run and answer there; the mail comes again".into(),
             Self::Deadline { .. } => {
                 "find out what is slow, or raise --deadline and sieve_filter_exec_timeout together".into()
@@ -421,6 +477,10 @@ impl Error {
             Self::Unconfirmed { user } => format!(
                 "sealing what is stored cannot be undone by the server. Deliver a test message, `mailseal keys test {user}`, \
                  and record its code, `mailseal keys confirm {user} CODE`; or be sure, and give --unconfirmed"
+            ),
+            Self::ByMailbox { user } => format!(
+                "whoever has had its password could have done that, and sealing what is stored cannot be undone. Ask the user in \
+                 person, and record a code, `mailseal keys confirm {user} CODE`; or be sure, and give --accept-mailbox"
             ),
             Self::InUse { .. } => {
                 "wait until nobody is, or log them out: doveadm kick USER; or do without --offline".into()

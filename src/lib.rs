@@ -21,9 +21,11 @@
 //!
 //! The programs                                                                    [edge]
 //!   delivery    message: what becomes of one; filter, deliver: one message, now; the deadline
-//!   serve       the resident doors: LMTP before Dovecot, Dovecot's script socket
+//!   serve       the resident doors: LMTP before Dovecot, Dovecot's script socket, mail that leaves
+//!   outgoing    mail that leaves: its rules, its addresses, heartbeats, `mailseal sendmail` and what it holds
 //!   dovecot     its settings, its users, its mailboxes over IMAP
 //!   doctor      what of an installation could let a delivery end in clear
+//!   setup       puts mailseal into the Dovecot that is there, and takes it away
 //!   log, report the log line, written and read; figures from it
 //!   system      what a process gives up (process, sandbox); owner: root's work on users' files
 //!   console     what a person sees;  cli  options that programs share
@@ -54,6 +56,8 @@ pub mod keystore;
 pub mod limits;
 pub mod log;
 pub mod mailbox;
+pub mod outgoing;
 pub mod report;
 pub mod serve;
+pub mod setup;
 pub mod system;

@@ -31,3 +31,28 @@ pub const JOBS: usize = 256;
 
 /// Longest value in a log line, in bytes.
 pub const LOG_VALUE: usize = 256;
+
+/// Largest message that is looked into for a certificate of its owner's, in bytes; a longer one is answered and not read.
+pub const RECEIVED: usize = 1024 * 1024;
+
+/// Most messages in such a message; one with more is not looked through. Where they are hidden in encodings, the next limit ends
+/// the program, and the message stays as it is.
+pub const RECEIVED_MESSAGES: usize = 64;
+
+/// Most address space that looking through such a message may take, in bytes.
+pub const RECEIVED_MEMORY: u64 = 512 * 1024 * 1024;
+
+/// Largest certificate in such a message that is looked at, in bytes.
+pub const RECEIVED_KEY: usize = 256 * 1024;
+
+/// Most certificates that are looked at in such a message; of more, none is taken.
+pub const RECEIVED_CERTIFICATES: usize = 16;
+
+/// Largest certificates, without what a delivery does not need, that wait for a confirmation, in bytes.
+pub const PENDING: usize = 24 * 1024;
+
+/// Longest message in octets in which a word is looked for beyond [`ANSWERS`].
+pub const WORD: usize = 64 * 1024;
+
+/// Most messages of a user's own that are answered in 24 hours, and most of others' that were moved; the rest is left alone.
+pub const ANSWERS: (usize, usize) = (40, 10);

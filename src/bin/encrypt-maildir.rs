@@ -20,7 +20,7 @@ use mailseal_core::error::Error as CoreError;
 /// mail programs download them again.
 #[derive(Debug, Parser)]
 #[command(name = cli::BULK, version, after_help = HELP)]
-struct Args {
+pub struct Args {
     #[command(flatten)]
     options: Options,
 }

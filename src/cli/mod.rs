@@ -1,6 +1,6 @@
 //! What the command lines of the programs have in common: names, exit statuses for usage errors, complaints.
 
-pub mod protect_headers;
+pub mod sealing;
 pub mod usage;
 
 use std::num::NonZeroUsize;

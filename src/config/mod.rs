@@ -1,6 +1,9 @@
 //! The configuration file, `/etc/mailseal.toml`.
 
+mod fault;
+pub mod outgoing;
 pub mod serve;
+pub mod style;
 
 use std::fmt;
 use std::fs::OpenOptions;
@@ -11,13 +14,17 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use mailseal_core::openpgp::compress::Compression;
-use mailseal_core::protect::Policy;
-use mailseal_core::recipients::{Recipients, WhenExpired};
-use mailseal_core::seal::Sealer;
-use serde::Deserialize;
+use mailseal_core::openpgp::padding::Padding;
+use mailseal_core::protect::{Additions, Policy};
+use mailseal_core::recipients::WhenExpired;
+use mailseal_core::smime::recipient::KeyTransport;
 use serde::de::{Unexpected, Visitor};
+use serde::{Deserialize, Serialize};
 
+use self::fault::Fault;
 use self::serve::Serve;
+use self::style::{Style, Subject};
+use crate::cli::sealing::Sealing;
 use crate::error::Error;
 use crate::keystore::source::{Source, Template};
 use crate::keystore::trust::{Reached, Trust};
@@ -42,6 +49,10 @@ pub struct Config {
     pub users: Vec<Rule>,
     /// The doors of `mailseal serve`.
     pub serve: Serve,
+    /// What becomes of mail that leaves this machine; the first that matches decides.
+    pub outgoing: Vec<outgoing::Rule>,
+    /// The program in the place of sendmail.
+    pub sendmail: outgoing::Sendmail,
 }
 
 /// `[keys]`
@@ -58,6 +69,8 @@ pub struct Keys {
     pub homes: Vec<PathBuf>,
     /// Groups that may write to key files and folders.
     pub trusted_groups: Groups,
+    /// The group that may read what `keys scan` says of each user.
+    pub helpdesk: Option<Group>,
     /// Certificates that every message is sealed to as well.
     pub recovery: Vec<PathBuf>,
     /// What becomes of the mail of a user without a certificate.
@@ -66,6 +79,69 @@ pub struct Keys {
     pub require: Vec<String>,
     /// What becomes of the mail of a user whose certificates have expired.
     pub expired: WhenExpired,
+    /// Whether users may enrol through their mailboxes.
+    pub receive: Receive,
+    /// Whether they may where there is no recovery certificate.
+    pub receive_without_recovery: bool,
+    /// A file with what the owner of a certificate is told that expires.
+    pub owner_notice: Option<PathBuf>,
+    /// With what mail is sealed for a user who has OpenPGP and S/MIME certificates.
+    pub format: Format,
+    /// How the key of an S/MIME message is encrypted with RSA.
+    pub smime_rsa: KeyTransport,
+}
+
+/// Whether users may enrol through their mailboxes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Receive {
+    /// They may not.
+    #[default]
+    Off,
+    /// They may, and it takes effect some days later.
+    Mailbox,
+    /// They may, and an admin approves it.
+    Approve,
+}
+
+/// With what mail is sealed for a user who has certificates of both kinds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// OpenPGP.
+    #[default]
+    #[serde(rename = "openpgp")]
+    OpenPgp,
+    /// S/MIME.
+    Smime,
+}
+
+impl Format {
+    /// The other one.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::OpenPgp => Self::Smime,
+            Self::Smime => Self::OpenPgp,
+        }
+    }
+}
+
+/// What is taken where a message could be sealed in several ways.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Preference {
+    /// Of the kinds of certificates.
+    pub format: Format,
+    /// Of the ways to use RSA in S/MIME.
+    pub smime_rsa: KeyTransport,
+}
+
+impl Keys {
+    /// What is taken where a message could be sealed in several ways.
+    #[must_use]
+    pub fn preference(&self) -> Preference {
+        Preference { format: self.format, smime_rsa: self.smime_rsa }
+    }
 }
 
 /// What to do with the mail of a user without a certificate.
@@ -90,6 +166,20 @@ pub struct Groups(Vec<u32>);
 enum GroupName {
     Number(u32),
     Name(String),
+}
+
+/// A group, as a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "GroupName")]
+pub struct Group(pub u32);
+
+impl TryFrom<GroupName> for Group {
+    type Error = String;
+
+    fn try_from(name: GroupName) -> Result<Self, String> {
+        let Groups(ids) = Groups::try_from(vec![name])?;
+        ids.first().copied().map(Self).ok_or_else(|| "expected a group".into())
+    }
 }
 
 impl Groups {
@@ -139,6 +229,9 @@ pub struct Rule {
     pub key: Vec<PathBuf>,
     /// Which header fields are hidden inside, if not as for all.
     pub protect_headers: Option<Policy>,
+    /// What sealed messages are filled up to, if not as for all.
+    #[serde(default, deserialize_with = "parse_optional")]
+    pub pad: Option<Padding>,
     /// Whether they must have a certificate.
     #[serde(default)]
     pub require: bool,
@@ -163,6 +256,15 @@ pub enum Mode {
 pub struct Message {
     /// RFC 9788's header confidentiality policy.
     pub protect_headers: Policy,
+    /// What the outside shows for a hidden Subject.
+    pub subject: Subject,
+    /// What sealed messages are filled up to.
+    #[serde(deserialize_with = "parse_str")]
+    pub pad: Padding,
+    /// Whether sealed messages bear a mark inside that says so.
+    pub mark: bool,
+    /// Whether a hidden Subject is repeated at the top of the text.
+    pub legacy_display: bool,
     /// How messages are compressed.
     #[serde(deserialize_with = "parse_str")]
     pub compression: Compression,
@@ -190,10 +292,16 @@ impl Default for Keys {
             known: "/var/lib/mailseal/known".into(),
             homes: Vec::new(),
             trusted_groups: Groups::default(),
+            helpdesk: None,
             recovery: Vec::new(),
             missing: WhenMissing::default(),
             require: Vec::new(),
             expired: WhenExpired::default(),
+            receive: Receive::default(),
+            receive_without_recovery: false,
+            owner_notice: None,
+            format: Format::default(),
+            smime_rsa: KeyTransport::default(),
         }
     }
 }
@@ -202,6 +310,10 @@ impl Default for Message {
     fn default() -> Self {
         Self {
             protect_headers: Policy::default(),
+            subject: Subject::default(),
+            pad: Padding::default(),
+            mark: true,
+            legacy_display: true,
             compression: Compression::default(),
             deadline: Duration::from_secs(50),
         }
@@ -269,31 +381,42 @@ impl Config {
 
     fn parse(text: &str) -> Result<Self, String> {
         let config: Self = toml::from_str(text).map_err(|error| {
-            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+            let line = error.span().map_or(1, |span| fault::line(text, &span));
             format!("line {line}: {}", error.message())
         })?;
-        let Self { keys, users, .. } = &config;
-        if keys.sources.is_empty() {
-            return Err("`sources` in [keys] is empty: nobody's mail would be sealed".into());
+        match config.check() {
+            Ok(()) => Ok(config),
+            Err(fault) => Err(fault.in_line(text)),
         }
-        let named = |what, paths: &[PathBuf]| {
-            let relative = paths.iter().find(|path| !path.is_absolute());
-            relative.map_or(Ok(()), |path| Err(format!("{what} {path:?} is not an absolute path")))
-        };
-        named("recovery", &keys.recovery)?;
-        named("homes", &keys.homes)?;
-        named("known", std::slice::from_ref(&keys.known))?;
-        for rule in users {
-            named("key", &rule.key)?;
+    }
+
+    /// What of it cannot be meant, beside what each setting must be.
+    fn check(&self) -> Result<(), Fault> {
+        let Self { keys, users, .. } = self;
+        if keys.sources.is_empty() {
+            return Err(Fault::new(
+                "keys.sources",
+                "`sources` in [keys] is empty: nobody's mail would be sealed",
+            ));
+        }
+        absolute("keys.recovery", &keys.recovery)?;
+        absolute("keys.homes", &keys.homes)?;
+        absolute("keys.known", std::slice::from_ref(&keys.known))?;
+        absolute("keys.owner-notice", keys.owner_notice.as_slice())?;
+        for (number, rule) in users.iter().enumerate() {
+            absolute(&format!("users.{number}.key"), &rule.key)?;
             if rule.patterns.is_empty() {
-                return Err("`match` in [[users]] is empty: the rule is for nobody".into());
+                let what = "`match` in [[users]] is empty: the rule is for nobody";
+                return Err(Fault::new(format!("users.{number}.match"), what));
             }
         }
-        config.serve.check()?;
+        self.serve.check()?;
+        self.check_outgoing()?;
         if keys.address.is_none() && keys.sources.iter().any(Source::needs_address) {
-            return Err("a keyring is searched by address, and `address` in [keys] is not set".into());
+            let what = "a keyring is searched by address, and `address` in [keys] is not set";
+            return Err(Fault::new("keys.sources", what));
         }
-        Ok(config)
+        Ok(())
     }
 
     /// The rule for `user`; `None` for a user who is treated like all.
@@ -302,20 +425,21 @@ impl Config {
         self.users.iter().find(|rule| rule.patterns.iter().any(|pattern| user.matches(pattern)))
     }
 
-    /// How mail for the delivery user `user` is sealed to `recipients`: as `said` on the command line, else as the user's
-    /// rule, else as for all.
+    /// How mail for the delivery user `user` is sealed: as `said` on the command line, else as the user's rule, else as for
+    /// all.
     #[must_use]
-    pub fn sealer<'a>(
-        &self,
-        user: &str,
-        recipients: &'a Recipients,
-        said: (Option<Policy>, Option<Compression>),
-    ) -> Sealer<'a> {
-        let of_rule = || self.rule(&User::parse(user).ok()?)?.protect_headers;
-        Sealer {
-            recipients,
-            protect_headers: said.0.or_else(of_rule).unwrap_or(self.message.protect_headers),
-            compression: said.1.unwrap_or(self.message.compression),
+    pub fn style(&self, user: &str, said: &Sealing) -> Style {
+        let rule = User::parse(user).ok().and_then(|user| self.rule(&user));
+        let general = &self.message;
+        let protect_headers =
+            said.protect_headers.map(Policy::from).or(rule.and_then(|rule| rule.protect_headers));
+        Style {
+            protect_headers: protect_headers.unwrap_or(general.protect_headers),
+            subject: said.subject.as_ref().unwrap_or(&general.subject).clone(),
+            pad: said.pad.or(rule.and_then(|rule| rule.pad)).unwrap_or(general.pad),
+            compression: said.compression.unwrap_or(general.compression),
+            additions: Additions { mark: general.mark, legacy_display: general.legacy_display },
+            again: false,
         }
     }
 }
@@ -325,7 +449,7 @@ impl Config {
 ///
 /// # Errors
 /// [`Error::KeyStore`], which names the part of the path that is at fault.
-fn read_trusted(path: &Path) -> Result<Option<String>, Error> {
+pub(crate) fn read_trusted(path: &Path) -> Result<Option<String>, Error> {
     let failed = |what: String| Error::KeyStore { path: path.into(), what, hint: String::new() };
     let unreadable = |error: io::Error| failed(error.to_string());
     let path = std::path::absolute(path).map_err(unreadable)?;
@@ -359,12 +483,25 @@ fn read_trusted(path: &Path) -> Result<Option<String>, Error> {
     Ok(Some(text))
 }
 
+/// Refuses paths in the setting `at` that depend on where a program is started.
+fn absolute(at: &str, paths: &[PathBuf]) -> Result<(), Fault> {
+    let name = at.rsplit_once('.').map_or(at, |(_, name)| name);
+    let relative = paths.iter().find(|path| !path.is_absolute());
+    relative.map_or(Ok(()), |path| Err(Fault::new(at, format!("{name} {path:?} is not an absolute path"))))
+}
+
 fn parse_str<'de, T: FromStr<Err = String>, D: serde::Deserializer<'de>>(from: D) -> Result<T, D::Error> {
     let text = String::deserialize(from)?;
     text.parse().map_err(|error: String| {
         let expected = error.strip_prefix("expected ").unwrap_or(&error);
         serde::de::Error::invalid_value(Unexpected::Str(&text), &expected)
     })
+}
+
+fn parse_optional<'de, T: FromStr<Err = String>, D: serde::Deserializer<'de>>(
+    from: D,
+) -> Result<Option<T>, D::Error> {
+    parse_str(from).map(Some)
 }
 
 fn seconds<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
@@ -391,6 +528,7 @@ fn seconds<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Duration, D::Err
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::sealing::ProtectHeaders;
 
     fn load(text: &str) -> Result<Config, String> {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -459,7 +597,7 @@ mod tests {
         };
         let lines: Vec<&str> =
             section.lines().map(|line| line.trim_start_matches("# ")).filter(is_setting).collect();
-        assert_eq!(lines.len(), 14, "{lines:?}");
+        assert_eq!(lines.len(), 16, "{lines:?}");
         let config = load(&format!("[serve]\n{}", lines.join("\n"))).unwrap().serve;
         assert!(config.lmtp.is_some() && config.sieve.is_some() && config.metrics.is_some());
         assert!(config.size.is_some() && config.user.is_some() && config.lmtp_owner.is_some());
@@ -589,27 +727,48 @@ mod tests {
             [message]
             protect-headers = "shy"
             compression = "zlib:1"
+            subject = "Sealed"
+            pad = "4KiB"
+            mark = false
+            legacy-display = false
             [[users]]
             match = ["alice"]
             protect-headers = "baseline"
+            pad = "padme"
             [[users]]
             match = ["*"]
             "#,
         )
         .unwrap();
-        let certs = [testing::made::cert("Alice").strip_secret_key_material()];
-        let now = std::time::SystemTime::now();
-        let recipients = Recipients::choose("alice", &certs, &[], WhenExpired::Defer, now).unwrap();
-        let said = (Some(Policy::None), Some(Compression::Zlib(2)));
-        for (user, said, policy, compression) in [
-            ("Alice", (None, None), Policy::Baseline, Compression::Zlib(1)),
-            ("bob", (None, None), Policy::Shy, Compression::Zlib(1)),
-            ("a/b", (None, None), Policy::Shy, Compression::Zlib(1)),
-            ("alice", said, Policy::None, Compression::Zlib(2)),
-        ] {
-            let sealer = config.sealer(user, &recipients, said);
-            assert_eq!((sealer.protect_headers, sealer.compression), (policy, compression), "{user}");
-        }
+        let general = Style {
+            protect_headers: Policy::Shy,
+            subject: "Sealed".parse().unwrap(),
+            pad: "4KiB".parse().unwrap(),
+            compression: Compression::Zlib(1),
+            additions: Additions { mark: false, legacy_display: false },
+            again: false,
+        };
+        let nothing = Sealing::default();
+        assert_eq!(config.style("bob", &nothing), general);
+        assert_eq!(config.style("a/b", &nothing), general, "a name that is none");
+        let alice = Style { protect_headers: Policy::Baseline, pad: Padding::Padme, ..general.clone() };
+        assert_eq!(config.style("Alice", &nothing), alice);
+        let said = Sealing {
+            protect_headers: Some(ProtectHeaders::Strict),
+            subject: Some("Other".parse().unwrap()),
+            pad: Some(Padding::None),
+            compression: Some(Compression::Zlib(2)),
+        };
+        let all = Style {
+            protect_headers: Policy::Strict,
+            subject: "Other".parse().unwrap(),
+            pad: Padding::None,
+            compression: Compression::Zlib(2),
+            additions: general.additions,
+            again: false,
+        };
+        assert_eq!(config.style("alice", &said), all);
+        assert_eq!(Config::default().style("alice", &nothing), Style::default());
     }
 
     #[test]

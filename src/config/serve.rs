@@ -1,14 +1,17 @@
 //! `[serve]`: the doors of `mailseal serve`.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use serde::Deserialize;
 
+use super::fault::Fault;
 use super::{Config, parse_str};
 use crate::keystore::source::Source;
+use crate::log::Door;
 use crate::serve::address::Address;
 
 /// `[serve]`
@@ -26,6 +29,12 @@ pub struct Serve {
     /// Where sealed mail goes: Dovecot's LMTP.
     #[serde(deserialize_with = "parse_str")]
     pub next: Next,
+    /// Where mail that leaves this machine comes, by LMTP.
+    #[serde(deserialize_with = "some_address")]
+    pub outgoing: Option<Address>,
+    /// Where it goes on.
+    #[serde(deserialize_with = "some_next")]
+    pub outgoing_next: Option<Next>,
     /// Dovecot's script socket.
     pub sieve: Option<PathBuf>,
     /// Its mode.
@@ -39,6 +48,7 @@ pub struct Serve {
     /// Whether the mail of addresses without a certificate goes on unchanged where no user database is asked.
     pub unchanged: bool,
     /// Whose connections are taken where a door is not on this machine alone.
+    #[serde(deserialize_with = "nets")]
     pub from: Vec<IpNet>,
     /// How many connections each door takes at once.
     pub connections: NonZeroUsize,
@@ -68,14 +78,42 @@ impl std::str::FromStr for Mode {
 
 /// Where sealed mail goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Next(pub Address);
+pub struct Next {
+    /// What is spoken there.
+    pub speaks: Speaks,
+    /// Where it is.
+    pub address: Address,
+}
+
+/// What a next hop speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaks {
+    /// LMTP: it answers for each recipient.
+    Lmtp,
+    /// SMTP: it answers once for all.
+    Smtp,
+}
 
 impl std::str::FromStr for Next {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let address = text.strip_prefix("lmtp:").ok_or("expected lmtp: and an address")?;
-        address.parse().map(Self)
+        let (speaks, address) = match text.split_once(':') {
+            Some(("lmtp", address)) => (Speaks::Lmtp, address),
+            Some(("smtp", address)) => (Speaks::Smtp, address),
+            _ => return Err("expected lmtp: or smtp:, and an address".into()),
+        };
+        Ok(Self { speaks, address: address.parse()? })
+    }
+}
+
+impl fmt::Display for Next {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let speaks = match self.speaks {
+            Speaks::Lmtp => "lmtp",
+            Speaks::Smtp => "smtp",
+        };
+        write!(f, "{speaks}:{}", self.address)
     }
 }
 
@@ -106,7 +144,9 @@ impl Default for Serve {
             lmtp: None,
             lmtp_mode: Mode(0o600),
             lmtp_owner: None,
-            next: Next(Address::Unix("/run/dovecot/lmtp".into())),
+            next: Next { speaks: Speaks::Lmtp, address: Address::Unix("/run/dovecot/lmtp".into()) },
+            outgoing: None,
+            outgoing_next: None,
             sieve: None,
             sieve_mode: Mode(0o666),
             userdb: Userdb::Dovecot("/run/dovecot/auth-userdb".into()),
@@ -123,21 +163,44 @@ impl Default for Serve {
 
 impl Serve {
     /// What of it cannot be meant, beside what each setting must be.
-    pub(super) fn check(&self) -> Result<(), String> {
-        if let Some(address) =
-            self.lmtp.as_ref().filter(|address| !address.is_local() && self.from.is_empty())
-        {
-            return Err(format!(
-                "`lmtp` in [serve] is {address}, which others reach, and `from` does not say who may"
-            ));
+    pub(super) fn check(&self) -> Result<(), Fault> {
+        for (name, address) in [("lmtp", &self.lmtp), ("outgoing", &self.outgoing)] {
+            if let Some(address) =
+                address.as_ref().filter(|address| !address.is_local() && self.from.is_empty())
+            {
+                let what = format!(
+                    "`{name}` in [serve] is {address}, which others reach, and `from` does not say who may"
+                );
+                return Err(Fault::new(format!("serve.{name}"), what));
+            }
+        }
+        if self.next.speaks != Speaks::Lmtp {
+            return Err(Fault::new("serve.next", "`next` in [serve] does not begin with lmtp:"));
+        }
+        if self.outgoing.is_some() && self.outgoing_next.is_none() {
+            let what = "`outgoing` in [serve] is set, and `outgoing-next` does not say where mail goes on";
+            return Err(Fault::new("serve.outgoing", what));
         }
         if self.metrics.is_some_and(|address| !address.ip().is_loopback()) {
-            return Err("`metrics` in [serve] is not an address of this machine alone".into());
+            let what = "`metrics` in [serve] is not an address of this machine alone";
+            return Err(Fault::new("serve.metrics", what));
         }
         if self.sieve.as_ref().is_some_and(|path| !path.is_absolute()) {
-            return Err("`sieve` in [serve] is not an absolute path".into());
+            return Err(Fault::new("serve.sieve", "`sieve` in [serve] is not an absolute path"));
         }
         Ok(())
+    }
+}
+
+impl Serve {
+    /// Where mail that came through `door` goes on.
+    #[must_use]
+    pub fn next_of(&self, door: Door) -> Option<&Next> {
+        match door {
+            Door::Lmtp => Some(&self.next),
+            Door::Outgoing => self.outgoing_next.as_ref(),
+            Door::Sieve => None,
+        }
     }
 }
 
@@ -149,6 +212,49 @@ impl Config {
     }
 }
 
+fn some_next<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Next>, D::Error> {
+    parse_str(from).map(Some)
+}
+
 fn some_address<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Address>, D::Error> {
     parse_str(from).map(Some)
+}
+
+fn nets<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
+    Ok(Vec::deserialize(from)?.into_iter().map(canonical).collect())
+}
+
+/// An IPv4 net that is written as an IPv6 one, as `::ffff:10.0.0.0/104`, becomes what it is, as the addresses of clients do.
+fn canonical(net: IpNet) -> IpNet {
+    let IpNet::V6(mapped) = net else { return net };
+    let length = mapped.prefix_len().checked_sub(96);
+    let plain = mapped.addr().to_ipv4_mapped().zip(length);
+    plain.and_then(|(address, length)| Ipv4Net::new(address, length).ok()).map_or(net, IpNet::V4)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    #[test]
+    fn nets_of_ipv4_are_the_same_however_they_are_written() {
+        let from =
+            |net: &str| toml::from_str::<Serve>(&format!("from = [\"{net}\"]")).map(|serve| serve.from[0]);
+        for (net, expected) in [
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:10.1.2.3/128", "10.1.2.3/32"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("fd00::/8", "fd00::/8"),
+            // All of IPv6, and nothing else.
+            ("::/0", "::/0"),
+        ] {
+            assert_eq!(from(net).unwrap().to_string(), expected);
+        }
+        let client: IpAddr = "::ffff:10.200.3.4".parse().unwrap();
+        assert!(from("::ffff:10.0.0.0/104").unwrap().contains(&client.to_canonical()));
+        assert!(from("::ffff:10.0.0.0/200").is_err() && from("10.0.0.1").is_err());
+    }
 }

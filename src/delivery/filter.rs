@@ -67,8 +67,14 @@ pub fn run(program: &'static str, options: &Options, input: File, output: File) 
         if options.said.deadline.is_none() {
             deadline.limit(config.message.deadline);
         }
-        let message =
-            Message { program, said: &options.said, config: &config, user: &user, line: &report.line };
+        let message = Message {
+            program,
+            style: &config.style(&user, &options.said.sealing),
+            always: options.said.always,
+            config: &config,
+            user: &user,
+            line: &report.line,
+        };
         let mut delivery = Delivery { message, options, input: Counted::new(input) };
         let result = delivery.deliver(output);
         message.line().bytes_in = delivery.input.total();

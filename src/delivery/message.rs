@@ -10,13 +10,12 @@ use mailseal_core::classify::classify;
 use mailseal_core::error::Error as CoreError;
 use mailseal_core::message::head::Head;
 use mailseal_core::message::opening::Opening;
-use mailseal_core::protect::Policy;
 use mailseal_core::recipients::Recipients;
 
 use super::tee::Tee;
 use crate::cli;
 use crate::config::Config;
-use crate::delivery::options::Said;
+use crate::config::style::Style;
 use crate::delivery::unchanged::Unchanged;
 use crate::error::Error;
 use crate::keys::addressee::Addressee;
@@ -32,8 +31,10 @@ pub const WRITE_SIZE: usize = 64 * 1024;
 pub struct Message<'a> {
     /// The program that says what goes wrong.
     pub program: &'static str,
-    /// What whoever brings it says of how it is sealed.
-    pub said: &'a Said,
+    /// How it is sealed.
+    pub style: &'a Style,
+    /// Whether it is sealed even where it is encrypted already.
+    pub always: bool,
     /// The configuration.
     pub config: &'a Config,
     /// The delivery user.
@@ -52,7 +53,7 @@ impl<'a> Message<'a> {
     #[must_use]
     pub fn encrypted(self, opening: &Opening) -> Option<Unchanged> {
         let encrypted = classify(opening.head(), opening.body(), opening.is_whole());
-        encrypted.filter(|_| !self.said.always).map(Unchanged::Encrypted)
+        encrypted.filter(|_| !self.always).map(Unchanged::Encrypted)
     }
 
     /// Writes what becomes of the message that begins with `opening` and goes on in `rest`, in small pieces. The lengths are noted
@@ -69,15 +70,31 @@ impl<'a> Message<'a> {
     ) -> Result<Outcome, Error> {
         let why = match addressee {
             Addressee::Sealed { recipients, .. } => match self.encrypted(opening) {
-                None => {
-                    return self.seal(recipients, opening, rest, out).map(|()| Outcome::Sealed);
+                None => return self.seal(recipients, opening, rest, out).map(|()| Outcome::Sealed),
+                Some(why) if self.style.again => {
+                    let Some(header) = self.style.sealer(recipients).kept(opening)? else {
+                        return self.seal(recipients, opening, rest, out).map(|()| Outcome::Sealed);
+                    };
+                    out.write_all(&header).map_err(CoreError::Write)?;
+                    return self.pass(why.reason(), opening.body(), rest, out);
                 }
                 Some(why) => why.reason(),
             },
             Addressee::Clear(why) => why.reason(),
         };
+        self.pass(why, opening.bytes(), rest, out)
+    }
+
+    /// Passes on what `begins` the message, or what is left of that, and the `rest`.
+    fn pass(
+        self,
+        why: &'static str,
+        begins: &[u8],
+        rest: &mut impl Read,
+        out: &mut impl Write,
+    ) -> Result<Outcome, Error> {
         self.line().reason = Some(why);
-        out.write_all(opening.bytes()).map_err(CoreError::Write)?;
+        out.write_all(begins).map_err(CoreError::Write)?;
         // What is read and what is written fail alike here.
         std::io::copy(rest, out).map_err(Error::Pass)?;
         Ok(Outcome::Unchanged)
@@ -94,13 +111,13 @@ impl<'a> Message<'a> {
         rest: &mut impl Read,
         out: &mut (impl Write + Send + Sync),
     ) -> Result<(), Error> {
-        let said = (self.said.protect_headers.map(Policy::from), self.said.compression);
-        let sealer = self.config.sealer(self.user, recipients, said);
         let key_start = Instant::now();
-        let sealing = sealer.begin(opening)?;
+        let sealing = self.style.sealer(recipients).begin(opening)?;
         self.line().key_time += key_start.elapsed();
         self.line().note(sealing.sealed());
-        Ok(sealing.write(rest, out)?)
+        let class = sealing.write(rest, out)?;
+        self.line().class = class;
+        Ok(())
     }
 
     /// Writes the message to `copy` as it came, and notes what would have become of it. Nothing that fails in trying that keeps

@@ -5,5 +5,6 @@ pub mod deliver;
 pub mod filter;
 pub mod message;
 pub mod options;
+pub mod owner;
 mod tee;
 pub mod unchanged;

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use clap::builder::{NonEmptyStringValueParser, TypedValueParser as _};
-use mailseal_core::openpgp::compress::Compression;
 
-use crate::cli::protect_headers::ProtectHeaders;
+use crate::cli::sealing::Sealing;
 use crate::cli::{self, parse_number};
 use crate::exit;
 use crate::log::Target;
@@ -46,12 +45,9 @@ pub struct Said {
     /// Seal to exactly the certificates in FILE, and look none up (may be repeated)
     #[arg(long = "key", value_name = "FILE", value_parser = NonEmptyStringValueParser::new().map(PathBuf::from))]
     pub key_files: Vec<PathBuf>,
-    /// Which header fields are hidden inside (RFC 9788) [default: none]
-    #[arg(long, value_enum)]
-    pub protect_headers: Option<ProtectHeaders>,
-    /// auto, none, zlib or zlib:1 to zlib:9 [default: auto]
-    #[arg(long, value_name = "HOW")]
-    pub compression: Option<Compression>,
+    /// How it is sealed.
+    #[command(flatten)]
+    pub sealing: Sealing,
     /// Pass every message through
     #[arg(long)]
     pub off: bool,

@@ -14,6 +14,8 @@ pub enum Unchanged {
     NoKey(Absent),
     /// An admin said so.
     Off(Off),
+    /// It leaves this machine, and no rule of `[[outgoing]]` is for its recipient.
+    NoPolicy,
     /// It is encrypted already, which its structure proves.
     Encrypted(Encrypted),
 }
@@ -36,6 +38,7 @@ impl Unchanged {
         match self {
             Self::NoKey(_) => "no-key",
             Self::Off(_) => "off",
+            Self::NoPolicy => "no-policy",
             Self::Encrypted(encrypted) => encrypted.name(),
         }
     }

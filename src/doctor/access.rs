@@ -2,7 +2,7 @@
 
 use std::fs::Metadata;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The sticky bit: in such a folder only the owner of a file can remove it.
 const STICKY: u32 = 0o1000;
@@ -33,6 +33,22 @@ impl Identity {
     #[must_use]
     pub fn can_enter(self, path: &Path) -> bool {
         self.has(path, 0o1) && self.can_reach(path)
+    }
+
+    /// Whether it can write to the file at `path`, or make it.
+    #[must_use]
+    pub fn can_write(self, path: &Path) -> bool {
+        if path.exists() {
+            return self.has(path, 0o2) && self.can_reach(path);
+        }
+        path.parent().is_some_and(|folder| self.has(folder, 0o2) && self.can_enter(folder))
+    }
+
+    /// The topmost folder on the way to `path` that it cannot enter.
+    #[must_use]
+    pub fn closed_folder(self, path: &Path) -> Option<PathBuf> {
+        let above = path.ancestors().skip(1).filter(|folder| *folder != Path::new(""));
+        above.filter(|folder| folder.is_dir() && !self.has(folder, 0o1)).last().map(Path::to_owned)
     }
 
     fn can_reach(self, path: &Path) -> bool {

@@ -21,23 +21,14 @@ const OTHERS_WRITE: u32 = 0o002;
 /// All checks of this module.
 pub fn check(installation: &Installation, config: &Config, findings: &mut Findings) {
     let serve = &config.serve;
-    if serve.lmtp.is_none() && serve.sieve.is_none() {
-        return;
-    }
-    for tried in try_doors(config) {
-        match tried.failed {
-            None => findings.ok(CHECK, tried.what),
-            Some(why) => findings.fail(
-                CHECK,
-                format!("{}: {why}: mail that takes this way waits", tried.what),
-                "start it: systemctl start mailseal-serve (mailseal serve --check says the same again)",
-            ),
-        }
+    check_doors(config, findings);
+    if let (Some(address), Some(next)) = (&serve.outgoing, &serve.outgoing_next) {
+        check_clear(address, &next.address, findings);
     }
     if let Some(address) = &serve.lmtp {
         check_way(address, findings);
-        check_clear(address, &serve.next.0, findings);
-        check_past(&serve.next.0, findings);
+        check_clear(address, &serve.next.address, findings);
+        check_past(&serve.next.address, findings);
         check_userdb(&serve.userdb, findings);
     }
     let told = installation.sieve_setting("lmtp", "sieve_filter_socket_dir");
@@ -47,6 +38,20 @@ pub fn check(installation: &Installation, config: &Config, findings: &mut Findin
             format!("Dovecot is not told of {}, and runs a program for each message", path.display()),
             "sieve_filter_socket_dir = sieve-filter, beside sieve_filter_bin_dir",
         );
+    }
+}
+
+/// Whether every door answers, and what stands behind it.
+pub fn check_doors(config: &Config, findings: &mut Findings) {
+    for tried in try_doors(config) {
+        match tried.failed {
+            None => findings.ok(CHECK, tried.what),
+            Some(why) => findings.fail(
+                CHECK,
+                format!("{}: {why}: mail that takes this way waits", tried.what),
+                "start it: systemctl start mailseal-serve (mailseal serve --check says the same again)",
+            ),
+        }
     }
 }
 

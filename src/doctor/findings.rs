@@ -2,10 +2,13 @@
 
 use std::io::Write;
 
+use serde::Serialize;
+
 use crate::console::escape;
 
 /// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// As it should be.
     Ok,
@@ -16,7 +19,7 @@ pub enum Severity {
 }
 
 /// What one check has found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// What was looked at, in a word or two.
     pub check: &'static str,
@@ -29,7 +32,8 @@ pub struct Finding {
 }
 
 /// What all checks have found, in their order.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(transparent)]
 pub struct Findings(Vec<Finding>);
 
 impl Findings {
@@ -53,6 +57,12 @@ impl Findings {
         if !self.0.iter().any(|finding| finding.check == check) {
             self.ok(check, well);
         }
+    }
+
+    /// Whether `text` is part of something that is wrong.
+    #[must_use]
+    pub fn say(&self, text: &str) -> bool {
+        self.0.iter().any(|finding| finding.severity != Severity::Ok && finding.what.contains(text))
     }
 
     fn push(

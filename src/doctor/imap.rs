@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::findings::Findings;
-use super::scripts::without_comments;
+use super::scripts::{compile, without_comments};
 use crate::cli;
 use crate::dovecot::installation::{ImapRule, Installation};
 
@@ -24,7 +24,16 @@ pub fn check(installation: &Installation, findings: &mut Findings) {
     } else {
         check_ours(installation, &ours, findings);
     }
+    check_written_over(installation, findings);
+    for number in installation.nameless_imap_rules() {
+        findings.warn(
+            "imapsieve",
+            format!("imapsieve_mailbox{number} has a script and no folder: Dovecot runs it nowhere"),
+            format!("imapsieve_mailbox{number}_name = FOLDER"),
+        );
+    }
     for rule in others {
+        check_compiles(installation, &rule, findings);
         check_learner(&rule, findings);
     }
 }
@@ -78,6 +87,45 @@ fn check_ours(installation: &Installation, rules: &[ImapRule], findings: &mut Fi
         CHECK,
         format!("{} sealed, if not promised: Dovecot saves it first", folders.join(", ")),
     );
+}
+
+/// Rules of imapsieve (2.3) whose number is used twice: only the last counts.
+fn check_written_over(installation: &Installation, findings: &mut Findings) {
+    if installation.is_2_4() {
+        return;
+    }
+    let is_name = |key: &str| key.starts_with("imapsieve_mailbox") && key.ends_with("_name");
+    let lines = installation.written(&is_name);
+    for (index, line) in lines.iter().enumerate() {
+        let later =
+            lines[index + 1..].iter().find(|later| later.key == line.key && later.value != line.value);
+        if let Some(later) = later {
+            findings.warn(
+                "imapsieve",
+                format!(
+                    "{} = {} ({}) is written over by {} ({}): the rule for {} is gone",
+                    line.key,
+                    line.value,
+                    line.place(),
+                    later.value,
+                    later.place(),
+                    line.value
+                ),
+                "give one of the two another number, in all of its lines",
+            );
+        }
+    }
+}
+
+/// A script of the site's own that its other settings have taken the extensions from.
+fn check_compiles(installation: &Installation, rule: &ImapRule, findings: &mut Findings) {
+    if let Err(why) = compile(installation, &rule.script) {
+        findings.warn(
+            "imapsieve",
+            format!("{} on {} does not compile, and is not run: {why}", rule.script.display(), rule.folder),
+            "keep what it needs in sieve_plugins and sieve_global_extensions: a list that is set twice counts as set last",
+        );
+    }
 }
 
 /// A script that gives mail to a program, and does not look whether it is sealed.

@@ -104,7 +104,8 @@ fn test(enrolled: &Enrolled<'_>, user: &User, config: &Config, users: &Users) ->
         });
     }
     let recovery = keystore::read_recovery(&config.keys.recovery, &Trust::of(identity.uid, groups), None)?;
-    enrol::test_seal(user.name(), &file.load()?, &recovery, SystemTime::now()).map(drop)
+    enrol::test_seal(user.name(), (&file.load()?, &recovery), config.keys.preference(), SystemTime::now())
+        .map(drop)
 }
 
 /// Looks at what a delivery believes when it finds no certificate.

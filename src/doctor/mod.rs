@@ -13,10 +13,14 @@ pub mod findings;
 pub mod home;
 pub mod imap;
 pub mod keys;
+pub mod outgoing;
+mod postfix;
 pub mod program;
 pub mod rights;
 pub mod round_trip;
+pub mod running;
 pub mod scripts;
+pub mod sendmail;
 pub mod trap;
 pub mod users;
 pub mod version;
@@ -25,6 +29,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::config::{Config, DEFAULT_PATH};
+use crate::console::json;
 use crate::dovecot::installation::Installation;
 use crate::error::Error;
 use crate::exit::Exit;
@@ -40,6 +45,8 @@ pub struct Options {
     pub dovecot_config: Option<PathBuf>,
     /// Users whose mail makes a round trip.
     pub users: Vec<String>,
+    /// Whether what is found is written as JSON.
+    pub json: bool,
 }
 
 /// Makes all checks and writes what they found; [`Exit::Negative`] when one has failed.
@@ -49,7 +56,7 @@ pub struct Options {
 pub fn run(options: &Options, out: &mut impl Write) -> Result<Exit, Error> {
     let mut findings = Findings::default();
     examine(options, &mut findings);
-    findings.write(out).map_err(Error::Output)?;
+    if options.json { json::write(out, &findings) } else { findings.write(out) }.map_err(Error::Output)?;
     Ok(if findings.count(Severity::Failure) == 0 { Exit::Ok } else { Exit::Negative })
 }
 
@@ -58,6 +65,18 @@ fn examine(options: &Options, findings: &mut Findings) {
     let installation = match Installation::read(dovecot_config) {
         Ok(installation) => installation,
         Err(what) => {
+            if let Some(config) =
+                Config::load(options.config.as_deref()).ok().filter(|it| !it.outgoing.is_empty())
+            {
+                outgoing::check(&config, findings);
+                sendmail::check(&config, findings);
+                door::check_doors(&config, findings);
+                return findings.warn(
+                    "Dovecot",
+                    format!("{what}: only mail that leaves was looked at"),
+                    "nothing where this host stores no mail; else name Dovecot's configuration with --dovecot-config",
+                );
+            }
             return findings.fail(
                 "Dovecot",
                 what,
@@ -66,27 +85,35 @@ fn examine(options: &Options, findings: &mut Findings) {
         }
     };
     version::check(&installation, findings);
+    if !nix::unistd::geteuid().is_root() {
+        findings.warn("rights", "only root can see all that deliveries depend on", "run this as root");
+    }
+    let runs = running::check(&installation, findings);
     program::check_sandbox(findings);
-    let users = Users::all(dovecot_config, findings);
+    let users = if runs { Users::all(dovecot_config, findings) } else { Users::default() };
     let script = scripts::check(&installation, users.mail_user(), findings);
     let Some(script) = script else { return };
     trap::check(&installation, &script, findings);
     let named = options.config.as_deref().or(script.config.as_deref());
     program::check(&installation, users.mail_user(), findings);
-    match read_config(named, users.mail_user()) {
+    let config = read_config(named, users.mail_user());
+    let readable = config.is_ok().then_some(named.unwrap_or(Path::new(DEFAULT_PATH)));
+    match config {
         Ok(config) => {
             findings.ok("configuration", named.unwrap_or(Path::new(DEFAULT_PATH)).display().to_string());
-            program::check_configured(&installation, &config, findings);
+            program::check_configured(&installation, &config, users.mail_user(), findings);
             keys::check(&config, &users, findings);
             rights::check(&config, &users, findings);
             door::check(&installation, &config, findings);
+            outgoing::check(&config, findings);
+            sendmail::check(&config, findings);
         }
         Err((what, mend)) => findings.fail("configuration", what, mend),
     }
     imap::check(&installation, findings);
-    users.check(&installation, findings);
+    users.check(&installation, readable, findings);
     for user in &options.users {
-        round_trip::check(&installation, &script.path, user, findings);
+        round_trip::check(&installation, &script, user, findings);
     }
 }
 
@@ -96,7 +123,11 @@ fn read_config(named: Option<&Path>, mail_user: access::Identity) -> Result<Conf
     if let Some(path) = named {
         let shown = path.display();
         if !mail_user.can_read(path) {
-            return Err((format!("{shown}: the mail user cannot read it"), format!("chmod 644 {shown}")));
+            let mend = mail_user.closed_folder(path).map_or_else(
+                || format!("chmod 644 {shown}"),
+                |folder| format!("chmod a+x {}", folder.display()),
+            );
+            return Err((format!("{shown}: the mail user cannot read it"), mend));
         }
         if let Some(who) = access::others_who_can_change(path) {
             let what = format!("{who}: others can change what deliveries are configured by");

@@ -31,10 +31,15 @@ pub fn check(installation: &Installation, mail_user: Identity, findings: &mut Fi
 }
 
 /// The checks that need both.
-pub fn check_configured(installation: &Installation, config: &Config, findings: &mut Findings) {
+pub fn check_configured(
+    installation: &Installation,
+    config: &Config,
+    mail_user: Identity,
+    findings: &mut Findings,
+) {
     check_time(installation, config, findings);
     check_memory(installation, config, findings);
-    check_log(config, findings);
+    check_log(config, mail_user, findings);
 }
 
 fn check_file(installation: &Installation, mail_user: Identity, findings: &mut Findings) {
@@ -42,11 +47,18 @@ fn check_file(installation: &Installation, mail_user: Identity, findings: &mut F
         return findings.fail(
             CHECK,
             "sieve_filter_bin_dir is not set: the filter cannot be found, and every delivery is deferred",
-            "sieve_filter_bin_dir = /usr/local/lib/mailseal/bin",
+            format!("sieve_filter_bin_dir = {}", programs().display()),
         );
     };
     let path = PathBuf::from(folder).join(cli::FILTER);
     let install = format!("install -m 755 mailseal-filter {}", path.display());
+    if let Some(folder) = mail_user.closed_folder(&path) {
+        return findings.fail(
+            CHECK,
+            format!("the mail user cannot enter {}: every delivery is deferred", folder.display()),
+            format!("chmod a+x {}", folder.display()),
+        );
+    }
     if !mail_user.can_run(&path) {
         return findings.fail(
             CHECK,
@@ -92,6 +104,15 @@ fn check_name(path: &Path, findings: &mut Findings) {
             format!("install -m 755 mailseal-filter {}", path.display()),
         ),
     }
+}
+
+/// Where the filter of this installation is: beside this program, below the same prefix.
+fn programs() -> PathBuf {
+    const BELOW: &str = "lib/mailseal/bin";
+    let own = std::env::current_exe().ok();
+    let prefix = own.as_deref().and_then(Path::parent).and_then(Path::parent);
+    let folder = prefix.map(|prefix| prefix.join(BELOW)).filter(|folder| folder.join(cli::FILTER).exists());
+    folder.unwrap_or_else(|| Path::new("/usr/local").join(BELOW))
 }
 
 fn is_script(path: &Path) -> bool {
@@ -190,7 +211,7 @@ fn is_in_memory(file_system: &Statfs) -> bool {
     matches!(file_system.filesystem_type_name(), "mfs" | "tmpfs")
 }
 
-fn check_log(config: &Config, findings: &mut Findings) {
+fn check_log(config: &Config, mail_user: Identity, findings: &mut Findings) {
     const CHECK: &str = "log";
     match &config.log.to {
         Target::Syslog if matches!(Sink::open(&Target::Syslog, cli::ADMIN), Sink::None) => findings.warn(
@@ -201,6 +222,11 @@ fn check_log(config: &Config, findings: &mut Findings) {
         Target::None => findings.warn(CHECK, "nothing is logged", "in [log]: to = \"syslog\""),
         Target::Syslog => findings.ok(CHECK, "goes to syslog"),
         Target::Stderr => findings.ok(CHECK, "goes to Dovecot's own log"),
+        Target::File(path) if !mail_user.can_write(path) => findings.warn(
+            CHECK,
+            format!("{}: the mail user cannot write to it: deliveries leave no line", path.display()),
+            "in [log]: to = \"syslog\"; or a file that all mail users can write to",
+        ),
         Target::File(path) => findings.ok(CHECK, format!("goes to {}", path.display())),
     }
 }

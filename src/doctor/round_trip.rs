@@ -14,9 +14,10 @@ use nix::unistd::{Gid, Uid, geteuid};
 use serde::{Deserialize, Serialize};
 
 use super::findings::Findings;
+use super::scripts::Script;
 use super::users::Account;
 use crate::cli;
-use crate::dovecot::doveconf;
+use crate::dovecot::doveconf::{self, complaint};
 use crate::dovecot::installation::Installation;
 use crate::error::Error;
 use crate::system::owner::child::serve;
@@ -41,6 +42,10 @@ const MAIL: &str =
 struct Task {
     user: String,
     script: OsString,
+    /// The folder that holds back what cannot be sealed.
+    refuge: Option<String>,
+    /// Whether sealing is turned off for the user.
+    off: bool,
     /// Dovecot's main configuration, if another than its default.
     config: Option<OsString>,
     is_2_4: bool,
@@ -54,18 +59,32 @@ struct Task {
 enum Outcome {
     /// What was stored is sealed.
     Sealed,
-    /// It is not, or nothing was stored, and what is known of that.
+    /// It is stored in clear, as the user database says.
+    Off,
+    /// It cannot be sealed, and would be deferred: what Dovecot says.
+    Deferred(String),
+    /// It is not sealed, or something else went wrong, and what is known of that.
     Failed(String),
 }
 
 impl Report for Outcome {}
 
 /// Delivers to `user` and says whether what was stored is sealed.
-pub fn check(installation: &Installation, script: &Path, user: &str, findings: &mut Findings) {
+pub fn check(installation: &Installation, script: &Script, user: &str, findings: &mut Findings) {
     const CHECK: &str = "round trip";
     let outcome = deliver(installation, script, user).unwrap_or_else(Outcome::Failed);
     match outcome {
         Outcome::Sealed => findings.ok(CHECK, format!("a message for {user} is sealed")),
+        Outcome::Off => findings.warn(
+            CHECK,
+            format!("{user}: the message is stored in clear, since mailseal_off is set for this user"),
+            "nothing where that is meant; else take mailseal_off out of the user database",
+        ),
+        Outcome::Deferred(what) => findings.fail(
+            CHECK,
+            format!("{user}: the message is deferred, not stored: {what}"),
+            format!("see what the log says of this user, and: mailseal keys show {user}"),
+        ),
         Outcome::Failed(what) => findings.fail(
             CHECK,
             format!("{user}: {what}"),
@@ -74,13 +93,15 @@ pub fn check(installation: &Installation, script: &Path, user: &str, findings: &
     }
 }
 
-fn deliver(installation: &Installation, script: &Path, user: &str) -> Result<Outcome, String> {
+fn deliver(installation: &Installation, script: &Script, user: &str) -> Result<Outcome, String> {
     let config = installation.config.as_deref();
     let account = Account::ask(config, user)?;
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into()).into();
     let task = Task {
         user: user.into(),
-        script: absolute(script),
+        script: absolute(&script.path),
+        refuge: script.refuge.clone(),
+        off: account.is_off(),
         config: config.map(absolute),
         is_2_4: installation.is_2_4(),
         path: std::env::var_os("PATH"),
@@ -117,6 +138,11 @@ impl Task {
         std::fs::write(&own_script, "")?;
         std::fs::write(&mail, MAIL)?;
         let maildir = folder.path().join("Maildir");
+        // The trap of a delivery: a file where the folder would be.
+        std::fs::create_dir(&maildir)?;
+        if let Some(refuge) = &self.refuge {
+            std::fs::write(maildir.join(format!(".{refuge}")), "")?;
+        }
         let mut sieve_test = doveconf::command("sieve-test", self.config.as_deref().map(Path::new));
         sieve_test.args(["-u", &self.user, "-r", &self.user, "-f", "postmaster@localhost", "-e"]);
         sieve_test
@@ -129,10 +155,13 @@ impl Task {
             Ok(output) => output,
             Err(error) => return Ok(Outcome::Failed(format!("sieve-test: {error}"))),
         };
-        let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', " | ");
+        let said = complaint(&output.stderr);
+        let caught = self.refuge.as_ref().is_some_and(|refuge| said.contains(refuge.as_str()));
         Ok(match &stored(&maildir)[..] {
+            [] if caught => Outcome::Deferred(said),
             [] => Outcome::Failed(format!("sieve-test stored nothing ({}): {said}", output.status)),
             [message] if is_sealed(message) => Outcome::Sealed,
+            [_] if self.off => Outcome::Off,
             _ => Outcome::Failed(format!("the message was stored in clear: {said}")),
         })
     }
@@ -172,7 +201,8 @@ pub fn main() -> Result<(), Error> {
     serve(|task: Task, reports, stop| {
         reports.say(match task.carry_out(&Watch { patience: LIMIT, stop, slot: None }) {
             Outcome::Failed(what) => Outcome::Failed(cut(what)),
-            sealed @ Outcome::Sealed => sealed,
+            Outcome::Deferred(what) => Outcome::Deferred(cut(what)),
+            other => other,
         });
         Ok(())
     })

@@ -25,13 +25,20 @@ pub struct Script {
 /// Looks for the script that seals, and at it.
 pub fn check(installation: &Installation, mail_user: Identity, findings: &mut Findings) -> Option<Script> {
     check_plugins(installation, findings);
-    let scripts = installation.scripts_before();
+    let first = if installation.has_lmtp() { "lmtp" } else { "lda" };
+    let scripts = installation.scripts_before_of(first);
     let is_ours = |path: &&PathBuf| read(path).is_some_and(|text| text.contains(cli::FILTER));
     let Some(path) = scripts.iter().find(is_ours) else {
         let settings = if installation.is_2_4() { "dovecot-2.4.conf" } else { "dovecot-2.3.conf" };
         let missing = scripts.iter().find(|path| !path.exists());
         let what = missing.map_or_else(
-            || format!("no before-script runs {}: all mail is stored in clear", cli::FILTER),
+            || {
+                let others = others(&scripts) + &winner(installation) + &not_reached(installation, first);
+                format!(
+                    "no before-script of protocol {first} runs {}: all mail is stored in clear{others}",
+                    cli::FILTER
+                )
+            },
             |path| format!("{} does not exist, and Dovecot then delivers in clear", path.display()),
         );
         findings.fail(CHECK, what, format!("install sieve/mailseal.sieve and include sieve/{settings}"));
@@ -48,6 +55,16 @@ pub fn check(installation: &Installation, mail_user: Identity, findings: &mut Fi
             CHECK,
             format!("{} runs before it: where that ends in `stop`, mail stays in clear", before.join(", ")),
             "make mailseal's script the first (sieve_before in 2.3, the first sieve_script block in 2.4)",
+        );
+    }
+    if first == "lmtp" && installation.scripts_before_of("lda").first() != scripts.first() {
+        findings.fail(
+            CHECK,
+            format!(
+                "protocol lda has before-scripts of its own: what dovecot-lda delivers is not sealed{}",
+                others(&installation.scripts_before_of("lda"))
+            ),
+            "take sieve_before out of protocol lda",
         );
     }
     check_rights(path, mail_user, findings);
@@ -76,6 +93,30 @@ fn read(path: &Path) -> Option<String> {
 #[must_use]
 pub fn without_comments(text: &str) -> String {
     text.lines().map(|line| line.split('#').next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+}
+
+/// The line that takes the place of ours, where two give `sieve_before` a value.
+fn winner(installation: &Installation) -> String {
+    let lines = installation.written(&|key| key == "sieve_before");
+    match &lines[..] {
+        [first, .., last] => format!("; {} is written over by {}", first.place(), last.place()),
+        _ => String::new(),
+    }
+}
+
+/// What is set and does not run.
+fn not_reached(installation: &Installation, protocol: &str) -> String {
+    let settings = installation.scripts_not_reached(protocol);
+    let first = settings.first();
+    first.map_or_else(String::new, |setting| {
+        format!("; {setting} is set, and Dovecot goes no further than the first number that is missing")
+    })
+}
+
+/// What runs in the place of ours.
+fn others(scripts: &[PathBuf]) -> String {
+    let names: Vec<String> = scripts.iter().map(|script| script.display().to_string()).collect();
+    if names.is_empty() { String::new() } else { format!(" ({} runs)", names.join(", ")) }
 }
 
 fn is_empty(path: &Path) -> bool {
@@ -111,7 +152,10 @@ fn check_rights(path: &Path, mail_user: Identity, findings: &mut Findings) {
         findings.fail(
             CHECK,
             format!("{}: the mail user cannot read it, and Dovecot then delivers in clear", path.display()),
-            format!("chmod 644 {}", path.display()),
+            mail_user.closed_folder(path).map_or_else(
+                || format!("chmod 644 {}", path.display()),
+                |folder| format!("chmod a+x {}", folder.display()),
+            ),
         );
     }
 }
@@ -119,11 +163,7 @@ fn check_rights(path: &Path, mail_user: Identity, findings: &mut Findings) {
 /// Compiles it as Dovecot would, and looks whether that has been done.
 fn check_compiled(installation: &Installation, path: &Path, findings: &mut Findings) {
     let mend = format!("sievec {}", path.display());
-    let compiled = tempfile::tempdir().map_err(|error| error.to_string()).and_then(|folder| {
-        let mut sievec = doveconf::command("sievec", installation.config.as_deref());
-        doveconf::output(sievec.arg(path).arg(folder.path().join("out.svbin")))
-    });
-    if let Err(why) = compiled {
+    if let Err(why) = compile(installation, path) {
         return findings.fail(
             CHECK,
             format!("{} does not compile, and Dovecot then delivers in clear: {why}", path.display()),
@@ -132,13 +172,26 @@ fn check_compiled(installation: &Installation, path: &Path, findings: &mut Findi
     }
     let time = |path: &Path| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
     let binary = time(&path.with_extension("svbin"));
-    if binary.is_none() || binary < time(path) {
+    if binary.is_none() || binary <= time(path) {
         findings.warn(
             CHECK,
-            format!("{} is not compiled, or changed since: each delivery compiles it", path.display()),
+            format!(
+                "{} is not compiled, or not after its last change: each delivery compiles it",
+                path.display()
+            ),
             mend,
         );
     }
+}
+
+/// Compiles a script as Dovecot would, and keeps nothing.
+///
+/// # Errors
+/// What the compiler says.
+pub fn compile(installation: &Installation, path: &Path) -> Result<(), String> {
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let mut sievec = doveconf::command("sievec", installation.config.as_deref());
+    doveconf::output(sievec.arg(path).arg(folder.path().join("out.svbin"))).map(drop)
 }
 
 fn check_refuge(script: &Script, findings: &mut Findings) {

@@ -5,9 +5,11 @@
 //! the patience that is given, and is ended when the run is to stop.
 
 use std::ffi::OsString;
+use std::io::{Seek as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
+use mailseal_core::error::Error as CoreError;
 use nix::unistd::{Gid, Group, Uid, User};
 
 use crate::error::Error;
@@ -228,6 +230,29 @@ impl Doveadm {
     }
 }
 
+/// Saves `message` in a user's `folder` as it is: no Sieve script sees it. `config` is Dovecot's main configuration, if another
+/// than its default.
+///
+/// # Errors
+/// [`Error::Command`] where Dovecot does not take it.
+pub fn save(user: &str, folder: &str, message: &[u8], config: Option<&Path>) -> Result<(), Error> {
+    let doveadm = Doveadm { config: config.map(Into::into), version: String::new() };
+    let failed = |what: String| Error::Command { program: "doveadm save".into(), what };
+    let mut file = tempfile::tempfile().map_err(CoreError::Write)?;
+    file.write_all(message).and_then(|()| file.rewind()).map_err(CoreError::Write)?;
+    let mut command = doveadm.command();
+    command.args(["save", "-u", user, "-m", folder]);
+    let output = program::run_with(&mut command, Stdio::from(file), &Watch::alone())
+        .map_err(|error| failed(format!("cannot be run: {error}")))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(failed(format!("does not take the message ({}): {}", output.status, first_line(&output.stderr))))
+}
+
 fn first_line(said: &[u8]) -> String {
-    String::from_utf8_lossy(said).lines().next().unwrap_or_default().to_owned()
+    let said = String::from_utf8_lossy(said);
+    let line = said.lines().next().unwrap_or_default();
+    // Dovecot's own backtrace tells an admin nothing.
+    line.split("Raw backtrace:").next().unwrap_or_default().trim_end_matches(['-', ' ']).to_owned()
 }

@@ -52,6 +52,11 @@ impl Block {
         self.blocks.iter().filter(move |block| block.name.split_whitespace().next() == Some(kind))
     }
 
+    /// All blocks.
+    pub fn all_blocks(&self) -> impl Iterator<Item = &Self> {
+        self.blocks.iter()
+    }
+
     /// The block of this full name.
     #[must_use]
     pub fn block(&self, name: &str) -> Option<&Self> {
@@ -98,15 +103,31 @@ pub fn command(program: &str, config: Option<&Path>) -> Command {
 /// # Errors
 /// That, in one line.
 pub fn output(command: &mut Command) -> Result<String, String> {
+    bytes_of(command).map(|said| String::from_utf8_lossy(&said).into_owned())
+}
+
+/// Like [`output`], for what is not text.
+///
+/// # Errors
+/// The same.
+pub fn bytes_of(command: &mut Command) -> Result<Vec<u8>, String> {
     let name = command.get_program().display().to_string();
     let output =
         program::run(command, &Watch::alone()).map_err(|error| format!("{name} cannot be run: {error}"))?;
     if output.status.success() {
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        Ok(output.stdout)
     } else {
-        let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', " ");
-        Err(format!("{name} failed ({}): {said}", output.status))
+        Err(format!("{name} failed ({}): {}", output.status, complaint(&output.stderr)))
     }
+}
+
+/// What Dovecot says of a fault, in one line, without the backtrace that it adds to some.
+#[must_use]
+pub fn complaint(said: &[u8]) -> String {
+    let said = String::from_utf8_lossy(said);
+    let lines = said.lines().map(|line| line.split("Raw backtrace:").next().unwrap_or_default());
+    let lines = lines.map(|line| line.trim().trim_end_matches("Error:").trim_end());
+    lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// A span of time as Dovecot writes it (`60s`, `60 secs`, `1 mins`), in seconds.

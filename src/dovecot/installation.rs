@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::dovecot::doveconf::{self, Block};
+use crate::dovecot::effective;
+use crate::dovecot::files::{self, Line};
 
 /// Memory of a service where nothing is set: Dovecot's default.
 const DEFAULT_VSZ_LIMIT: u64 = 256 << 20;
@@ -19,6 +21,8 @@ pub struct Installation {
     /// As Dovecot writes it.
     version_text: String,
     settings: Block,
+    /// The file that Dovecot reads first.
+    main_file: Option<PathBuf>,
 }
 
 /// A namespace of a protocol.
@@ -58,7 +62,10 @@ impl Installation {
         let mut numbers = version_text.split(['.', '-']).map(|part| part.parse().ok());
         let version = [numbers.next()??, numbers.next()??, numbers.next().flatten().unwrap_or(0)];
         let settings = Block::parse(text);
-        Some(Self { config: config.map(Path::to_owned), version, version_text, settings })
+        let first = text.lines().next().unwrap_or_default();
+        let named = first.rsplit_once(": ").map(|(_, file)| PathBuf::from(file.trim()));
+        let main_file = config.map(Path::to_owned).or(named);
+        Some(Self { config: config.map(Path::to_owned), version, version_text, settings, main_file })
     }
 
     /// The version: its text, and the first three numbers in it.
@@ -118,19 +125,59 @@ impl Installation {
     /// The Sieve scripts that run before the user's, in their order; those of a folder by name.
     #[must_use]
     pub fn scripts_before(&self) -> Vec<PathBuf> {
-        let mut values: Vec<(u32, &str)> = Vec::new();
-        if self.is_2_4() {
-            let of_type = |block: &&Block| block.get("type") == Some("before");
-            let blocks = self.settings.blocks("sieve_script").filter(of_type);
-            values.extend(blocks.filter_map(|block| Some((0, block.get("path")?))));
-        } else if let Some(plugin) = self.settings.block("plugin") {
-            values.extend(plugin.settings().filter_map(|(key, value)| {
-                let number = key.strip_prefix("sieve_before")?;
-                Some((if number.is_empty() { 1 } else { number.parse().ok()? }, value))
-            }));
-            values.sort_by_key(|(number, _)| *number);
-        }
-        values.into_iter().flat_map(|(_, value)| files(&location(value))).collect()
+        self.scripts_before_of("")
+    }
+
+    /// The same for mail that comes over `protocol`, whose own settings take the place of the others.
+    #[must_use]
+    pub fn scripts_before_of(&self, protocol: &str) -> Vec<PathBuf> {
+        let values = if self.is_2_4() {
+            let places = [Some(&self.settings), self.protocol(protocol)];
+            let blocks = places.into_iter().flatten().flat_map(|place| place.blocks("sieve_script"));
+            effective::by_precedence(blocks).into_iter().filter_map(|block| block.get("path")).collect()
+        } else {
+            effective::counted(|key| self.sieve_setting(protocol, key))
+        };
+        values.into_iter().flat_map(|value| files(&location(value))).collect()
+    }
+
+    /// The settings of 2.3 that name a script which never runs for `protocol`: a number before theirs is missing.
+    #[must_use]
+    pub fn scripts_not_reached(&self, protocol: &str) -> Vec<&str> {
+        let places = [Some(&self.settings), self.protocol(protocol)];
+        let reached = effective::counted(|key| self.sieve_setting(protocol, key)).len();
+        let runs = |key: &str| (1..=reached).any(|number| effective::before_key(number) == key);
+        let plugins = places.into_iter().flatten().filter_map(|place| place.block("plugin"));
+        let named = plugins
+            .flat_map(Block::settings)
+            .filter(|(key, value)| key.starts_with("sieve_before") && !value.is_empty());
+        named.map(|(key, _)| key).filter(|key| !runs(key)).collect()
+    }
+
+    /// The user with whose rights a service runs, where that is not root's.
+    #[must_use]
+    pub fn service_user(&self, service: &str) -> Option<&str> {
+        let block = self.settings.block(&format!("service {service}"))?;
+        block.get("user").filter(|user| !user.is_empty() && *user != "root")
+    }
+
+    /// Where the settings that `wanted` names are written, in the order in which Dovecot reads them.
+    #[must_use]
+    pub fn written(&self, wanted: &dyn Fn(&str) -> bool) -> Vec<Line> {
+        self.main_file.as_deref().map_or_else(Vec::new, |file| files::lines(file, wanted))
+    }
+
+    /// The numbers of imapsieve's rules (2.3) that have a script and name no folder.
+    #[must_use]
+    pub fn nameless_imap_rules(&self) -> Vec<&str> {
+        let Some(plugin) = self.settings.block("plugin").filter(|_| !self.is_2_4()) else {
+            return Vec::new();
+        };
+        let numbers = plugin.settings().filter_map(|(key, _)| {
+            let number = key.strip_prefix("imapsieve_mailbox")?;
+            number.strip_suffix("_before").or_else(|| number.strip_suffix("_after"))
+        });
+        numbers.filter(|number| plugin.get(&format!("imapsieve_mailbox{number}_name")).is_none()).collect()
     }
 
     /// The user's active script, with `~` for the home.
@@ -261,12 +308,14 @@ fn namespace(block: &Block) -> Namespace {
 }
 
 /// The path of a script: `file:PATH;OPTION=…` or PATH.
-fn location(value: &str) -> PathBuf {
+#[must_use]
+pub fn location(value: &str) -> PathBuf {
     value.strip_prefix("file:").unwrap_or(value).split(';').next().unwrap_or_default().into()
 }
 
 /// The file itself, or the scripts in a folder by name.
-fn files(path: &Path) -> Vec<PathBuf> {
+#[must_use]
+pub fn files(path: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(path) else { return vec![path.to_owned()] };
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "sieve"));
@@ -285,7 +334,7 @@ mod tests {
     #[test]
     fn both_versions_say_the_same_of_the_same_installation() {
         let old = parse(
-            "# 2.3.19.1 (9b53102964): x\nplugin {\n  sieve_before = /a.sieve\n  sieve_before10 = /c.sieve\n  \
+            "# 2.3.19.1 (9b53102964): x\nplugin {\n  sieve_before = /a.sieve\n  sieve_before3 = /c.sieve\n  sieve_before5 = /e.sieve\n  \
              sieve_before2 = file:/b.sieve;name=b\n  sieve = file:~/sieve;active=~/.active\n  \
              sieve_filter_exec_timeout = 1m\n  imapsieve_mailbox1_name = Sent\n  imapsieve_mailbox1_before = file:/i.sieve\n}\n\
              protocol imap {\n  mail_plugins = \" imap_sieve\"\n}\nprotocols = imap lmtp\n\
@@ -293,8 +342,8 @@ mod tests {
              service lmtp {\n  vsz_limit = 64 M\n}\n",
         );
         let new = parse(
-            "# 2.4.1-4 (7d8c0e5759): x\nsieve_script a {\n  type = before\n  path = /a.sieve\n}\nsieve_script b {\n  \
-             path = /b.sieve\n  type = before\n}\nsieve_script c {\n  path = /c.sieve\n  type = before\n}\n\
+            "# 2.4.1-4 (7d8c0e5759): x\nsieve_script b {\n  type = before\n  path = /b.sieve\n}\nsieve_script a {\n  \
+             path = /a.sieve\n  precedence = 0\n  type = before\n}\nsieve_script c {\n  path = /c.sieve\n  type = before\n}\n\
              sieve_script p {\n  path = ~/sieve\n  active_path = ~/.active\n}\nsieve_filter_exec_timeout = 1 mins\n\
              namespace inbox {\n  mailbox Sent {\n    sieve_script i {\n      cause = append\n      path = /i.sieve\n    }\n  }\n}\n\
              protocol imap {\n  mail_plugins {\n    imap_sieve = yes\n  }\n}\nprotocols {\n  lmtp = yes\n}\n\
@@ -313,6 +362,24 @@ mod tests {
             let trap = Namespace { prefix: "T.".into(), kind: "private".into(), path: Some("/t".into()) };
             assert!(installation.namespaces("lmtp").contains(&trap));
             assert!(!installation.namespaces("imap").contains(&trap));
+        }
+    }
+
+    #[test]
+    fn dovecot_2_3_stops_at_a_number_that_is_missing() {
+        let text = |numbers: &[&str]| {
+            let settings = numbers.iter().map(|number| format!("  sieve_before{number} = /{number}.sieve\n"));
+            format!("# 2.3.19.1 (0): x\nplugin {{\n{}}}\n", settings.collect::<String>())
+        };
+        for (numbers, runs, others) in [
+            (&["", "2", "3"][..], 3, &[][..]),
+            (&["", "7"], 1, &["sieve_before7"]),
+            (&["2"], 0, &["sieve_before2"]),
+            (&["1"], 0, &["sieve_before1"]),
+        ] {
+            let installation = parse(&text(numbers));
+            assert_eq!(installation.scripts_before().len(), runs, "{numbers:?}");
+            assert_eq!(installation.scripts_not_reached(""), others, "{numbers:?}");
         }
     }
 

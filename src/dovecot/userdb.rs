@@ -36,6 +36,16 @@ const MOST: usize = 10_000_000;
 /// What stands before the name of a setting of Sieve's, in 2.3 and in 2.4.
 const PREFIXES: [&str; 2] = ["sieve_env_", "sieve_environment/"];
 
+/// What settings begin with by which Sieve seals: a field of this name counts for its user in their place.
+const SEALING: [&str; 6] = [
+    "sieve_before",
+    "sieve_plugins",
+    "sieve_global_extensions",
+    "sieve_extensions",
+    "sieve_filter_",
+    "sieve_script",
+];
+
 const VERSION: &str = "VERSION\t1\t0\n";
 
 /// A user as the database has it.
@@ -51,6 +61,8 @@ pub struct Account {
     pub home: Option<PathBuf>,
     /// Settings of the user's own that are for us, without `mailseal_` before their names; where it is none, empty.
     pub settings: BTreeMap<String, String>,
+    /// Fields that take the place of settings of Sieve's by which mail is sealed.
+    pub overrides: Vec<String>,
 }
 
 /// What the database says of a user.
@@ -261,6 +273,7 @@ fn account<'a>(asked: &str, mut fields: impl Iterator<Item = &'a str>) -> Accoun
             "uid" => account.uid = uid(&value),
             "gid" => account.gid = gid(&value),
             "home" if !value.is_empty() => account.home = Some(value.into()),
+            _ if SEALING.iter().any(|setting| key.starts_with(setting)) => account.overrides.push(key.into()),
             // Sieve sees them under these names (README: settings of a user's own).
             _ => {
                 let name = PREFIXES.iter().find_map(|prefix| key.strip_prefix(prefix)).unwrap_or(key);
@@ -335,11 +348,13 @@ mod tests {
         let server = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             stream.write_all(b"VERSION\t1\t2\nSPID\t1\nUSER\t1\talice\tuid=5\n").unwrap();
+            // It stays open: the question is still to come.
+            stream
         });
         let mut userdb = Userdb::connect(&path).unwrap();
         let alice = Account { name: "alice".into(), uid: Some(5), ..Account::default() };
         assert_eq!(userdb.look_up(&["alice".to_owned()]).unwrap(), [Answer::Found(alice)]);
-        server.join().unwrap();
+        drop(server.join().unwrap());
     }
 
     #[test]
@@ -358,7 +373,7 @@ mod tests {
             let asked = [next(), next(), next()];
             assert_eq!(asked[0], "USER\t2\talice\tservice=lmtp");
             stream
-                .write_all(b"NOTFOUND\t4\nUSER\t3\trobert\tuid=5\thome=/h/b\x01tb\tgid=x\tsieve_env_mailseal_off=yes\tsieve_environment/mailseal_key=/k.pgp\tquota\nFAIL\t2\ttemp\n")
+                .write_all(b"NOTFOUND\t4\nUSER\t3\trobert\tuid=5\thome=/h/b\x01tb\tgid=x\tsieve_env_mailseal_off=yes\tsieve_environment/mailseal_key=/k.pgp\tsieve_before=/b\tquota\nFAIL\t2\ttemp\n")
                 .unwrap();
         });
         let mut userdb = Userdb::connect(&path).unwrap();
@@ -369,6 +384,7 @@ mod tests {
             uid: Some(5),
             gid: None,
             home: Some("/h/b\tb".into()),
+            overrides: vec!["sieve_before".into()],
             settings: [("key", "/k.pgp"), ("off", "")]
                 .map(|(name, value)| (name.into(), value.into()))
                 .into(),

@@ -4,12 +4,15 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use mailseal_core::recipients::Recipients;
+use mailseal_core::error::Error as CoreError;
+use mailseal_core::recipients::{Recipients, WhenExpired};
+use mailseal_core::smime::certificate::Certificate;
 use sequoia_openpgp::Cert;
 
-use crate::config::{Config, Keys, Mode, Rule, WhenMissing};
+use crate::config::{Config, Format, Keys, Mode, Preference, Rule, WhenMissing};
 use crate::delivery::unchanged::{Off, Unchanged};
 use crate::error::Error;
+use crate::keystore::any_cert::{self, AnyCert};
 use crate::keystore::cache::Cache;
 use crate::keystore::trust::Trust;
 use crate::keystore::user::User;
@@ -36,7 +39,7 @@ pub enum Addressee {
         /// The keys that messages are sealed to.
         recipients: Recipients,
         /// The user's certificates, as they were found.
-        certs: Vec<Cert>,
+        certs: Vec<AnyCert>,
         /// Whether they were looked up: an admin named them, otherwise.
         looked_up: bool,
     },
@@ -70,7 +73,8 @@ pub fn find(config: &Config, whose: &Whose<'_>, now: SystemTime) -> Result<Addre
     }
     let keys = &config.keys;
     let trust = Trust::of_process(keys.trusted_groups.ids());
-    let sealed = |certs: Vec<Cert>, looked_up| {
+    let sealed = |certs: Vec<AnyCert>, looked_up| {
+        let certs = any_cert::of_one_kind(certs, keys.format, now);
         let recipients = recipients(keys, whose.user, &certs, (&trust, whose.cache), now)?;
         Ok(Addressee::Sealed { recipients, certs, looked_up })
     };
@@ -101,16 +105,52 @@ pub fn find(config: &Config, whose: &Whose<'_>, now: SystemTime) -> Result<Addre
 /// `certs` and the recovery certificates, to which every message is sealed, whoever named the certificates.
 ///
 /// # Errors
-/// Those of [`keystore::read_recovery`] and [`Recipients::choose`].
+/// Those of [`keystore::read_recovery`] and [`choose`].
 pub fn recipients(
     keys: &Keys,
     user: &str,
-    certs: &[Cert],
+    certs: &[AnyCert],
     (trust, cache): (&Trust, Option<&Cache>),
     now: SystemTime,
 ) -> Result<Recipients, Error> {
     let recovery = keystore::read_recovery(&keys.recovery, trust, cache)?;
-    Ok(Recipients::choose(user, certs, &recovery, keys.expired, now)?)
+    choose(user, (certs, &recovery), keys.preference(), keys.expired, now)
+}
+
+/// Chooses among the certificates of the user `user`, and adds the recovery certificates of the same kind. A user who has both
+/// kinds gets mail in one of them ([`any_cert::format_used`]).
+///
+/// # Errors
+/// Those of [`Recipients::choose`]; [`CoreError::Recovery`] where there are recovery certificates, and none of this kind.
+pub fn choose(
+    user: &str,
+    (certs, recovery): (&[AnyCert], &[AnyCert]),
+    preference: Preference,
+    when_expired: WhenExpired,
+    now: SystemTime,
+) -> Result<Recipients, Error> {
+    let openpgp =
+        |certs: &[AnyCert]| certs.iter().filter_map(AnyCert::openpgp).cloned().collect::<Vec<Cert>>();
+    let smime =
+        |certs: &[AnyCert]| certs.iter().filter_map(AnyCert::smime).cloned().collect::<Vec<Certificate>>();
+    let lacking = |name: &str| {
+        let what =
+            format!("mail for {user:?} is sealed with {name}, and `recovery` names no certificate for that");
+        Error::from(CoreError::Recovery(what))
+    };
+    if any_cert::format_used(certs, preference.format, now) == Format::Smime {
+        let of_kind = smime(recovery);
+        if of_kind.is_empty() && !recovery.is_empty() {
+            return Err(lacking("S/MIME"));
+        }
+        let recipients = Recipients::choose_smime(user, &smime(certs), &of_kind, when_expired, now)?;
+        return Ok(recipients.with_key_transport(preference.smime_rsa));
+    }
+    let of_kind = openpgp(recovery);
+    if of_kind.is_empty() && !recovery.is_empty() {
+        return Err(lacking("OpenPGP"));
+    }
+    Ok(Recipients::choose(user, &openpgp(certs), &of_kind, when_expired, now)?)
 }
 
 #[cfg(test)]
@@ -163,7 +203,7 @@ mod tests {
     fn sealed_to(found: Result<Addressee, Error>) -> (Vec<String>, bool) {
         match found.unwrap() {
             Addressee::Sealed { certs, looked_up, .. } => {
-                (certs.iter().map(made::fingerprint).collect(), looked_up)
+                (certs.iter().map(AnyCert::fingerprint).collect(), looked_up)
             }
             Addressee::Clear(why) => panic!("{why:?}"),
         }
@@ -248,7 +288,7 @@ mod tests {
         let file = [case.site.at("alice.pgp")];
         let has_recovery = |found: Result<Addressee, Error>| match found.unwrap() {
             Addressee::Sealed { recipients, .. } => {
-                recipients.session().unwrap().key_ids.contains(&encryption_key(&case.recovery))
+                recipients.session().unwrap().key_ids().contains(&encryption_key(&case.recovery))
             }
             Addressee::Clear(why) => panic!("{why:?}"),
         };

@@ -3,20 +3,20 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use mailseal_core::cert::{Assessment, Fitness, assess};
-use mailseal_core::error::Error as CoreError;
+use mailseal_core::cert::Fitness;
 use mailseal_core::message::opening::Opening;
-use mailseal_core::openpgp::compress::Compression;
 use mailseal_core::protect::Policy;
-use mailseal_core::recipients::{Recipients, WhenExpired};
+use mailseal_core::recipients::WhenExpired;
 use mailseal_core::seal::Sealer;
 use sequoia_openpgp::packet::{Key, Signature, key};
 use sequoia_openpgp::policy::StandardPolicy;
-use sequoia_openpgp::serialize::SerializeInto as _;
 use sequoia_openpgp::{Cert, Packet};
 
+use crate::config::Preference;
 use crate::error::Error;
+use crate::keys::addressee;
 use crate::keystore;
+use crate::keystore::any_cert::{AnyCert, Worth};
 
 /// A certificate that expires within this time is warned about when it is enrolled.
 pub const EXPIRES_SOON: Duration = Duration::from_secs(90 * 24 * 60 * 60);
@@ -25,9 +25,9 @@ pub const EXPIRES_SOON: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 #[derive(Clone, Debug)]
 pub struct Candidate {
     /// The certificate, without what a delivery does not need.
-    pub cert: Cert,
+    pub cert: AnyCert,
     /// What it is worth.
-    pub assessment: Assessment,
+    pub worth: Worth,
     /// What the admin should know.
     pub warnings: Vec<String>,
 }
@@ -62,57 +62,69 @@ pub fn candidates(
         })?;
         chosen.push(candidate);
         if let (Some(address), false, Some(last)) = (address, mine, chosen.last_mut()) {
-            last.warnings.push(format!("no User ID has the address {address}"));
+            let name = if last.cert.smime().is_some() { "name in it is" } else { "User ID has" };
+            last.warnings.push(format!("no {name} the address {address}"));
         }
     }
     if chosen.is_empty() {
         let what =
             format!("it holds several certificates, and none is for {}", address.unwrap_or("the user"));
-        return Err(failed(what, "export the user's own: gpg --export FINGERPRINT"));
+        return Err(failed(what, "give the user's own alone (gpg --export FINGERPRINT; openssl x509)"));
     }
     Ok(chosen)
 }
 
 /// Checks one certificate and strips it; the error says why it is unfit.
-fn check(cert: &Cert, address: Option<&str>, now: SystemTime) -> Result<Candidate, String> {
-    let fitness = assess(cert, now).fitness;
+fn check(cert: &AnyCert, address: Option<&str>, now: SystemTime) -> Result<Candidate, String> {
+    let fitness = cert.assess(now).fitness;
     if fitness != Fitness::Fit {
         return Err(fitness.to_string());
     }
-    let cert = strip(cert, address, now);
-    let assessment = assess(&cert, now);
-    if assessment.fitness != Fitness::Fit {
-        return Err(format!("without what a delivery does not need: {}", assessment.fitness));
+    let cert = match cert {
+        AnyCert::OpenPgp(cert) => strip(cert, address, now).into(),
+        AnyCert::Smime(_) => cert.clone(),
+    };
+    let worth = cert.assess(now);
+    if worth.fitness != Fitness::Fit {
+        return Err(format!("without what a delivery does not need: {}", worth.fitness));
     }
     let mut warnings = Vec::new();
-    if assessment.expires.is_some_and(|at| at < now + EXPIRES_SOON) {
-        warnings.push(format!("expires on {}", crate::console::date::day(assessment.expires)));
+    if worth.expires.is_some_and(|at| at < now + EXPIRES_SOON) {
+        warnings.push(format!("expires on {}", crate::console::date::day(worth.expires)));
     }
-    Ok(Candidate { cert, assessment, warnings })
+    Ok(Candidate { cert, worth, warnings })
 }
 
-/// Seals a message to all of `certs` and `recovery`, as a delivery will.
+/// Seals a message to `certs` and `recovery`, as a delivery will.
 ///
 /// # Errors
 /// Those of sealing; the warnings that a delivery would log, otherwise.
 pub fn test_seal(
     user: &str,
-    certs: &[Cert],
-    recovery: &[Cert],
+    (certs, recovery): (&[AnyCert], &[AnyCert]),
+    preference: Preference,
     now: SystemTime,
 ) -> Result<Vec<&'static str>, Error> {
-    let recipients = Recipients::choose(user, certs, recovery, WhenExpired::Encrypt, now)?;
-    let sealer =
-        Sealer { recipients: &recipients, protect_headers: Policy::None, compression: Compression::Auto };
+    let recipients = addressee::choose(user, (certs, recovery), preference, WhenExpired::Encrypt, now)?;
+    let sealer = Sealer::to(&recipients, Policy::None);
     let mut message = &b"Subject: test\r\n\r\ntest\r\n"[..];
     let opening = Opening::read(&mut message)?;
     let sealed = sealer.seal(&opening, &mut message, std::io::sink())?;
     Ok(sealed.warnings.iter().map(|warning| warning.name()).collect())
 }
 
-/// Whether a User ID that the owner has signed has this address, without regard to case.
+/// Whether a certificate names this address, without regard to case: in OpenPGP's, a User ID that the owner has signed.
 #[must_use]
-pub fn has_address(cert: &Cert, address: &str) -> bool {
+pub fn has_address(cert: &AnyCert, address: &str) -> bool {
+    match cert {
+        AnyCert::OpenPgp(cert) => has_user_id(cert, address),
+        AnyCert::Smime(certificate) => certificate.is_for(address),
+    }
+}
+
+/// Whether a User ID that the owner has signed has this address.
+#[must_use]
+pub fn has_user_id(cert: &Cert, address: &str) -> bool {
     cert.userids().any(|user_id| {
         user_id.userid().email().ok().flatten().is_some_and(|other| other.eq_ignore_ascii_case(address))
             && user_id.self_signatures().next().is_some()
@@ -158,16 +170,4 @@ fn strip(cert: &Cert, address: Option<&str>, now: SystemTime) -> Cert {
     }
     // What was a certificate without some of its packets is one still; if not, the whole one serves as well.
     Cert::from_packets(packets.into_iter()).unwrap_or_else(|_| cert.clone())
-}
-
-/// The certificates as a key file: binary, one after the other.
-///
-/// # Errors
-/// [`CoreError::OpenPgp`].
-pub fn serialize(certs: &[Cert]) -> Result<Vec<u8>, Error> {
-    let mut bytes = Vec::new();
-    for cert in certs {
-        bytes.extend(cert.to_vec().map_err(CoreError::OpenPgp)?);
-    }
-    Ok(bytes)
 }

@@ -2,7 +2,9 @@
 
 pub mod addressee;
 pub mod admin;
+pub mod code;
 pub mod enrol;
 #[cfg(feature = "network")]
 pub mod fetch;
+pub mod receive;
 pub mod secret;

@@ -3,7 +3,8 @@
 //! [`prove`] decides, and only it makes an [`Absent`]. All of this must hold, and every doubt is an error:
 //!
 //! - every source could be asked ([`super::find`]);
-//! - the register of known users is complete, and each store and each folder of homes bears the marker that it lists;
+//! - the register of known users is complete, and each store and the folder of homes in which the user's lies bear the markers
+//!   that it lists;
 //! - neither the user nor one with a name like the user's ever had a certificate, and the user's sources were asked;
 //! - nothing in the user's places looks like a certificate that was not read.
 
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::known::Known;
 use super::marker::Marker;
-use super::source::{Source, Values};
+use super::source::{Source, Values, holding};
 use super::standing::Standing;
 use super::trust::Trust;
 use super::{Request, spelling};
@@ -25,9 +26,20 @@ pub struct Absent(());
 /// The folders that must bear a marker under this configuration: those of sources, and those in which homes lie.
 #[must_use]
 pub fn stores(keys: &Keys) -> Vec<PathBuf> {
+    with_homes(keys, &mut keys.homes.iter())
+}
+
+/// The same, of those that matter for a user with this home: where system users and virtual ones have their homes in folders of
+/// their own, the folder of the ones need not be there, nor be trusted, for the others. Where it is not known in which of them the
+/// home lies, it may be any.
+fn stores_of(keys: &Keys, home: Option<&Path>) -> Vec<PathBuf> {
+    let mut own = home.into_iter().flat_map(|home| holding(home, &keys.homes)).peekable();
+    if own.peek().is_some() { with_homes(keys, &mut own) } else { stores(keys) }
+}
+
+fn with_homes(keys: &Keys, homes: &mut dyn Iterator<Item = &PathBuf>) -> Vec<PathBuf> {
     let of_source = |source: &Source| source.path.store(source.kind);
-    let mut stores: Vec<PathBuf> =
-        keys.sources.iter().filter_map(of_source).chain(keys.homes.iter().cloned()).collect();
+    let mut stores: Vec<PathBuf> = keys.sources.iter().filter_map(of_source).chain(homes.cloned()).collect();
     stores.sort();
     stores.dedup();
     stores
@@ -44,7 +56,7 @@ pub fn prove(keys: &Keys, request: &Request<'_>) -> Result<Absent, Error> {
         what: "the register of known users bears no marker: it is not mounted, or was never made".into(),
         hint: "mount it; on a new installation run `mailseal keys init`".into(),
     })?;
-    for store in stores(keys) {
+    for store in stores_of(keys, request.home) {
         check_marker(&store, &marker, &request.trust)?;
     }
     match known.standing(request.user)? {
@@ -106,6 +118,25 @@ mod tests {
         ]);
         keys.homes = vec![site.at("homes"), site.at("b")];
         assert_eq!(stores(&keys), ["a", "b", "homes", "z"].map(|name| site.at(name)));
+    }
+
+    #[test]
+    fn only_the_folder_of_the_users_own_home_must_bear_its_marker() {
+        let site = Site::new();
+        let mut keys = site.keys(&["file:DIR/keys/%{user}.pgp"]);
+        keys.homes = vec![site.at("homes"), site.folder("vmail")];
+        site.init(&keys);
+        std::fs::remove_file(site.at("vmail/.mailseal")).unwrap();
+        let prove_in = |home: Option<PathBuf>| {
+            site.ask(&keys, "alice", |request| {
+                prove(&keys, &Request { home: home.as_deref(), ..request.clone() })
+            })
+        };
+        assert!(prove_in(Some(site.at("homes/alice"))).is_ok());
+        for home in [Some("vmail/alice"), Some("elsewhere/alice"), Some("homes"), None] {
+            let said = refusal(prove_in(home.map(|home| site.at(home))));
+            assert!(said.contains("does not bear its marker"), "{home:?}: {said}");
+        }
     }
 
     #[test]

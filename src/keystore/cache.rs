@@ -8,11 +8,10 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use mailseal_core::cert::assess;
-use sequoia_openpgp::Cert;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::Error;
+use crate::keystore::any_cert::AnyCert;
 use crate::limits;
 
 /// What was read before.
@@ -23,7 +22,7 @@ pub struct Cache {
 
 #[derive(Debug, Default)]
 struct Parsed {
-    certs: HashMap<[u8; 32], Vec<Cert>>,
+    certs: HashMap<[u8; 32], Vec<AnyCert>>,
     /// How many octets they were read from.
     octets: usize,
 }
@@ -34,7 +33,7 @@ impl Cache {
     ///
     /// # Errors
     /// Those of [`super::parse`].
-    pub fn parse(&self, bytes: &[u8], path: &Path) -> Result<Vec<Cert>, Error> {
+    pub fn parse(&self, bytes: &[u8], path: &Path) -> Result<Vec<AnyCert>, Error> {
         let digest = Sha256::digest(bytes).into();
         // Nobody can leave it in a bad state: what it holds is true by itself.
         let parsed = || self.parsed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -43,7 +42,7 @@ impl Cache {
         }
         let certs = super::parse(bytes, path)?;
         // A certificate remembers which of its signatures are good; whether it is fit is asked anew for each message.
-        certs.iter().for_each(|cert| drop(assess(cert, SystemTime::now())));
+        certs.iter().for_each(|cert| drop(cert.assess(SystemTime::now())));
         let mut parsed = parsed();
         if parsed.octets + bytes.len() > limits::CACHED_CERTIFICATES {
             *parsed = Parsed::default();

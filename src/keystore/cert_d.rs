@@ -1,41 +1,37 @@
 //! Edge: The shared OpenPGP certificate directory (draft-nwjw-openpgp-cert-d), searched by address.
 
-use std::path::PathBuf;
-
-use openpgp_cert_d::CertD;
-
 use super::keyring::Search;
 use super::safe_file;
 use super::source::Place;
 use crate::error::Error;
 use crate::limits;
 
-/// Looks for the search's address in the directory at `base`.
+/// Looks for the search's address in the directory at `base`. A certificate lies at `XX/REST`: the first two digits of its
+/// fingerprint, and the others. Other names are not certificates.
 ///
 /// # Errors
 /// [`Error::KeyStore`] when it cannot be read or must not be trusted.
 pub fn search(base: &Place, search: &mut Search<'_>) -> Result<(), Error> {
-    let failed = |error: &dyn std::fmt::Display| Error::KeyStore {
-        path: base.path.clone(),
-        what: error.to_string(),
-        hint: "let the mail user read the certificate directory".into(),
-    };
-    let directory = CertD::with_base_dir(&base.path).map_err(|error| failed(&error))?;
-    let mut checked = PathBuf::new();
-    for fingerprint in directory.fingerprints() {
-        let fingerprint = fingerprint.map_err(|error| failed(&error))?;
-        let file = base.at(directory.get_path(&fingerprint).map_err(|error| failed(&error))?);
-        // Files come folder by folder.
-        if let Some(folder) = file.path.parent().filter(|folder| *folder != checked) {
-            safe_file::reach(&base.at(folder.into()))?;
-            checked = folder.into();
-        }
-        // It may have been removed meanwhile.
-        if let Some(bytes) = safe_file::read_in_folder(&file, limits::KEY_FILE)? {
-            search.add_ring(&bytes, &file.path)?;
+    for start in safe_file::names(base, |name| is_digits(name, &[2]))? {
+        let folder = base.join(start);
+        for rest in safe_file::names(&folder, |name| is_digits(name, &[V4 - 2, V6 - 2]))? {
+            let file = folder.join(rest);
+            // It may have been removed meanwhile.
+            if let Some(bytes) = safe_file::read_in_folder(&file, limits::KEY_FILE)? {
+                search.add_ring(&bytes, &file.path)?;
+            }
         }
     }
     Ok(())
+}
+
+/// Digits of a fingerprint.
+const V4: usize = 40;
+const V6: usize = 64;
+
+/// Whether a name is one of so many digits, letters among them in lower case.
+fn is_digits(name: &str, lengths: &[usize]) -> bool {
+    lengths.contains(&name.len()) && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 #[cfg(test)]
@@ -55,6 +51,9 @@ mod tests {
             (cert, site.at("keys").join(&name[..2]))
         };
         assert!(site.find(&keys, "alice").unwrap().is_none());
+        for other in ["trust-root", "writelock", "ab/README", "ab/0123", "abc/0123"] {
+            site.write(&format!("keys/{other}"), b"no certificate");
+        }
         let bobs: Vec<_> = (0..5).map(|_| enrol("bob@example.org").1).collect();
         assert!(site.find(&keys, "alice").unwrap().is_none());
         let (alice, folder) = enrol("alice@example.org");

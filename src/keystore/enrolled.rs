@@ -8,9 +8,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use mailseal_maildir::durable;
-use sequoia_openpgp::Cert;
-
+use super::any_cert::{self, AnyCert};
 use super::census::{self, Entry};
 use super::names::{CONFIRMED, TEST};
 use super::source::{Kind, Place, Root, Source, Values};
@@ -18,9 +16,9 @@ use super::trust::Trust;
 use super::{parse, safe_file};
 use crate::config::Keys;
 use crate::error::Error;
-use crate::keys::enrol;
 use crate::keystore::user::User;
 use crate::limits;
+use mailseal_maildir::durable;
 
 /// Rights of what is written: certificates are public, and only root changes them.
 const MODE: u32 = 0o644;
@@ -137,7 +135,7 @@ impl KeyFile {
     ///
     /// # Errors
     /// Those of [`safe_file::read`] and [`parse`].
-    pub fn load(&self) -> Result<Vec<Cert>, Error> {
+    pub fn load(&self) -> Result<Vec<AnyCert>, Error> {
         match safe_file::read(&self.place, limits::KEY_FILE)? {
             Some(bytes) => parse(&bytes, self.path()),
             None => Ok(Vec::new()),
@@ -148,14 +146,14 @@ impl KeyFile {
     ///
     /// # Errors
     /// [`Error::KeyStore`]; what it held is still there then.
-    pub fn store(&self, certs: &[Cert]) -> Result<(), Error> {
+    pub fn store(&self, certs: &[AnyCert]) -> Result<(), Error> {
         if certs.is_empty() {
             for path in [self.test_path(), self.confirmed_path(), self.path().into()] {
                 remove(&path).map_err(|error| failed(&path, &error))?;
             }
             return Ok(());
         }
-        let bytes = enrol::serialize(certs)?;
+        let bytes = any_cert::serialize(certs)?;
         durable::write(self.path(), &bytes, MODE).map_err(|error| failed(self.path(), &error))
     }
 
@@ -179,7 +177,7 @@ impl KeyFile {
     ///
     /// # Errors
     /// [`Error::KeyStore`].
-    pub fn remember_test(&self, code_hash: &str, certs: &[Cert]) -> Result<(), Error> {
+    pub fn remember_test(&self, code_hash: &str, certs: &[AnyCert]) -> Result<(), Error> {
         self.judge_home()?;
         let text =
             std::iter::once(code_hash.to_owned()).chain(fingerprints(certs)).collect::<Vec<_>>().join("\n");
@@ -213,7 +211,7 @@ impl KeyFile {
     ///
     /// # Errors
     /// [`Error::KeyStore`].
-    pub fn is_confirmed(&self, certs: &[Cert]) -> Result<bool, Error> {
+    pub fn is_confirmed(&self, certs: &[AnyCert]) -> Result<bool, Error> {
         let confirmed = self.lines(&self.confirmed_path())?;
         Ok(fingerprints(certs).any(|fingerprint| confirmed.contains(&fingerprint)))
     }
@@ -238,8 +236,8 @@ impl KeyFile {
     }
 }
 
-fn fingerprints(certs: &[Cert]) -> impl Iterator<Item = String> {
-    certs.iter().map(|cert| cert.fingerprint().to_hex())
+fn fingerprints(certs: &[AnyCert]) -> impl Iterator<Item = String> {
+    certs.iter().map(AnyCert::fingerprint)
 }
 
 fn remove(path: &Path) -> io::Result<()> {
@@ -276,6 +274,20 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_stored_is_said_with_what_helps() {
+        for (errno, help) in [
+            (nix::libc::ENOENT, "mount it"),
+            (nix::libc::ENOSPC, "make room"),
+            (nix::libc::EDQUOT, "make room"),
+            (nix::libc::EACCES, "let root write there"),
+        ] {
+            let error = failed(Path::new("/k/alice.pgp"), &io::Error::from_raw_os_error(errno));
+            assert!(error.hint().starts_with(help), "{}", error.hint());
+            assert!(error.to_string().contains("/k/alice.pgp"), "{error}");
+        }
+    }
+
+    #[test]
     fn the_first_file_source_is_enrolled_in() {
         let site = Site::new();
         let keys = site.keys(&["dir:DIR/more", "file:DIR/keys/%{user}.pgp", "file:%{home}/x.pgp"]);
@@ -307,7 +319,8 @@ mod tests {
     fn what_is_stored_is_loaded_until_it_is_removed() {
         let site = Site::new();
         let alice = file(&site, "alice");
-        let certs = [made::cert("Alice"), made::cert("Alice's phone")].map(Cert::strip_secret_key_material);
+        let certs = ["Alice", "Alice's phone"]
+            .map(|name| AnyCert::from(made::cert(name).strip_secret_key_material()));
         assert_eq!(alice.load().unwrap(), []);
         alice.store(&certs).unwrap();
         assert_eq!(alice.load().unwrap(), certs);
@@ -326,7 +339,7 @@ mod tests {
     fn only_the_code_of_the_test_confirms() {
         let site = Site::new();
         let alice = file(&site, "alice");
-        let [one, other] = [made::cert("Alice"), made::cert("Alice's phone")];
+        let [one, other] = ["Alice", "Alice's phone"].map(|name| AnyCert::from(made::cert(name)));
         let both = [one.clone(), other.clone()];
         assert!(!alice.confirm("code").unwrap(), "no test was made");
         alice.remember_test("code", std::slice::from_ref(&one)).unwrap();
@@ -349,7 +362,7 @@ mod tests {
     fn all_of_a_user_moves_to_another_name() {
         let site = Site::new();
         let (from, to) = (file(&site, "alice"), file(&site, "alice@example.org"));
-        let certs = [made::cert("Alice").strip_secret_key_material()];
+        let certs = [made::cert("Alice").strip_secret_key_material().into()];
         from.store(&certs).unwrap();
         from.rename(&to).unwrap();
         assert_eq!((from.load().unwrap().len(), to.load().unwrap().len()), (0, 1), "with nothing beside it");
@@ -374,13 +387,13 @@ mod tests {
         assert!(folder().try_lock().is_ok());
         let keys = site.keys(&["file:DIR/gone/%{user}.pgp"]);
         let gone = Enrolled::of(&keys).unwrap().file(&user("alice"), None).unwrap();
-        for failed in [gone.lock().map(drop), gone.store(&[made::cert("Alice")])] {
+        for failed in [gone.lock().map(drop), gone.store(&[made::cert("Alice").into()])] {
             assert!(failed.unwrap_err().hint().contains("install -d"));
         }
         site.write("file/x", b"");
         let keys = site.keys(&["file:DIR/file/x/%{user}.pgp"]);
         let inside = Enrolled::of(&keys).unwrap().file(&user("alice"), None).unwrap();
-        assert!(!inside.store(&[made::cert("Alice")]).unwrap_err().hint().contains("install -d"));
+        assert!(!inside.store(&[made::cert("Alice").into()]).unwrap_err().hint().contains("install -d"));
     }
 
     #[test]
@@ -389,7 +402,7 @@ mod tests {
         let keys = site.keys(&["file:%{home}/alice.pgp"]);
         let home = site.at("homes/alice");
         let file = || Enrolled::of(&keys).unwrap().file(&user("alice"), Some(&home)).unwrap();
-        let certs = [made::cert("Alice").strip_secret_key_material()];
+        let certs = [made::cert("Alice").strip_secret_key_material().into()];
         file().store(&certs).unwrap();
         for open in ["homes", "homes/alice"] {
             open_to_all(&site.at(open), true);
@@ -404,7 +417,7 @@ mod tests {
     fn a_file_is_judged_as_for_its_owner_or_for_deliveries() {
         let site = Site::new();
         let alice = file(&site, "alice");
-        alice.store(&[made::cert("Alice").strip_secret_key_material()]).unwrap();
+        alice.store(&[made::cert("Alice").strip_secret_key_material().into()]).unwrap();
         assert_eq!(alice.load().unwrap().len(), 1);
         let mut owner = nix::unistd::geteuid().as_raw();
         if owner == 0 {

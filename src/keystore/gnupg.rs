@@ -12,19 +12,47 @@ use super::source::Place;
 use crate::error::Error;
 use crate::limits;
 
+/// What a GnuPG home holds.
+#[derive(Debug)]
+pub enum Rings {
+    /// Nothing: no keyring is there.
+    None,
+    /// What only gpg can ask.
+    Keyboxd,
+    /// The certificates of its keyrings.
+    Files(Vec<Vec<u8>>),
+}
+
+/// The keyrings of the GnuPG home at `home`, whoever the certificates in them belong to.
+///
+/// # Errors
+/// Those of [`safe_file::read`]; [`Error::KeyStore`] for a keybox that is not whole.
+pub fn rings(home: &Place) -> Result<Rings, Error> {
+    if uses_keyboxd(home)? || holds_keyboxd(home) {
+        return Ok(Rings::Keyboxd);
+    }
+    let keybox = home.join("pubring.kbx");
+    let mut rings = Vec::new();
+    if let Some(bytes) = safe_file::read(&keybox, limits::KEYRING)? {
+        for certificate in keybox_certificates(&bytes) {
+            rings.push(certificate.ok_or_else(|| broken_off(&keybox))?.to_vec());
+        }
+    }
+    rings
+        .extend(safe_file::read(&home.join("pubring.gpg"), limits::KEYRING)?.filter(|ring| !ring.is_empty()));
+    Ok(if rings.is_empty() { Rings::None } else { Rings::Files(rings) })
+}
+
 /// Looks for the search's address in the GnuPG home at `home`.
 ///
 /// # Errors
 /// Those of [`safe_file::read`]; [`Error::KeyStore`] when the home keeps its keys in a keyboxd, which only gpg can ask.
 pub fn search(home: &Place, search: &mut Search<'_>) -> Result<(), Error> {
-    if let Some(options) = safe_file::read(&home.join("common.conf"), limits::KEY_FILE)? {
-        let keyboxd = |line: &[u8]| line.trim_ascii().starts_with(b"use-keyboxd");
-        if options.split(|&byte| byte == b'\n').any(keyboxd) {
-            return Err(in_keyboxd(home));
-        }
+    if uses_keyboxd(home)? {
+        return Err(in_keyboxd(home));
     }
     // The option may also stand in a file for all users.
-    if home.path.join("public-keys.d/pubring.db").exists() {
+    if holds_keyboxd(home) {
         search.doubt(in_keyboxd(home));
     }
     let keybox = home.join("pubring.kbx");
@@ -46,6 +74,16 @@ pub fn search(home: &Place, search: &mut Search<'_>) -> Result<(), Error> {
         search.add_ring(&bytes, &ring.path)?;
     }
     Ok(())
+}
+
+fn uses_keyboxd(home: &Place) -> Result<bool, Error> {
+    let options = safe_file::read(&home.join("common.conf"), limits::KEY_FILE)?.unwrap_or_default();
+    let keyboxd = |line: &[u8]| line.trim_ascii().starts_with(b"use-keyboxd");
+    Ok(options.split(|&byte| byte == b'\n').any(keyboxd))
+}
+
+fn holds_keyboxd(home: &Place) -> bool {
+    home.path.join("public-keys.d/pubring.db").exists()
 }
 
 fn broken_off(keybox: &Place) -> Error {

@@ -10,9 +10,8 @@
 //! | `.mailseal` | the register is complete, and these are the stores ([`super::marker`]); written last |
 
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -24,6 +23,7 @@ use super::standing::Standing;
 use super::trust::{Reached, Trust};
 use crate::error::Error;
 use crate::keystore::user::User;
+use crate::system::folder;
 
 const NEAR: &str = ".near";
 const UNASKED: &str = ".unasked";
@@ -84,8 +84,10 @@ impl Known {
         // Nothing is in a folder that is not there.
         for folder in [NEAR, UNASKED] {
             let path = self.folder.join(folder);
-            if !self.has(path.clone())? {
-                return Err(failed(&path, &ErrorKind::NotFound.into()));
+            // A link that leads nowhere holds nothing, too.
+            let metadata = std::fs::metadata(&path).map_err(|error| failed(&path, &error))?;
+            if !metadata.is_dir() {
+                return Err(failed(&path, &ErrorKind::NotADirectory.into()));
             }
         }
         Ok(Standing::Unknown)
@@ -148,8 +150,8 @@ impl Known {
     }
 
     fn lock_folder(&self, held: PathBuf) -> Result<Lock, Error> {
-        for folder in [self.folder.clone(), self.folder.join(NEAR), self.folder.join(UNASKED)] {
-            make_folder(&folder).map_err(|error| failed(&folder, &error))?;
+        for path in [self.folder.clone(), self.folder.join(NEAR), self.folder.join(UNASKED)] {
+            folder::make_all(&path).map_err(|error| failed(&path, &error))?;
         }
         let file = File::open(&held).and_then(|file| file.lock().map(|()| file));
         Ok(Lock { _folder: file.map_err(|error| failed(&held, &error))? })
@@ -234,16 +236,6 @@ impl Known {
     }
 }
 
-/// Makes a folder that every mail user can enter, whatever the umask of the admin.
-fn make_folder(folder: &Path) -> io::Result<()> {
-    if folder.exists() {
-        return Ok(());
-    }
-    folder.parent().map_or(Ok(()), make_folder)?;
-    std::fs::create_dir(folder)?;
-    std::fs::set_permissions(folder, Permissions::from_mode(0o755))
-}
-
 fn create(path: &Path) -> Result<(), Error> {
     match OpenOptions::new().write(true).create_new(true).open(path) {
         Ok(_) => Ok(()),
@@ -273,6 +265,8 @@ fn failed(path: &Path, error: &io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
     use super::*;
 
     fn user(name: &str) -> User {
@@ -357,6 +351,11 @@ mod tests {
             std::fs::remove_dir(&part).unwrap();
             assert!(known.standing(&user("alice")).is_err(), "{part:?}");
             assert!(known.note_asked(&lock, [], []).is_err(), "{part:?}: nothing is on the disk");
+            for target in ["nowhere", part.to_str().unwrap(), "/etc/passwd"] {
+                symlink(target, &part).unwrap();
+                assert!(known.standing(&user("alice")).is_err(), "{part:?} is a link to {target}");
+                std::fs::remove_file(&part).unwrap();
+            }
             std::fs::create_dir(&part).unwrap();
         }
     }

@@ -6,15 +6,16 @@
 //! Whether a certificate may be used is [`mailseal_core::cert`]'s business.
 
 pub mod absence;
+pub mod any_cert;
 pub mod cache;
 pub mod census;
 mod cert_d;
 pub mod enrolled;
-mod gnupg;
+pub mod gnupg;
 mod keyring;
 pub mod known;
 pub mod marker;
-mod names;
+pub mod names;
 pub mod safe_file;
 #[cfg(test)]
 pub(crate) mod samples;
@@ -32,10 +33,12 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use mailseal_core::error::Error as CoreError;
+use mailseal_core::smime::bundle;
 use sequoia_openpgp::Cert;
 use sequoia_openpgp::cert::CertParser;
 use sequoia_openpgp::parse::Parse as _;
 
+use self::any_cert::AnyCert;
 use self::cache::Cache;
 use self::keyring::Search;
 use self::safe_file::Listing;
@@ -103,7 +106,7 @@ impl<'a> Request<'a> {
 pub fn find<'s>(
     sources: impl IntoIterator<Item = &'s Source>,
     request: &Request<'_>,
-) -> Result<Option<Vec<Cert>>, Error> {
+) -> Result<Option<Vec<AnyCert>>, Error> {
     for source in sources {
         let place = source.path.place(source.kind, &request.values(), &request.trust)?;
         let certs = match source.kind {
@@ -112,7 +115,10 @@ pub fn find<'s>(
                 bytes.map(|bytes| parse_by(request.cache, &bytes, &place.path)).transpose()?
             }
             Kind::Dir => find_in_folder(&place, request.cache)?,
-            Kind::GnuPg | Kind::CertD | Kind::WkdDir => find_in_keyring(source.kind, &place, request)?,
+            Kind::GnuPg | Kind::CertD | Kind::WkdDir => {
+                let found = find_in_keyring(source.kind, &place, request)?;
+                found.map(|certs| certs.into_iter().map(AnyCert::from).collect())
+            }
         };
         if certs.is_some() {
             return Ok(certs);
@@ -148,11 +154,20 @@ fn find_in_keyring(kind: Kind, place: &Place, request: &Request<'_>) -> Result<O
     Ok(certs)
 }
 
+/// Refuses a GnuPG home in which a secret key of one of `certs` lies.
+///
+/// # Errors
+/// [`Error::KeyStore`], also where it cannot be looked through.
+pub fn refuse_secret_keys(home: &Path, certs: &[AnyCert], trust: Trust) -> Result<(), Error> {
+    let certs: Vec<Cert> = certs.iter().filter_map(AnyCert::openpgp).cloned().collect();
+    gnupg::refuse_secret_keys(&Place::named(home.into(), trust), &certs)
+}
+
 /// The certificates in the file that an admin named.
 ///
 /// # Errors
 /// [`Error::KeyStore`] also when the file does not exist.
-pub fn read_named(path: &Path, trust: &Trust, cache: Option<&Cache>) -> Result<Vec<Cert>, Error> {
+pub fn read_named(path: &Path, trust: &Trust, cache: Option<&Cache>) -> Result<Vec<AnyCert>, Error> {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
     let missing = || Error::KeyStore {
         path: path.into(),
@@ -166,14 +181,41 @@ pub fn read_named(path: &Path, trust: &Trust, cache: Option<&Cache>) -> Result<V
     parse_by(cache, &bytes.ok_or_else(missing)?, path)
 }
 
-/// The certificates in all the files that an admin named.
+/// The certificates in all the files that an admin named, all of one kind: a message is for each of them.
+///
+/// # Errors
+/// Those of [`read_named`]; [`Error::KeyStore`] for certificates of both kinds.
+pub fn read_all_named(
+    paths: &[PathBuf],
+    trust: &Trust,
+    cache: Option<&Cache>,
+) -> Result<Vec<AnyCert>, Error> {
+    let certs = read_each_named(paths, trust, cache)?;
+    let smime = certs.iter().filter(|cert| cert.smime().is_some()).count();
+    match paths.last() {
+        Some(path) if smime > 0 && smime < certs.len() => Err(Error::KeyStore {
+            path: path.clone(),
+            what:
+                "OpenPGP and S/MIME certificates are named together, and a message can be for one kind alone"
+                    .into(),
+            hint: "name certificates of one kind".into(),
+        }),
+        _ => Ok(certs),
+    }
+}
+
+/// The certificates in all the files that an admin named, of whatever kinds.
 ///
 /// # Errors
 /// Those of [`read_named`].
-pub fn read_all_named(paths: &[PathBuf], trust: &Trust, cache: Option<&Cache>) -> Result<Vec<Cert>, Error> {
+pub fn read_each_named(
+    paths: &[PathBuf],
+    trust: &Trust,
+    cache: Option<&Cache>,
+) -> Result<Vec<AnyCert>, Error> {
     let mut certs = Vec::new();
     for path in paths {
-        merge(&mut certs, read_named(path, trust, cache)?);
+        any_cert::merge(&mut certs, read_named(path, trust, cache)?);
     }
     Ok(certs)
 }
@@ -182,11 +224,11 @@ pub fn read_all_named(paths: &[PathBuf], trust: &Trust, cache: Option<&Cache>) -
 ///
 /// # Errors
 /// [`CoreError::Recovery`]: without them nothing may be sealed, and that is the configuration's fault.
-pub fn read_recovery(paths: &[PathBuf], trust: &Trust, cache: Option<&Cache>) -> Result<Vec<Cert>, Error> {
-    read_all_named(paths, trust, cache).map_err(|error| CoreError::Recovery(error.to_string()).into())
+pub fn read_recovery(paths: &[PathBuf], trust: &Trust, cache: Option<&Cache>) -> Result<Vec<AnyCert>, Error> {
+    read_each_named(paths, trust, cache).map_err(|error| CoreError::Recovery(error.to_string()).into())
 }
 
-fn find_in_folder(place: &Place, cache: Option<&Cache>) -> Result<Option<Vec<Cert>>, Error> {
+fn find_in_folder(place: &Place, cache: Option<&Cache>) -> Result<Option<Vec<AnyCert>>, Error> {
     let Some(Listing { files, others }) = safe_file::list(place)? else { return Ok(None) };
     let (mut certs, mut count) = (Vec::new(), 0);
     for path in files {
@@ -197,7 +239,7 @@ fn find_in_folder(place: &Place, cache: Option<&Cache>) -> Result<Option<Vec<Cer
             if count > limits::KEY_FILE_CERTIFICATES {
                 return Err(too_many(&place.path));
             }
-            merge(&mut certs, found);
+            any_cert::merge(&mut certs, found);
         }
     }
     if !certs.is_empty() {
@@ -222,7 +264,7 @@ fn find_in_folder(place: &Place, cache: Option<&Cache>) -> Result<Option<Vec<Cer
 /// taken for nothing when it is one.
 fn refuse_unread(file: &Place) -> Result<(), Error> {
     let refused = |what: &str| {
-        let hint = "give it a name in .asc or .pgp, or move it elsewhere";
+        let hint = "give it a name in .asc, .pgp or .pem, or move it elsewhere";
         Err(Error::KeyStore { path: file.path.clone(), what: what.into(), hint: hint.into() })
     };
     let Some(bytes) = safe_file::read_in_folder(file, limits::KEY_FILE)? else { return Ok(()) };
@@ -244,16 +286,39 @@ fn may_be_certificate(bytes: &[u8]) -> bool {
         || bytes.split(|byte| !base64(byte)).any(|run| run.len() >= BASE64_LINE)
 }
 
-fn parse_by(cache: Option<&Cache>, bytes: &[u8], path: &Path) -> Result<Vec<Cert>, Error> {
+fn parse_by(cache: Option<&Cache>, bytes: &[u8], path: &Path) -> Result<Vec<AnyCert>, Error> {
     cache.map_or_else(|| parse(bytes, path), |cache| cache.parse(bytes, path))
 }
 
-/// Reads one or more certificates, binary or armored, several armors one after the other included.
+/// Reads one or more certificates, OpenPGP's or S/MIME's, binary or armored, several armors one after the other included.
 ///
 /// # Errors
 /// [`Error::KeyStore`] when there is none, when one is broken or holds a secret key, and when there are more than
 /// [`limits::KEY_FILE_CERTIFICATES`].
-pub fn parse(bytes: &[u8], path: &Path) -> Result<Vec<Cert>, Error> {
+pub fn parse(bytes: &[u8], path: &Path) -> Result<Vec<AnyCert>, Error> {
+    let mut certs = Vec::new();
+    let is_smime = bundle::seem_to_be_in(bytes);
+    if is_smime {
+        certs = any_cert::parse_smime(bytes, path)?;
+        // What is no text behind one would not be looked at.
+        if memchr::memmem::find(bytes, b"-----BEGIN ").is_some() && std::str::from_utf8(bytes).is_err() {
+            return Err(Error::KeyStore {
+                path: path.into(),
+                what: "binary data stands beside a certificate in text".into(),
+                hint: "export each certificate in one form".into(),
+            });
+        }
+    }
+    if !is_smime || memchr::memmem::find(bytes, BEGIN_OPENPGP).is_some() {
+        certs.extend(parse_openpgp(bytes, path)?.into_iter().map(AnyCert::from));
+    }
+    if certs.len() > limits::KEY_FILE_CERTIFICATES { Err(too_many(path)) } else { Ok(certs) }
+}
+
+/// What the armor of OpenPGP's certificates begins with.
+const BEGIN_OPENPGP: &[u8] = b"-----BEGIN PGP ";
+
+fn parse_openpgp(bytes: &[u8], path: &Path) -> Result<Vec<Cert>, Error> {
     let failed = |what: String, hint: &str| Error::KeyStore { path: path.into(), what, hint: hint.into() };
     let mut certs = Vec::new();
     for block in blocks(bytes) {
@@ -319,8 +384,7 @@ fn holds_binary_behind(block: &[u8]) -> bool {
 
 /// The armors in a text, each of which sequoia reads for itself; binary data in one piece.
 fn blocks(bytes: &[u8]) -> Vec<&[u8]> {
-    const BEGIN: &[u8] = b"-----BEGIN PGP ";
-    let mut starts: Vec<usize> = memchr::memmem::find_iter(bytes, BEGIN).collect();
+    let mut starts: Vec<usize> = memchr::memmem::find_iter(bytes, BEGIN_OPENPGP).collect();
     if starts.is_empty() || bytes.first().is_some_and(|first| first & 0x80 != 0) {
         return vec![bytes];
     }

@@ -14,9 +14,6 @@ use super::trust::Reached;
 use crate::error::Error;
 use crate::limits;
 
-/// The ends of the names of key files, in any case.
-const SUFFIXES: [&str; 4] = ["pgp", "asc", "gpg", "key"];
-
 /// Reads the file at `place`, of at most `limit` bytes; `None` when there is none.
 ///
 /// # Errors
@@ -165,10 +162,27 @@ pub fn list(place: &Place) -> Result<Option<Listing>, Error> {
     Ok(Some(listing))
 }
 
+/// The names that fit in the folder at `place`, in order; none when the folder is not there.
+///
+/// # Errors
+/// As [`read`].
+pub fn names(place: &Place, fits: impl Fn(&str) -> bool) -> Result<Vec<String>, Error> {
+    if !reach(place)? {
+        return Ok(Vec::new());
+    }
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(&place.path).map_err(|error| unreadable(&place.path, &error))? {
+        let entry = entry.map_err(|error| unreadable(&place.path, &error))?;
+        names.extend(entry.file_name().into_string().ok().filter(|name| fits(name)));
+    }
+    names.sort();
+    Ok(names)
+}
+
 /// Whether a file's name ends as that of a key file.
 #[must_use]
 pub fn is_named_as_key(path: &Path) -> bool {
-    path.extension().is_some_and(|end| SUFFIXES.iter().any(|it| end.eq_ignore_ascii_case(it)))
+    path.extension().is_some_and(|end| names::KEY_FILES.iter().any(|it| end.eq_ignore_ascii_case(it)))
 }
 
 /// Opens without following a link at the end, and without waiting for the other end of a FIFO.

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use sequoia_openpgp::Cert;
 use tempfile::TempDir;
 
+use super::any_cert::AnyCert;
 use super::known::Known;
 use super::marker::{Id, Marker, Store};
 use super::source::Source;
@@ -79,10 +80,15 @@ impl Site {
         ask(&Request { given: name, ..request })
     }
 
-    /// The certificates of the user called `name`.
+    /// The certificates of the user called `name`: OpenPGP's.
     pub(crate) fn find(&self, keys: &Keys, name: &str) -> Result<Option<Vec<Cert>>, Error> {
-        self.ask(keys, name, |request| super::find(&keys.sources, request))
+        Ok(self.ask(keys, name, |request| super::find(&keys.sources, request))?.map(openpgp))
     }
+}
+
+/// Certificates that are OpenPGP's all.
+pub(crate) fn openpgp(certs: Vec<AnyCert>) -> Vec<Cert> {
+    certs.iter().map(|cert| cert.openpgp().unwrap().clone()).collect()
 }
 
 /// Lets everybody write to `path`, or takes that away again.

@@ -282,7 +282,7 @@ impl Template {
         let root = match (self.store(kind), values.home) {
             (None, home) => {
                 let home = Path::new(known_home(home)?);
-                let within = values.homes.iter().find(|homes| home.starts_with(homes) && home != **homes);
+                let within = holding(home, values.homes).next();
                 Root::Home { home: home.into(), within: within.cloned() }
             }
             (Some(store), _) => Root::Store(store),
@@ -377,6 +377,11 @@ fn known_home(home: Option<&Path>) -> Result<&str, Error> {
         return Err(failed(home, "is not an absolute path"));
     }
     home.to_str().ok_or_else(|| failed(home, "is not UTF-8"))
+}
+
+/// Those folders of `homes` in which the home lies.
+pub fn holding<'a>(home: &'a Path, homes: &'a [PathBuf]) -> impl Iterator<Item = &'a PathBuf> {
+    homes.iter().filter(move |homes| home.starts_with(homes) && home != **homes)
 }
 
 #[cfg(test)]

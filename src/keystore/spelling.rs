@@ -13,9 +13,10 @@ use super::source::{Kind, Part, Source, Values};
 use crate::error::Error;
 
 /// What may stand behind a user's name in the name of a file that holds a certificate.
-const SUFFIXES: [&str; 14] = [
-    "", ".pgp", ".asc", ".gpg", ".key", ".pub", ".txt", ".PGP", ".ASC", ".GPG", ".KEY", ".TXT", ".pgp.asc",
-    ".asc.txt",
+const SUFFIXES: [&str; 34] = [
+    "", ".pgp", ".asc", ".gpg", ".key", ".pub", ".txt", ".pem", ".crt", ".cer", ".der", ".p7b", ".p7c",
+    ".p7m", ".p12", ".pfx", ".PGP", ".ASC", ".GPG", ".KEY", ".PUB", ".TXT", ".PEM", ".CRT", ".CER", ".DER",
+    ".P7B", ".P7C", ".P12", ".PFX", ".pgp.asc", ".asc.txt", ".pem.txt", ".crt.txt",
 ];
 
 /// What may stand behind the whole name.
@@ -129,6 +130,21 @@ fn is_there(path: &Path) -> Result<bool, Error> {
 mod tests {
     use super::*;
     use crate::keystore::user::User;
+
+    /// Whatever is read in a folder is a certificate of the user's under the user's name, too.
+    #[test]
+    fn each_key_file_has_another_spelling_here() {
+        for end in crate::keystore::names::KEY_FILES {
+            for end in [format!(".{end}"), format!(".{}", end.to_uppercase())] {
+                assert!(SUFFIXES.contains(&&*end), "{end}");
+                let name = format!("alice{end}");
+                let found = Some(("alice".to_owned(), end == ".pgp"));
+                assert_eq!(read_back(&name, "", ".pgp"), found, "{name}");
+                assert_eq!(refuses("file:DIR/%{user}.pgp", "alice", &name), end != ".pgp", "{name}");
+                assert_eq!(refuses("file:DIR/%{user}.pem", "alice", &name), end != ".pem", "{name}");
+            }
+        }
+    }
 
     fn refuses(source: &str, user: &str, file: &str) -> bool {
         let dir = tempfile::tempdir().unwrap();

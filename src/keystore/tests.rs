@@ -8,12 +8,12 @@ use sequoia_openpgp::policy::StandardPolicy;
 use sequoia_openpgp::types::{ReasonForRevocation, RevocationStatus};
 use testing::made;
 
-use super::samples::{Site, open_to_all, refusal};
+use super::samples::{Site, open_to_all, openpgp, refusal};
 use super::trust::Trust;
 use super::*;
 
 fn read(bytes: &[u8]) -> Result<Vec<Cert>, Error> {
-    parse(bytes, Path::new("alice.pgp"))
+    parse(bytes, Path::new("alice.pgp")).map(openpgp)
 }
 
 fn fingerprints(certs: &[Cert]) -> Vec<String> {
@@ -251,11 +251,14 @@ fn a_file_that_an_admin_named_must_be_there() {
     let certs = [made::cert("Alice"), made::cert("Bob")];
     let paths =
         [site.write("a.pgp", &made::public(&certs[0])), site.write("b.asc", &made::armored(&certs[1]))];
-    assert_eq!(fingerprints(&read_named(&paths[0], &trust, None).unwrap()), fingerprints(&certs[..1]));
+    assert_eq!(
+        fingerprints(&openpgp(read_named(&paths[0], &trust, None).unwrap())),
+        fingerprints(&certs[..1])
+    );
     let twice = [&paths[..], &paths].concat();
     for all in [&paths[..], &twice] {
-        assert_eq!(fingerprints(&read_all_named(all, &trust, None).unwrap()), fingerprints(&certs));
-        assert_eq!(fingerprints(&read_recovery(all, &trust, None).unwrap()), fingerprints(&certs));
+        assert_eq!(fingerprints(&openpgp(read_all_named(all, &trust, None).unwrap())), fingerprints(&certs));
+        assert_eq!(fingerprints(&openpgp(read_recovery(all, &trust, None).unwrap())), fingerprints(&certs));
     }
     assert!(read_all_named(&[], &trust, None).unwrap().is_empty());
     for gone in ["gone.pgp", "gone/a.pgp"] {

@@ -406,6 +406,22 @@ mod tests {
                 "{tag} {rights} {id}"
             );
         }
+        // What the mask takes away, nobody has: it stands as the group's rights in the mode.
+        let masked = [
+            entry(1, W, NOBODY),
+            entry(2, W, 778),
+            entry(4, R, NOBODY),
+            entry(0x10, R, NOBODY),
+            entry(0x20, R, NOBODY),
+        ];
+        xattr::set(
+            file.path(),
+            "system.posix_acl_access",
+            &[2_u32.to_le_bytes().to_vec(), masked.concat()].concat(),
+        )
+        .unwrap();
+        let metadata = fs::metadata(file.path()).unwrap();
+        assert!(Trust::of(metadata.uid(), &[]).check(file.path(), &metadata).is_ok());
         assert!(trust.check_acl(Path::new("/proc/self/status"), 0).is_ok(), "a file system without ACLs");
         assert!(trust.check_acl(&file.path().join("x"), 0).is_err(), "it cannot be asked");
     }

@@ -95,20 +95,25 @@ impl User {
     /// Whether the name is matched by `pattern`, in which `*` stands for any text.
     #[must_use]
     pub fn matches(&self, pattern: &str) -> bool {
-        let pattern = pattern.to_lowercase();
-        let mut pieces = pattern.split('*');
-        // The first piece is there even when the pattern is empty.
-        let first = pieces.next().unwrap_or_default();
-        let Some(mut rest) = self.name.strip_prefix(first) else { return false };
-        let Some(last) = pieces.next_back() else { return rest.is_empty() };
-        for piece in pieces {
-            match rest.find(piece) {
-                Some(at) => rest = &rest[at + piece.len()..],
-                None => return false,
-            }
-        }
-        rest.ends_with(last)
+        wildcard(&pattern.to_lowercase(), &self.name)
     }
+}
+
+/// Whether `text` is `pattern`, in which `*` stands for any text.
+#[must_use]
+pub fn wildcard(pattern: &str, text: &str) -> bool {
+    let mut pieces = pattern.split('*');
+    // The first piece is there even when the pattern is empty.
+    let first = pieces.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    let Some(last) = pieces.next_back() else { return rest.is_empty() };
+    for piece in pieces {
+        match rest.find(piece) {
+            Some(at) => rest = &rest[at + piece.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
 }
 
 /// What names have in common that differ by case or by a form of Unicode only. One round of lower case tells some apart

@@ -47,6 +47,8 @@ pub struct Delivery<'a> {
     pub key_ms: f64,
     /// Time in all.
     pub ms: f64,
+    /// The number of a heartbeat, where it was one.
+    pub heartbeat: Option<u64>,
     /// Its Message-ID, where it was logged.
     pub message_id: Option<Cow<'a, str>>,
 }
@@ -71,7 +73,7 @@ pub struct Folder {
 }
 
 /// Programs that write such lines, as they are named in a log.
-const PROGRAMS: [&str; 3] = [cli::FILTER, cli::ADMIN, cli::BULK];
+pub(crate) const PROGRAMS: [&str; 3] = [cli::FILTER, cli::ADMIN, cli::BULK];
 
 /// The fields of a journal entry that are looked at.
 #[derive(Deserialize)]
@@ -154,6 +156,7 @@ impl<'a> What<'a> {
                 "out" => folder.bytes_out = count()?,
                 "key_ms" => delivery.key_ms = time()?,
                 "ms" => (delivery.ms, folder.ms) = (time()?, time()?),
+                "heartbeat" => delivery.heartbeat = Some(count()?),
                 "msgid" => delivery.message_id = (value != "-").then(|| unescape(value)),
                 "messages" => {
                     folder.messages = count()?;
@@ -181,6 +184,7 @@ impl<'a> What<'a> {
                 bytes_in: delivery.bytes_in,
                 key_ms: delivery.key_ms,
                 ms: delivery.ms,
+                heartbeat: delivery.heartbeat,
                 message_id: delivery.message_id.map(owned),
             }),
         }

@@ -1,10 +1,12 @@
 //! The log line: one a message, `key=value`, for an admin's eyes and for `mailseal report`.
 //!
-//! It holds no text of the message but its Message-ID. [`sink`] takes it where it goes; [`entry`] and [`clock`] read it again.
+//! It holds no text of the message but its Message-ID. [`sink`] takes it where it goes; [`entry`] and [`clock`] read it again;
+//! [`words`] says what its words mean.
 
 pub mod clock;
 pub mod entry;
 pub mod sink;
+pub mod words;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -55,6 +57,8 @@ pub enum Outcome {
     Unchanged,
     /// It went out as it came in, and was sealed on trial: its user is observed.
     WouldSeal,
+    /// It was kept, to be tried again by this program.
+    Held,
     /// It was refused, to be delivered again.
     #[default]
     Deferred,
@@ -62,7 +66,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Sealed, Self::Unchanged, Self::WouldSeal, Self::Deferred];
+    pub const ALL: [Self; 5] = [Self::Sealed, Self::Unchanged, Self::WouldSeal, Self::Held, Self::Deferred];
 
     /// The word in the log.
     #[must_use]
@@ -71,6 +75,7 @@ impl Outcome {
             Self::Sealed => "sealed",
             Self::Unchanged => "unchanged",
             Self::WouldSeal => "would-seal",
+            Self::Held => "held",
             Self::Deferred => "deferred",
         }
     }
@@ -81,6 +86,8 @@ impl Outcome {
 pub enum Door {
     /// LMTP, before Dovecot.
     Lmtp,
+    /// LMTP or SMTP, on the way out.
+    Outgoing,
     /// Dovecot's script socket.
     Sieve,
 }
@@ -91,6 +98,7 @@ impl Door {
     pub fn name(self) -> &'static str {
         match self {
             Self::Lmtp => "lmtp",
+            Self::Outgoing => "outgoing",
             Self::Sieve => "sieve",
         }
     }
@@ -113,6 +121,8 @@ pub struct LogLine {
     pub format: Option<Format>,
     /// Size of the message.
     pub bytes_in: u64,
+    /// What the content of the encrypted packet was filled up to, where it was: then nothing is told of the message's own size.
+    pub class: Option<u64>,
     /// Size of what went out.
     pub bytes_out: u64,
     /// Time to find, check and use the certificates.
@@ -121,6 +131,8 @@ pub struct LogLine {
     pub time: Duration,
     /// The door it came through, where it came through one.
     pub door: Option<Door>,
+    /// The number of a heartbeat, where it is one.
+    pub heartbeat: Option<u64>,
     /// The Message-ID, where the configuration wants it.
     pub message_id: Option<Vec<u8>>,
 }
@@ -147,13 +159,16 @@ impl fmt::Display for LogLine {
             value(warnings.join(",").as_bytes()),
             value(self.key_ids.join(",").as_bytes()),
             self.format.map_or("-", Format::name),
-            self.bytes_in,
+            self.class.unwrap_or(self.bytes_in),
             self.bytes_out,
             self.key_time.as_secs_f64() * 1e3,
             self.time.as_secs_f64() * 1e3,
         )?;
         if let Some(door) = self.door {
             write!(f, " door={}", door.name())?;
+        }
+        if let Some(number) = self.heartbeat {
+            write!(f, " heartbeat={number}")?;
         }
         match &self.message_id {
             Some(id) => write!(f, " msgid={}", value(id)),
@@ -179,13 +194,14 @@ mod tests {
             key_time: Duration::from_micros(420),
             time: Duration::from_millis(41),
             door: Some(Door::Lmtp),
+            heartbeat: Some(7),
             message_id: Some(b"<a b=c\n>".to_vec()),
             ..LogLine::default()
         };
         assert_eq!(
             line.to_string(),
             "user=alice\\x20b outcome=sealed reason=- warn=expired,some-keys-unusable keys=5C96AB,771B \
-             format=seipd1 in=12 out=345 key_ms=0.4 ms=41.0 door=lmtp msgid=<a\\x20b\\x3dc\\x0a>"
+             format=seipd1 in=12 out=345 key_ms=0.4 ms=41.0 door=lmtp heartbeat=7 msgid=<a\\x20b\\x3dc\\x0a>"
         );
         assert!(
             LogLine::default()

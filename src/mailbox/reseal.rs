@@ -4,21 +4,37 @@
 //! only when the old one was proven to its end. Nothing else is sealed or opened: clear mail is `encrypt-maildir`'s.
 
 use std::io::Write as _;
+use std::time::SystemTime;
 
 use mailseal_core::error::Error as CoreError;
 use mailseal_core::message::opening::Opening;
+use mailseal_core::recipients::{Recipients, WhenExpired};
 use mailseal_core::seal::Sealer;
 use mailseal_core::unseal::{Foreign, Inspected, Unsealed, inspect, read_error};
 use mailseal_maildir::commit::Uids;
 use mailseal_maildir::draft::{Change, Draft, Original};
 
+use crate::config::Preference;
 use crate::error::Error;
+use crate::keys::addressee;
+use crate::keystore::any_cert::AnyCert;
 use crate::mailbox::decrypt::{Opener, Stored};
 use crate::mailbox::sweep::{Event, Sweep, Tell, Verdict};
 use crate::system::owner::child::Pulse;
 
 /// Who is named where the new certificate is of no use.
 pub const USER: &str = "the new key";
+
+/// To whom they are sealed: new certificates, none of which may have expired, and those of recovery.
+///
+/// # Errors
+/// Those of [`addressee::choose`].
+pub fn recipients(
+    certs_and_recovery: (&[AnyCert], &[AnyCert]),
+    preference: Preference,
+) -> Result<Recipients, Error> {
+    addressee::choose(USER, certs_and_recovery, preference, WhenExpired::Defer, SystemTime::now())
+}
 
 /// Seals the messages of Maildirs anew.
 ///
@@ -48,7 +64,8 @@ fn reseal(
     match inspect(&opening, std::io::empty()) {
         // Of a run before, or delivered since the key was changed.
         Ok(Inspected::Sealed(envelope))
-            if envelope.recipients().iter().all(|id| new.recipients.have_key(id)) =>
+            if !envelope.recipients().is_empty()
+                && envelope.recipients().iter().all(|id| new.recipients.have_key(id)) =>
         {
             return Ok(Change::Keep(Verdict::Encrypted));
         }

@@ -131,14 +131,14 @@ pub fn judge_pass(opening: &Opening, rest: impl Read) -> Result<Pass, Error> {
     match judge(opening.head(), opening.body(), opening.is_whole()) {
         Err(Stop::Refuted) => Ok(Pass::Clear),
         Ok(how) if opening.is_whole() => Ok(Pass::Encrypted(how)),
-        Ok(Encrypted::PgpMime) => pass_through(opening, rest),
+        Ok(how @ (Encrypted::PgpMime | Encrypted::Smime)) => pass_through(opening, rest, how),
         Ok(_) | Err(Stop::Cut) => Ok(Pass::Untold),
     }
 }
 
-/// Reads a long message whose beginning is proven to be PGP/MIME to its end: one encrypted packet, as mailseal and most
-/// others write it, and its ciphertext, judged as [`judge`] does.
-fn pass_through(opening: &Opening, rest: impl Read) -> Result<Pass, Error> {
+/// Reads a long message whose beginning is proven to be PGP/MIME or S/MIME to its end: one encrypted packet, as mailseal and
+/// most others write it, or CMS as mailseal writes it, and its ciphertext, judged as [`judge`] does.
+fn pass_through(opening: &Opening, rest: impl Read, how: Encrypted) -> Result<Pass, Error> {
     let mut noise = Noise::default();
     let read = match inspect(opening, rest) {
         Ok(Inspected::Sealed(envelope)) => envelope.prove(&mut noise),
@@ -146,7 +146,7 @@ fn pass_through(opening: &Opening, rest: impl Read) -> Result<Pass, Error> {
         Err(error) => Err(error),
     };
     match read {
-        Ok(()) if noise.finish(true).is_ok() => Ok(Pass::Encrypted(Encrypted::PgpMime)),
+        Ok(()) if noise.finish(true).is_ok() => Ok(Pass::Encrypted(how)),
         // Its parts may be encoded in a way that takes all of them at once.
         Ok(()) | Err(Error::Damaged { .. }) => Ok(Pass::Untold),
         Err(error) => Err(error),

@@ -57,6 +57,16 @@ pub struct Figures {
     pub trend: Trend,
     /// What `encrypt-maildir` did, where it did something.
     pub bulk: Option<Bulk>,
+    /// The last heartbeat to each address.
+    pub heartbeats: Vec<Heartbeat>,
+}
+
+/// The last heartbeat to an address.
+#[derive(Clone, Debug, Serialize)]
+pub struct Heartbeat {
+    pub address: String,
+    pub number: u64,
+    pub time: Option<String>,
 }
 
 /// Deliveries with one outcome.
@@ -215,6 +225,16 @@ impl Summary {
             waiting,
             trend: self.trend(),
             bulk: self.bulk.clone(),
+            heartbeats: self
+                .heartbeats
+                .iter()
+                .take(USERS)
+                .map(|(address, (number, time))| Heartbeat {
+                    address: address.clone(),
+                    number: *number,
+                    time: time.map(Moment::show),
+                })
+                .collect(),
         }
     }
 

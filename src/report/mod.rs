@@ -35,8 +35,10 @@ use crate::log::entry::Entry;
 /// What the command line says.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Logs, in any order; `-` is standard input, and so is none at all.
+    /// Logs, in any order; `-` is standard input. None is what is piped in, or else this machine's own log.
     pub files: Vec<PathBuf>,
+    /// Read the journal.
+    pub journal: bool,
     /// In which form.
     pub form: Form,
 }
@@ -66,7 +68,8 @@ const MODE: u32 = 0o640;
 pub fn run(options: &Options, out: &mut impl Write) -> Result<Exit, Error> {
     let now = ZonedDateTime::now();
     let mut summary = Summary::default();
-    for log in source::open(&options.files, &now)? {
+    let logs = if options.journal { vec![Log::journal()?] } else { source::open(&options.files, &now)? };
+    for log in logs {
         read(log, &now, &mut summary)?;
     }
     let figures = summary.figures();
@@ -75,7 +78,10 @@ pub fn run(options: &Options, out: &mut impl Write) -> Result<Exit, Error> {
     }
     match &options.form {
         Form::Text => {
-            let style = if io::stdout().is_terminal() { text::Style::Terminal } else { text::Style::Plain };
+            // https://no-color.org
+            let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+            let is_plain = plain || !io::stdout().is_terminal();
+            let style = if is_plain { text::Style::Plain } else { text::Style::Terminal };
             text::write(&figures, style, out)
         }
         Form::Json => json::write(out, &figures),
@@ -86,6 +92,21 @@ pub fn run(options: &Options, out: &mut impl Write) -> Result<Exit, Error> {
     }
     .map_err(Error::Output)?;
     Ok(if figures.waiting.is_empty() { Exit::Ok } else { Exit::Negative })
+}
+
+/// Calls `take` with each entry of the logs, those of this machine where none are named.
+///
+/// # Errors
+/// [`Error::Log`]; [`Error::Usage`] where there is no log.
+pub fn each_entry(files: &[PathBuf], take: &mut dyn FnMut(&Entry<'_>)) -> Result<(), Error> {
+    let now = ZonedDateTime::now();
+    let logs = if files.is_empty() { vec![source::there()?] } else { source::open(files, &now)? };
+    for mut log in logs {
+        while let Some(line) = log.next_line()? {
+            Entry::parse(line, &now).iter().for_each(&mut *take);
+        }
+    }
+    Ok(())
 }
 
 /// Adds the lines of a log to `summary`.

@@ -1,15 +1,20 @@
 //! Edge: Logs as they lie there: plain or compressed with gzip, a line at a time, the oldest log first.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal as _, Read, Seek as _, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek as _, SeekFrom};
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use flate2::bufread::MultiGzDecoder;
 use jiff::{Timestamp, ZonedDateTime};
 
+use crate::cli;
 use crate::error::Error;
-use crate::log::entry::Entry;
+use crate::log::entry::{Entry, PROGRAMS};
+use crate::system::owner::process::Watch;
+use crate::system::program;
 
 /// Bytes that are read at once.
 const PIECE: usize = 256 * 1024;
@@ -20,6 +25,12 @@ pub const LINE: usize = 64 * 1024;
 /// What a gzip file begins with (RFC 1952, section 2.3.1).
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
+/// Where syslog writes mail logs: Debian, Red Hat and OpenBSD, SUSE.
+const MAIL_LOGS: [&str; 3] = ["/var/log/mail.log", "/var/log/maillog", "/var/log/mail"];
+
+/// What the journal is called.
+const JOURNAL: &str = "the journal";
+
 /// How many lines are looked at to find out how old a log is.
 const LOOK: usize = 10_000;
 
@@ -28,25 +39,22 @@ pub struct Log {
     path: PathBuf,
     reader: Box<dyn BufRead>,
     /// The file, where it is named and not compressed.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code))]
     plain: Option<File>,
     line: Vec<u8>,
     /// Lines that were read to find out its age, not given out yet; a line ending after each.
     looked: io::Cursor<Vec<u8>>,
 }
 
-/// Opens the logs, the oldest first: who waits is only known from lines in their order. None, or `-`, is standard
-/// input.
+/// Opens the logs, the oldest first: who waits is only known from lines in their order. `-` is standard input, and so is none
+/// where a pipe or a file is given there; otherwise none is what [`there`] finds.
 ///
 /// # Errors
-/// [`Error::Log`] when one cannot be opened or read; [`Error::Usage`] when nobody has named one.
+/// [`Error::Log`] when one cannot be opened or read; those of [`there`].
 pub fn open(paths: &[PathBuf], now: &ZonedDateTime) -> Result<Vec<Log>, Error> {
     let stdin = [PathBuf::from("-")];
-    if paths.is_empty() && io::stdin().is_terminal() {
-        return Err(Error::Usage {
-            what: "no log is named".into(),
-            hint: "name one, /var/log/mail.log, or pipe one: journalctl -o short-iso | mailseal report"
-                .into(),
-        });
+    if paths.is_empty() && !is_fed() {
+        return there().map(|log| vec![log]);
     }
     let paths = if paths.is_empty() { &stdin } else { paths };
     let mut logs = paths.iter().map(|path| Log::open(path)).collect::<Result<Vec<_>, _>>()?;
@@ -61,7 +69,84 @@ pub fn open(paths: &[PathBuf], now: &ZonedDateTime) -> Result<Vec<Log>, Error> {
     Ok(logs)
 }
 
+/// Whether somebody hands over a log on standard input.
+fn is_fed() -> bool {
+    let stdin = io::stdin().as_fd().try_clone_to_owned().map(File::from);
+    let kind = stdin.and_then(|stdin| stdin.metadata()).map(|metadata| metadata.file_type());
+    kind.is_ok_and(|kind| kind.is_fifo() || kind.is_file() || kind.is_socket())
+}
+
+/// The log of this machine: the journal, or else the mail log. Which, is said on standard error.
+///
+/// # Errors
+/// [`Error::Usage`] where there is none; [`Error::Log`].
+pub fn there() -> Result<Log, Error> {
+    let mut journalctl = Command::new("journalctl");
+    let has_lines = program::run(journalctl.args(["-q", "-n", "1", "-o", "cat"]), &Watch::alone());
+    if has_lines.is_ok_and(|output| output.status.success() && !output.stdout.is_empty()) {
+        cli::note(cli::ADMIN, "reading the journal");
+        return Log::journal();
+    }
+    let found = MAIL_LOGS.map(Path::new).into_iter().find(|path| path.is_file());
+    let Some(path) = found else {
+        return Err(Error::Usage {
+            what: "no log is named, and there is no journal and no mail log here".into(),
+            hint: "name one, or pipe one: journalctl -o short-iso | mailseal report".into(),
+        });
+    };
+    cli::note(cli::ADMIN, &format!("reading {}", path.display()));
+    Log::open(path)
+}
+
+/// What `journalctl` prints, to its end.
+struct Journal {
+    child: Child,
+    out: ChildStdout,
+}
+
+impl Read for Journal {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.out.read(buffer)?;
+        if count == 0 && !buffer.is_empty() {
+            let status = self.child.wait()?;
+            if !status.success() {
+                return Err(io::Error::other(format!("journalctl failed ({status})")));
+            }
+        }
+        Ok(count)
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        // One that has ended is not there any more.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 impl Log {
+    /// The journal, as far as our programs have written it.
+    ///
+    /// # Errors
+    /// [`Error::Log`] where `journalctl` cannot be run.
+    pub fn journal() -> Result<Self, Error> {
+        let failed = |source| Error::Log { path: JOURNAL.into(), source };
+        let mut journalctl = Command::new("journalctl");
+        journalctl.args(["-q", "--no-pager", "-o", "json"]);
+        PROGRAMS.iter().for_each(|program| _ = journalctl.args(["-t", program]));
+        let mut child = journalctl.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(failed)?;
+        let out = child.stdout.take().ok_or_else(|| failed(io::ErrorKind::BrokenPipe.into()))?;
+        let reader = Box::new(BufReader::with_capacity(PIECE, Journal { child, out }));
+        Ok(Self {
+            path: JOURNAL.into(),
+            reader,
+            plain: None,
+            line: Vec::new(),
+            looked: io::Cursor::default(),
+        })
+    }
+
     fn open(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::Log { path: path.into(), source };
         let file = if path.as_os_str() == "-" {
@@ -86,6 +171,7 @@ impl Log {
     ///
     /// # Errors
     /// [`Error::Log`].
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code))]
     pub fn read_first(&mut self, read: impl FnOnce(&File) -> u64) -> Result<(), Error> {
         let Some(mut file) = self.plain.take() else { return Ok(()) };
         let done = read(&file);

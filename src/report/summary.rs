@@ -58,6 +58,8 @@ pub struct Summary {
     /// By the beginning of the hour on the wall.
     pub(super) hours: BTreeMap<DateTime, Hour>,
     pub(super) bulk: Option<Bulk>,
+    /// The last heartbeat to each address, and when it left.
+    pub(super) heartbeats: BTreeMap<String, (u64, Option<Moment>)>,
 }
 
 /// Time and speed of the deliveries that were sealed.
@@ -151,6 +153,7 @@ impl Default for Summary {
             waiting_messages: 0,
             hours: BTreeMap::new(),
             bulk: None,
+            heartbeats: BTreeMap::new(),
         }
     }
 }
@@ -190,6 +193,11 @@ impl Summary {
                 *count += 1;
             }
         }
+        if let (Some(number), Outcome::Sealed) = (delivery.heartbeat, delivery.outcome)
+            && (self.heartbeats.len() < MOST || self.heartbeats.contains_key(&*delivery.user))
+        {
+            self.heartbeats.insert(delivery.user.clone().into_owned(), (number, time));
+        }
         match delivery.outcome {
             Outcome::Sealed => self.add_speed(delivery),
             Outcome::Unchanged if delivery.reason.starts_with("no-") => {
@@ -200,7 +208,7 @@ impl Summary {
                 }
             }
             Outcome::Unchanged | Outcome::WouldSeal => {}
-            Outcome::Deferred => {
+            Outcome::Held | Outcome::Deferred => {
                 if let Some(failure) = entry_of(&mut self.failures, &delivery.reason) {
                     failure.messages += 1;
                     failure.last = time.or(failure.last);
@@ -286,7 +294,7 @@ impl Summary {
                 hour.longest_ms = hour.longest_ms.max(delivery.ms);
             }
             Outcome::Unchanged | Outcome::WouldSeal => hour.unchanged += 1,
-            Outcome::Deferred => hour.deferred += 1,
+            Outcome::Held | Outcome::Deferred => hour.deferred += 1,
         }
     }
 

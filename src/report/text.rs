@@ -38,6 +38,7 @@ pub fn write(figures: &Figures, style: Style, out: &mut impl Write) -> io::Resul
     page.slowest(figures)?;
     page.failures(figures)?;
     page.without_certificate(figures)?;
+    page.heartbeats(figures)?;
     page.trend(figures)
 }
 
@@ -166,6 +167,20 @@ impl<W: Write> Page<'_, W> {
         }
         table.write(self.out)?;
         self.more(figures.users_without_certificate)
+    }
+
+    fn heartbeats(&mut self, figures: &Figures) -> io::Result<()> {
+        if figures.heartbeats.is_empty() {
+            return Ok(());
+        }
+        self.heading("Last heartbeats")?;
+        let mut table = Table::new(&["address", "number", "time"]);
+        for last in figures.heartbeats.iter().take(ROWS) {
+            let time = last.time.clone().unwrap_or_else(|| "-".into());
+            table.push(vec![last.address.clone(), last.number.to_string(), time]);
+        }
+        table.write(self.out)?;
+        self.more(figures.heartbeats.len())
     }
 
     fn trend(&mut self, figures: &Figures) -> io::Result<()> {

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::stat::{Mode, fchmod};
@@ -130,13 +131,43 @@ fn remove_abandoned(path: &Path) -> io::Result<()> {
 #[derive(Debug)]
 pub struct Stream {
     socket: Socket,
-    /// How long a write may take as a whole, in milliseconds.
+    /// How long a read or a write may take from here on, in milliseconds.
     limit: AtomicU64,
+    /// What the socket has been told of it, whichever handle told it: seldom anything else than before.
+    told: Arc<Mutex<Told>>,
 }
+
+/// The time limits of a socket, in milliseconds.
+#[derive(Debug, Default)]
+struct Told {
+    read: Option<u64>,
+    write: Option<u64>,
+}
+
+/// From here on a limit is rounded up to whole seconds.
+const ROUNDED: Duration = Duration::from_secs(10);
 
 impl Stream {
     fn of(socket: Socket) -> Self {
-        Self { socket, limit: AtomicU64::new(u64::MAX) }
+        Self { socket, limit: AtomicU64::new(u64::MAX), told: Arc::default() }
+    }
+
+    /// Tells the socket the limit for one direction where it was told another; gives the limit, if there is one.
+    fn tell(
+        &self,
+        direction: impl Fn(&mut Told) -> &mut Option<u64>,
+        set: impl Fn(&Socket, Option<Duration>) -> io::Result<()>,
+    ) -> io::Result<Option<Duration>> {
+        let limit = Some(self.limit.load(Ordering::Relaxed)).filter(|limit| *limit != u64::MAX);
+        let time = limit.map(Duration::from_millis);
+        // Each change is one assignment: nobody can leave it in a bad state.
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = direction(&mut told);
+        if *told != limit {
+            set(&self.socket, time)?;
+            *told = limit;
+        }
+        Ok(time)
     }
 
     /// A connection that was accepted.
@@ -152,7 +183,8 @@ impl Stream {
     /// # Errors
     /// Those of the system.
     pub fn again(&self) -> io::Result<Self> {
-        self.socket.try_clone().map(Self::of)
+        let socket = self.socket.try_clone()?;
+        Ok(Self { socket, limit: AtomicU64::new(u64::MAX), told: Arc::clone(&self.told) })
     }
 
     /// Tells the other side that nothing more comes.
@@ -166,6 +198,7 @@ impl Stream {
 
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.tell(|told| &mut told.read, Socket::set_read_timeout)?;
         timed(self.socket.read(buffer))
     }
 }
@@ -173,7 +206,7 @@ impl Read for Stream {
 impl Write for Stream {
     /// Writes all of `data`, all within the limit: a reader that takes a little now and then is as slow as one that takes nothing.
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let limit = Duration::from_millis(self.limit.load(Ordering::Relaxed));
+        let limit = self.tell(|told| &mut told.write, Socket::set_write_timeout)?.unwrap_or(Duration::MAX);
         let start = Instant::now();
         let mut rest = data;
         while !rest.is_empty() {
@@ -196,12 +229,11 @@ impl Write for Stream {
 }
 
 impl Connection for Stream {
-    fn limit(&self, time: Duration) -> io::Result<()> {
+    fn limit(&self, time: Duration) {
+        let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
         // None would be no limit.
-        let time = time.max(Duration::from_millis(1));
-        self.limit.store(u64::try_from(time.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        self.socket.set_read_timeout(Some(time))?;
-        self.socket.set_write_timeout(Some(time))
+        let limit = if time < ROUNDED { time.as_millis().max(1) } else { u128::from(seconds) * 1000 };
+        self.limit.store(u64::try_from(limit).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }
 

@@ -5,8 +5,13 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use listenfd::ListenFd;
-use nix::fcntl::{AtFlags, OFlag, open};
+#[cfg(not(target_os = "linux"))]
+use nix::fcntl::AT_FDCWD;
+use nix::fcntl::AtFlags;
+#[cfg(target_os = "linux")]
+use nix::fcntl::{OFlag, open};
 use nix::libc::{AF_INET, AF_UNIX, SOCK_STREAM};
+#[cfg(target_os = "linux")]
 use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::unistd::{User, fchownat};
 use socket2::Socket;
@@ -58,18 +63,18 @@ impl Inherited {
     pub fn open(self, serve: &Serve) -> Result<Vec<Opened>, Error> {
         let mut opened = Vec::new();
         for (name, socket) in self.sockets {
-            let door = [Door::Lmtp, Door::Sieve].into_iter().find(|door| {
+            let door = [Door::Lmtp, Door::Outgoing, Door::Sieve].into_iter().find(|door| {
                 door.name() == name
                     || address_of(*door, serve).is_some_and(|address| is_at(&socket, &address))
             });
             let door = door.ok_or_else(|| Error::Door {
                 address: format!("the inherited socket {name:?}"),
                 what: "it is none of the doors".into(),
-                hint: "set FileDescriptorName=lmtp or FileDescriptorName=sieve in its unit".into(),
+                hint: "set FileDescriptorName to lmtp, outgoing or sieve in its unit".into(),
             })?;
             opened.push(Opened { door, socket, path: None });
         }
-        for door in [Door::Sieve, Door::Lmtp] {
+        for door in [Door::Sieve, Door::Lmtp, Door::Outgoing] {
             if opened.iter().any(|opened| opened.door == door) {
                 continue;
             }
@@ -81,7 +86,7 @@ impl Inherited {
             return Err(Error::Door {
                 address: "nothing".into(),
                 what: "[serve] names no door, and none was handed over".into(),
-                hint: "set `lmtp` or `sieve` in [serve], or start it by its socket units".into(),
+                hint: "set `lmtp`, `outgoing` or `sieve` in [serve], or start it by its socket units".into(),
             });
         }
         Ok(opened)
@@ -91,6 +96,7 @@ impl Inherited {
 fn address_of(door: Door, serve: &Serve) -> Option<Address> {
     match door {
         Door::Lmtp => serve.lmtp.clone(),
+        Door::Outgoing => serve.outgoing.clone(),
         Door::Sieve => serve.sieve.clone().map(Address::Unix),
     }
 }
@@ -106,9 +112,12 @@ fn is_at(socket: &Socket, address: &Address) -> bool {
 impl Opened {
     fn at(door: Door, address: &Address, serve: &Serve) -> Result<Self, Error> {
         let (mode, owner) = match door {
-            Door::Lmtp => (serve.lmtp_mode, serve.lmtp_owner.as_deref()),
+            Door::Lmtp | Door::Outgoing => (serve.lmtp_mode, serve.lmtp_owner.as_deref()),
             Door::Sieve => (serve.sieve_mode, None),
         };
+        if let (Door::Sieve, Address::Unix(path)) = (door, address) {
+            refuse_to_leave_behind(path, serve)?;
+        }
         let failed = |error: io::Error| failed(&address.to_string(), &error);
         let socket = address.listen(mode.0).map_err(failed)?;
         let path = match address {
@@ -122,6 +131,25 @@ impl Opened {
     }
 }
 
+/// Refuses a script socket that it could not remove in the end, as another user than root: where one stays behind, Dovecot does not
+/// run the program.
+fn refuse_to_leave_behind(path: &Path, serve: &Serve) -> Result<(), Error> {
+    let Some(user) = super::own_user(serve)?.filter(|_| process::is_root()) else { return Ok(()) };
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let owner = folder.metadata().map_err(|error| failed(&path.display().to_string(), &error))?.uid();
+    if owner == user.uid.as_raw() {
+        return Ok(());
+    }
+    Err(Error::Door {
+        address: path.display().to_string(),
+        what: format!(
+            "its folder is not the user {}'s, who could not remove the socket in the end",
+            user.name
+        ),
+        hint: format!("chown {} {}", user.name, folder.display()),
+    })
+}
+
 /// Makes `owner` the owner of a socket; started by root, where nobody is named, the owner of the folder that it lies in.
 fn give(path: &Path, owner: Option<&str>) -> io::Result<()> {
     let uid = match owner {
@@ -132,13 +160,28 @@ fn give(path: &Path, owner: Option<&str>) -> io::Result<()> {
         None if process::is_root() => path.parent().unwrap_or(Path::new("/")).metadata()?.uid(),
         None => return Ok(()),
     };
-    // Not by its path: whoever can write to its folder could put another file there.
+    give_to(path, uid)
+}
+
+/// Not by its path: whoever can write to its folder could put another file there.
+#[cfg(target_os = "linux")]
+fn give_to(path: &Path, uid: u32) -> io::Result<()> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let socket = open(path, flags, Mode::empty())?;
     if SFlag::from_bits_truncate(fstat(&socket)?.st_mode) & SFlag::S_IFMT != SFlag::S_IFSOCK {
         return Err(io::Error::other("another file has taken its place"));
     }
     Ok(fchownat(&socket, "", Some(uid.into()), None, AtFlags::AT_EMPTY_PATH)?)
+}
+
+/// A socket cannot be opened elsewhere: so nobody but root may be able to put another file there.
+#[cfg(not(target_os = "linux"))]
+fn give_to(path: &Path, uid: u32) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("/")).metadata()?;
+    if folder.uid() != 0 || folder.mode() & 0o022 != 0 {
+        return Err(io::Error::other("others than root could put another file in its place"));
+    }
+    Ok(fchownat(AT_FDCWD, path, Some(uid.into()), None, AtFlags::AT_SYMLINK_NOFOLLOW)?)
 }
 
 fn failed(address: &str, error: &io::Error) -> Error {

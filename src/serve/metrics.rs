@@ -179,6 +179,6 @@ fn answer(stream: TcpStream, shared: &Shared) -> io::Result<()> {
         text.len()
     );
     let connection = lines.get_mut();
-    connection.limit(REQUEST)?;
+    connection.limit(REQUEST);
     connection.write_all(&[head.as_bytes(), &text].concat())
 }

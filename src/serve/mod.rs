@@ -2,7 +2,8 @@
 //! file is written.
 //!
 //! ```text
-//! doors ─ a thread accepts, a thread a connection ─┬ lmtp    LMTP in, LMTP out, before Dovecot
+//! doors ─ a thread accepts, a thread a connection ─┬ lmtp    LMTP in, LMTP out, before Dovecot; in and on to the MTA, on the
+//!                                                  │         way out
 //!                                                  └ script  Dovecot's script socket: the filter without a process
 //! whose      whose mail it is, by Dovecot's answer;  smtp    lines, commands, replies, the dot
 //! shared     configuration, certificates, log, counters;  metrics  for Prometheus
@@ -24,7 +25,7 @@ pub mod whose;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::{Mode, umask};
@@ -34,7 +35,7 @@ use socket2::{SockAddr, Socket};
 
 use self::address::Stream;
 use self::doors::{Inherited, Opened};
-use self::lmtp::{Connect, Session};
+use self::lmtp::{Connect, Session, Way};
 use self::shared::{Gate, Shared};
 use self::smtp::lines::Connection;
 use crate::cli;
@@ -43,6 +44,7 @@ use crate::config::{Config, DEFAULT_PATH};
 use crate::error::Error;
 use crate::log::Door;
 use crate::log::sink::Sink;
+use crate::outgoing::policy;
 use crate::system::process;
 use crate::system::sandbox::{Rights, Sandbox};
 
@@ -64,17 +66,23 @@ pub fn run(path: Option<&Path>, sandbox: Sandbox) -> Result<(), Error> {
         std::path::absolute(path.unwrap_or(Path::new(DEFAULT_PATH))).map_err(|error| refused(&error))?;
     let config = Config::load(Some(&path))?;
     refuse_homes(&config, &path)?;
+    // Before there is a door: from then on it ends in order. Threads that begin later leave these to this one.
+    let mut signals = SigSet::empty();
+    [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM].into_iter().for_each(|signal| signals.add(signal));
+    signals.thread_block().map_err(|error| refused(&error.into()))?;
     // The doors have the rights that the configuration gives them; what comes later is nobody else's.
     umask(Mode::empty());
     let opened = inherited.open(&config.serve)?;
     process::keep_private()?;
     let metrics = config.serve.metrics.map(metrics::listen).transpose()?;
     become_own_user(&config)?;
-    // Threads that begin later leave these to this one.
-    let mut signals = SigSet::empty();
-    [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM].into_iter().for_each(|signal| signals.add(signal));
-    signals.thread_block().map_err(|error| refused(&error.into()))?;
 
+    for (number, tried) in policy::try_named(&config, SystemTime::now()) {
+        if let Err(error) = tried {
+            // Its mail waits; that of the others does not.
+            cli::complain(cli::ADMIN, Some(&policy::label(number)), &error);
+        }
+    }
     let paths: Vec<PathBuf> = opened.iter().filter_map(|opened| opened.path.clone()).collect();
     let host =
         gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "localhost".into());
@@ -128,7 +136,10 @@ fn end(paths: &[PathBuf], shared: &Shared, signals: SigSet) -> Result<(), Error>
 
 /// Refuses sources in users' homes, unless an admin says that one user owns them all.
 fn refuse_homes(config: &Config, path: &Path) -> Result<(), Error> {
-    if !config.reads_homes() || config.serve.user.is_some() {
+    // Mail that leaves is nobody's who has a home here.
+    let serve = &config.serve;
+    let leaving_only = serve.outgoing.is_some() && serve.lmtp.is_none() && serve.sieve.is_none();
+    if !config.reads_homes() || serve.user.is_some() || leaving_only {
         return Ok(());
     }
     Err(Error::Config {
@@ -139,38 +150,47 @@ fn refuse_homes(config: &Config, path: &Path) -> Result<(), Error> {
     })
 }
 
-/// Started by root, gives up root's rights for those of the user of its own.
-fn become_own_user(config: &Config) -> Result<(), Error> {
-    let Some(name) = config.serve.user.as_deref().or(process::is_root().then_some(USER)) else {
-        return Ok(());
+/// The user of its own, where one is named or root has started it.
+fn own_user(serve: &Serve) -> Result<Option<User>, Error> {
+    let Some(name) = serve.user.as_deref().or(process::is_root().then_some(USER)) else {
+        return Ok(None);
     };
     let refused = |what: String| Error::Privileges { what };
     let user = User::from_name(name).map_err(|error| refused(error.to_string()))?;
-    let user = user.ok_or_else(|| {
+    user.map(Some).ok_or_else(|| {
         refused(format!(
             "there is no user {name}: useradd --system {name}, or name another as `user` in [serve]"
         ))
-    })?;
+    })
+}
+
+/// Started by root, gives up root's rights for those of the user of its own.
+fn become_own_user(config: &Config) -> Result<(), Error> {
+    let Some(user) = own_user(&config.serve)? else { return Ok(()) };
     if !process::is_root() {
         return if user.uid.as_raw() == process::user() {
             Ok(())
         } else {
-            Err(refused(format!("it does not run as {name}, the `user` in [serve]")))
+            let what = format!("it does not run as {}, the `user` in [serve]", user.name);
+            Err(Error::Privileges { what })
         };
     }
-    let groups = std::ffi::CString::new(name).ok().and_then(|name| getgrouplist(&name, user.gid).ok());
+    let groups = std::ffi::CString::new(user.name).ok().and_then(|name| getgrouplist(&name, user.gid).ok());
     process::become_user(user.uid, user.gid, &groups.unwrap_or_else(|| vec![user.gid]))
 }
 
 /// The folders whose files are read, beside those of the process.
 fn folders(config: &Config, path: &Path) -> Vec<PathBuf> {
     let keys = &config.keys;
-    let named =
-        keys.recovery.iter().chain(config.users.iter().flat_map(|rule| &rule.key)).map(PathBuf::as_path);
+    let named = keys.recovery.iter().chain(config.users.iter().flat_map(|rule| &rule.key));
+    let named = named.chain(config.outgoing.iter().flat_map(|rule| &rule.key)).map(PathBuf::as_path);
     let mut folders: Vec<PathBuf> =
         named.chain([path]).filter_map(|path| path.parent().map(Path::to_owned)).collect();
     folders.extend(crate::keystore::absence::stores(keys));
     folders.push(keys.known.clone());
+    // Landlock's rights go with a folder, and not with the one that takes its place when the register is restored. Above it there
+    // may be all of a system.
+    folders.extend(keys.known.parent().filter(|parent| parent.components().count() > 2).map(Path::to_owned));
     // Where users have files of their own, an admin keeps them (README: settings of a user's own).
     folders.push("/etc".into());
     folders.sort();
@@ -189,6 +209,7 @@ fn reload(path: &Path, allowed: &[PathBuf], shared: &Shared) {
             // What is read anew for each message or connection is all that may change.
             let fixed = |config: &Config| Serve {
                 next: Serve::default().next,
+                outgoing_next: None,
                 userdb: Serve::default().userdb,
                 recipient_delimiter: String::new(),
                 unchanged: false,
@@ -231,11 +252,12 @@ fn accept(opened: &Opened, shared: &Arc<Shared>, host: &str, path: &Path) {
         let work = move || {
             // Who breaks off gets no answer, and has what was not answered.
             let _ = match door {
-                Door::Lmtp => {
-                    let next = shared.config().serve.next.0.clone();
+                Door::Lmtp | Door::Outgoing => {
+                    let config = shared.config();
+                    let Some(next) = config.serve.next_of(door) else { return };
                     let connect: &Connect<'_> =
-                        &|| next.connect().map(|stream| Box::new(stream) as Box<dyn Connection>);
-                    Session::new(stream, &shared, connect, &host).run()
+                        &|| next.address.connect().map(|stream| Box::new(stream) as Box<dyn Connection>);
+                    Session::new(stream, &shared, Way { door, speaks: next.speaks, connect }, &host).run()
                 }
                 Door::Sieve => script::answer(stream, peer, &shared, &path),
             };

@@ -25,11 +25,12 @@ use mailseal_core::message::opening::Opening;
 use super::address::Stream;
 use super::shared::Shared;
 use super::smtp::lines::Connection as _;
-use super::whose::{Owner, Treatment};
+use super::whose::Treatment;
 use crate::cli;
 use crate::delivery::filter::DRAIN;
 use crate::delivery::message::{self, Message, WRITE_SIZE};
 use crate::delivery::options::{Options, WhenUnchanged};
+use crate::delivery::owner::Owner;
 use crate::error::Error;
 use crate::keys::addressee::Addressee;
 use crate::log::{Door, LogLine, Outcome};
@@ -55,7 +56,7 @@ impl Until {
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        self.stream.limit(left)?;
+        self.stream.limit(left);
         Ok(&self.stream)
     }
 }
@@ -107,7 +108,8 @@ pub fn answer(stream: Stream, peer: Option<u32>, shared: &Shared, ours: &std::pa
         let mut input = Counted::new(&mut input);
         let message = Message {
             program: cli::ADMIN,
-            said: &owner.said,
+            style: &config.style(&owner.name, &owner.said.sealing),
+            always: owner.said.always,
             config: &config,
             user: &owner.name,
             line: &line,

@@ -1,15 +1,23 @@
 //! What all connections of `mailseal serve` share: the configuration, what is remembered, the log, the counters.
 
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::metrics::Metrics;
 use super::whose::Users;
+use crate::cli;
 use crate::config::Config;
+use crate::error::KEY_STORE;
+use crate::keystore::absence;
 use crate::keystore::cache::Cache;
-use crate::log::LogLine;
+use crate::keystore::names::MARKER;
 use crate::log::sink::Sink;
+use crate::log::{LogLine, Outcome};
 
 /// What connections share.
 pub struct Shared {
@@ -24,6 +32,8 @@ pub struct Shared {
     pub in_hand: Arc<Gate>,
     /// What is counted.
     pub metrics: Metrics,
+    /// The folders of certificates that were found unreadable.
+    unreadable: Mutex<BTreeSet<PathBuf>>,
 }
 
 impl Shared {
@@ -38,6 +48,7 @@ impl Shared {
             users: Users::default(),
             in_hand: Arc::new(Gate::new(usize::MAX)),
             metrics: Metrics::default(),
+            unreadable: Mutex::default(),
         }
     }
 
@@ -65,6 +76,28 @@ impl Shared {
     pub fn note(&self, line: &LogLine) {
         self.metrics.note(line);
         lock(&self.sink).write(line);
+        if line.outcome == Outcome::Deferred && line.reason == Some(KEY_STORE) {
+            self.name_unreadable();
+        }
+    }
+
+    /// Names each folder of certificates that may not be read, once. The sandbox gave rights to the folders that were there.
+    fn name_unreadable(&self) {
+        let config = self.config();
+        let denied = |folder: &Path| {
+            let read = File::open(folder.join(MARKER));
+            read.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+        };
+        let folders = absence::stores(&config.keys).into_iter().chain([config.keys.known.clone()]);
+        let denied: BTreeSet<PathBuf> = folders.filter(|folder| denied(folder)).collect();
+        let before = std::mem::replace(&mut *lock(&self.unreadable), denied.clone());
+        for folder in denied.difference(&before) {
+            let what = format!(
+                "{} cannot be read; where it was mounted or replaced after the start, restart mailseal serve",
+                folder.display()
+            );
+            cli::note(cli::ADMIN, &what);
+        }
     }
 }
 

@@ -2,47 +2,35 @@
 //!
 //! By Dovecot's own answer, never by the address as it stands: an alias is its user.
 
-use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use mailseal_core::openpgp::compress::Compression;
 use mailseal_core::protect::Policy;
-use sequoia_openpgp::Fingerprint;
 
 use super::smtp::path::Path;
-use crate::cli::protect_headers::ProtectHeaders;
 use crate::config::serve::Userdb;
+use crate::config::style::Style;
 use crate::config::{Config, Mode};
-use crate::delivery::options::Said;
+use crate::delivery::owner::Owner;
 use crate::delivery::unchanged::{Off, Unchanged};
-use crate::dovecot::userdb::{self, Account, Answer};
+use crate::dovecot::userdb::{self, Answer};
 use crate::error::Error;
 use crate::keys::addressee::{self, Addressee, Whose};
 use crate::keystore::cache::Cache;
+use crate::outgoing::address::Address;
+use crate::outgoing::policy;
 use crate::system::process;
 
 /// Most connections to the user database that are kept.
 const KEPT: usize = 8;
-
-/// A delivery user, and what is said of how the user's mail is sealed.
-#[derive(Clone, Debug, Default)]
-pub struct Owner {
-    /// The name.
-    pub name: String,
-    /// The home, where it is known.
-    pub home: Option<PathBuf>,
-    /// With whose rights Dovecot delivers, where it says so.
-    pub uid: Option<u32>,
-    /// The settings of the user's own.
-    pub said: Said,
-}
 
 /// What becomes of a user's mail.
 #[derive(Debug)]
 pub struct Treatment {
     /// To whom it goes.
     pub addressee: Result<Addressee, Error>,
+    /// How it is sealed.
+    pub style: Style,
     /// Whether that is only tried and logged.
     pub observed: bool,
     /// Those whose mail is treated alike are served together.
@@ -52,12 +40,12 @@ pub struct Treatment {
 /// Whose mail can go out as one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Sealed to the same keys in the same way.
-    Sealed(Vec<Fingerprint>, Policy, Compression),
+    /// Sealed to the keys with these fingerprints, in this way.
+    Sealed(Vec<String>, Style),
     /// As it comes, for this reason.
     Clear(&'static str),
-    /// As it comes, and tried for one user.
-    Observed(String),
+    /// For one alone.
+    Alone(String),
 }
 
 /// Asks Dovecot for users, over connections that it keeps.
@@ -81,7 +69,7 @@ impl Users {
         let failed =
             || Error::Dovecot { what: format!("{}: it cannot say who {user:?} is", socket.display()) };
         match self.ask(socket, &user)? {
-            Answer::Found(account) => owner(account).map(Some),
+            Answer::Found(account) => Owner::of(account).map(Some),
             Answer::NotFound => Ok(None),
             Answer::Failed => Err(failed()),
         }
@@ -107,27 +95,61 @@ impl Users {
     }
 }
 
-/// A user with the settings that are for us, as the Sieve scripts take them.
-fn owner(account: Account) -> Result<Owner, Error> {
-    let Account { name, uid, home, settings, .. } = account;
-    let set = |setting: &str| settings.get(setting).map(String::as_str).filter(|value| !value.is_empty());
-    let wrong = |what: String| Error::Dovecot { what: format!("the user {name:?}: {what}") };
-    let protect_headers = match set("protect_headers") {
-        None => None,
-        Some(value) => match <ProtectHeaders as clap::ValueEnum>::from_str(value, false) {
-            Ok(policy) => Some(policy),
-            Err(_) => return Err(wrong(format!("mailseal_protect_headers is {value:?}"))),
-        },
+/// Who the recipient at `path` of a message that leaves is, and what becomes of it.
+///
+/// # Errors
+/// Those of [`policy::find`] and [`policy::refuse_own`]; [`Error::User`] for a path that is not understood, while mail could have to
+/// be sealed.
+pub fn leaving(path: &Path, config: &Config, cache: &Cache) -> Result<(Owner, Treatment), Error> {
+    let refused = || Error::User { name: path.to_string(), what: "is no address" };
+    let mailbox = path.mailbox().ok_or_else(refused);
+    let address = mailbox.and_then(|mailbox| Address::of(&mailbox, policy::domain(config).as_deref()));
+    let address = match address {
+        Err(error) if policy::demands(config) => return Err(error),
+        // It matches no rule.
+        address => address.ok(),
     };
-    let key_files: Vec<PathBuf> = set("key").into_iter().map(PathBuf::from).collect();
-    if let Some(path) = key_files.iter().find(|path| !path.is_absolute()) {
-        return Err(wrong(format!("mailseal_key is {path:?}, which is not an absolute path")));
-    }
-    let off = set("off").is_some_and(|value| ["on", "true", "1"].contains(&value));
-    Ok(Owner { home, uid, said: Said { key_files, protect_headers, off, ..Said::default() }, name })
+    let name = address.as_ref().map_or_else(|| path.to_string(), Address::to_string);
+    let treatment = match &address {
+        Some(address) => {
+            let treatment = Treatment::leaving(address, config, cache)?;
+            if matches!(treatment.class, Class::Clear(_)) {
+                policy::refuse_own(config, address)?;
+            }
+            treatment
+        }
+        None => Treatment::clear(Unchanged::NoPolicy),
+    };
+    Ok((Owner { name, ..Owner::default() }, treatment))
 }
 
 impl Treatment {
+    /// What becomes of mail for `address` that leaves.
+    ///
+    /// # Errors
+    /// Those of [`policy::find`].
+    pub fn leaving(address: &Address, config: &Config, cache: &Cache) -> Result<Self, Error> {
+        let rule = policy::rule(config, address).map(|(_, rule)| rule);
+        let addressee = policy::find(config, address, rule, Some(cache), SystemTime::now())?;
+        let style = rule.map(|rule| config.outgoing_style(rule)).unwrap_or_default();
+        let class = match &addressee {
+            Addressee::Clear(why) => Class::Clear(why.reason()),
+            // Where little is shown, it is not shown either who else gets it.
+            Addressee::Sealed { .. } if style.protect_headers == Policy::Sent => {
+                Class::Alone(address.to_string())
+            }
+            Addressee::Sealed { recipients, .. } => Class::Sealed(recipients.fingerprints(), style.clone()),
+        };
+        Ok(Self { addressee: Ok(addressee), style, observed: false, class })
+    }
+
+    /// Mail goes out as it comes.
+    #[must_use]
+    pub fn clear(why: Unchanged) -> Self {
+        let class = Class::Clear(why.reason());
+        Self { addressee: Ok(Addressee::Clear(why)), style: Style::default(), observed: false, class }
+    }
+
     /// What becomes of the mail of `owner`.
     ///
     /// # Errors
@@ -135,9 +157,7 @@ impl Treatment {
     pub fn of(owner: &Owner, config: &Config, cache: &Cache) -> Result<Self, Error> {
         let Owner { name, home, uid, said } = owner;
         if said.off {
-            let why = Unchanged::Off(Off::Option);
-            let class = Class::Clear(why.reason());
-            return Ok(Self { addressee: Ok(Addressee::Clear(why)), observed: false, class });
+            return Ok(Self::clear(Unchanged::Off(Off::Option)));
         }
         if let (true, Some(uid)) = (config.reads_homes(), uid)
             && *uid != process::user()
@@ -148,19 +168,16 @@ impl Treatment {
         let whose =
             Whose { user: name, home: home.as_deref(), key_files: &said.key_files, cache: Some(cache) };
         let rule = addressee::rule(config, &whose)?;
+        let style = config.style(name, &said.sealing);
         let found = addressee::find(config, &whose, SystemTime::now());
         if rule.is_some_and(|rule| rule.mode == Mode::Observe) {
-            return Ok(Self { addressee: found, observed: true, class: Class::Observed(name.clone()) });
+            return Ok(Self { addressee: found, style, observed: true, class: Class::Alone(name.clone()) });
         }
         let addressee = found?;
         let class = match &addressee {
             Addressee::Clear(why) => Class::Clear(why.reason()),
-            Addressee::Sealed { recipients, .. } => {
-                let chosen = (said.protect_headers.map(Policy::from), said.compression);
-                let sealer = config.sealer(name, recipients, chosen);
-                Class::Sealed(recipients.fingerprints(), sealer.protect_headers, sealer.compression)
-            }
+            Addressee::Sealed { recipients, .. } => Class::Sealed(recipients.fingerprints(), style.clone()),
         };
-        Ok(Self { addressee: Ok(addressee), observed: false, class })
+        Ok(Self { addressee: Ok(addressee), style, observed: false, class })
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod buffered;
 pub mod counted;
+pub mod folder;
 pub mod owner;
 pub mod pipe;
 pub mod process;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use mailseal_core::error::Error as CoreError;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{
     Gid, Uid, close, getegid, geteuid, getgroups, getresgid, getresuid, setegid, seteuid, setgroups,
@@ -57,9 +57,23 @@ pub fn forbid_dumps() -> Result<(), Error> {
     Ok(())
 }
 
+/// Lets the process have so many bytes of address space at most: what needs more ends it.
+///
+/// # Errors
+/// [`Error::Privileges`].
+pub fn bound_memory(bytes: u64) -> Result<(), Error> {
+    let failed = |error| failed("no limit for memory", error);
+    // OpenBSD has no limit for address space.
+    #[cfg(target_os = "openbsd")]
+    let memory = Resource::RLIMIT_DATA;
+    #[cfg(not(target_os = "openbsd"))]
+    let memory = Resource::RLIMIT_AS;
+    let (_, hard) = getrlimit(memory).map_err(failed)?;
+    setrlimit(memory, bytes.min(hard), hard).map_err(failed)
+}
+
 /// Lets the process have as many files open as it may: with many jobs, each has two for every message of a batch.
 pub fn raise_file_limit() {
-    use nix::sys::resource::getrlimit;
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         // Without it, some messages of large batches fail and are named.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
@@ -183,7 +197,7 @@ fn close_inherited() {
             entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
         });
     let all = || {
-        let limit = nix::sys::resource::getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+        let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
         (FIRST_OTHER..i32::try_from(limit).unwrap_or(i32::MAX).min(65_536)).collect()
     };
     for descriptor in listed.unwrap_or_else(all).into_iter().filter(|fd| *fd >= FIRST_OTHER) {

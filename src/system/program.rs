@@ -34,7 +34,15 @@ const LAST: Duration = Duration::from_millis(500);
 /// Those of starting it. `TimedOut` where it takes longer, `FileTooLarge` where it says more than anything that is asked here,
 /// and `WouldBlock` where the run is to stop: its group is ended then.
 pub fn run(command: &mut Command, watch: &Watch<'_>) -> io::Result<Output> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    run_with(command, Stdio::null(), watch)
+}
+
+/// The same with something on standard input.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with(command: &mut Command, stdin: Stdio, watch: &Watch<'_>) -> io::Result<Output> {
+    command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let child = command.spawn()?;
     let mut running = Running { child, status: None };
     let mut out = Stream::of(running.child.stdout.take().map(OwnedFd::from))?;

@@ -166,32 +166,6 @@ fn postfix_delivers_to_local_users_by_mailbox_command() {
     assert_eq!(server.inbox(LOCAL_USER).len(), 1);
 }
 
-/// As OpenSMTPD's `mda` (through a shell, in the user's home) and Exim's pipe (arguments already split, `/` for a folder)
-/// call it: with few variables, as the user.
-#[test]
-fn opensmtpd_and_exim_can_call_it() {
-    let Some(server) = plain_server(Flavour::V2_3) else { return };
-    let [mailseal, configuration, dovecot] = ["libexec/mailseal", "mailseal.toml", "dovecot.conf"]
-        .map(|name| server.path(name).to_str().unwrap().to_owned());
-    testing::install("mailseal", &mailseal);
-    let command = format!(
-        "{mailseal} --config {configuration} deliver --user {ALICE} -- {DOVECOT_LDA} -c {dovecot} -d {ALICE} -f a@example.net"
-    );
-    server.write_home(ALICE, "here", b"");
-    let mut opensmtpd = server.flavour.mail_user_command("/bin/sh");
-    opensmtpd.args(["-c", &command]).current_dir(server.home(ALICE));
-    let mut exim = server.flavour.mail_user_command(&mailseal);
-    exim.args(command.split(' ').skip(1)).current_dir("/");
-    for (n, mut caller) in [opensmtpd, exim].into_iter().enumerate() {
-        caller.env_clear().envs([("PATH", "/usr/bin:/bin"), ("USER", "mail"), ("HOME", "/nonexistent")]);
-        let result = run(&mut caller, MAIL.as_bytes(), MAIL.len());
-        assert_eq!(result.status, Some(0), "{}", result.stderr);
-        assert_eq!(server.inbox(ALICE).len(), n + 1);
-    }
-    let reader = Home::with(&[&ALICE_KEY]);
-    server.inbox(ALICE).iter().for_each(|stored| assert_sealed(stored, MAIL.as_bytes(), &reader));
-}
-
 /// `cat` in the place of the LDA, as this test's own user with a key file: no server is needed.
 fn to_cat(options: &[&str], command: &[&str], mail: &[u8]) -> Run {
     let folder = tempfile::tempdir().unwrap();

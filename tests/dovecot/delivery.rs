@@ -9,6 +9,8 @@ use testing::dovecot::gpg::{ALICE_KEY, BOB_KEY, Home};
 use testing::dovecot::server::{Server, Setup, start, wait_until};
 use testing::dovecot::site::{HELD_OPEN, Program};
 use testing::dovecot::users::{ALICE, BOB, CAROL, DASH, DELIVERY_GROUP, DELIVERY_USER};
+use testing::smime;
+use testing::variants::to_lf;
 
 const PLAIN: &str = "From: a@example.net\nTo: b@example.org\nSubject: plain\n\nOne line.\n";
 
@@ -57,6 +59,7 @@ testing::on_each_dovecot! {
     without_a_certificate_the_mail_is_stored_as_it_was_sent,
     mail_that_came_encrypted_is_stored_as_it_was_sent,
     a_mail_to_two_users_is_sealed_to_each_ones_own_key,
+    a_user_with_an_s_mime_certificate_gets_s_mime,
     a_mail_to_a_user_with_and_one_without_a_certificate_is_sealed_for_the_first_only,
     a_user_name_that_reads_like_an_option_is_a_name,
     a_spam_script_after_ours_files_sealed_mail,
@@ -73,6 +76,28 @@ fn what_lmtp_stores_opens_to_what_was_sent(flavour: Flavour) {
     let stored = server.inbox(ALICE);
     assert_eq!(stored.len(), mails.len());
     stored.iter().zip(&mails).for_each(|(stored, mail)| assert_sealed(stored, mail, &reader));
+}
+
+/// What is stored is what was sent, behind the fields that Dovecot puts before it. A second delivery of it changes nothing.
+fn a_user_with_an_s_mime_certificate_gets_s_mime(flavour: Flavour) {
+    let Some(server) = start(flavour) else { return };
+    server.enrol(ALICE, &fs::read(smime::file("p256.pem")).unwrap());
+    let mails = mails();
+    mails.iter().for_each(|mail| server.store(ALICE, mail));
+    let stored = server.inbox(ALICE);
+    assert_eq!(stored.len(), mails.len());
+    for (stored, mail) in stored.iter().zip(&mails) {
+        let opened = smime::openssl("p256", stored).unwrap();
+        assert!(opened.starts_with(b"Mailseal-Record: mailseal1;"));
+        let back = smime::decrypt(&smime::file("p256.key"), None, stored);
+        assert_eq!(back.status, Some(0), "{}", back.stderr);
+        let (back, mail) = (to_lf(&back.stdout), to_lf(mail));
+        assert!(back.ends_with(&mail), "{}", String::from_utf8_lossy(&back[..back.len().min(2000)]));
+    }
+    server.store(ALICE, &stored[0]);
+    let again = server.inbox(ALICE);
+    let body = |mail: &[u8]| to_lf(testing::header::split(mail).body);
+    assert_eq!(body(&again[mails.len()]), body(&stored[0]), "sealed twice");
 }
 
 fn what_dovecot_lda_stores_opens_to_what_was_sent(flavour: Flavour) {

@@ -17,6 +17,48 @@ testing::on_each_dovecot! {
     each_broken_setting_is_found,
     what_is_only_worth_knowing_is_a_warning,
     without_dovecots_settings_nothing_is_said_to_be_well,
+    the_running_dovecot_is_compared_with_the_files,
+}
+
+fn the_running_dovecot_is_compared_with_the_files(flavour: Flavour) {
+    let Some(mut server) = healthy(flavour) else { return };
+    let well = "ok       running Dovecot: works with the settings in the files";
+    let says = |server: &Server, what: &str| {
+        let (_, report) = doctor(server, &[]);
+        assert!(report.contains(what), "no {what:?} in\n{report}");
+    };
+    says(&server, well);
+    let good = fs::read_to_string(server.path("mailseal.conf")).unwrap();
+    server.write("mailseal.conf", (good.clone() + "# touched\n").as_bytes(), 0o644);
+    says(&server, well);
+    let changed = good.replace("sieve_filter_exec_timeout = 60s", "sieve_filter_exec_timeout = 61s");
+    assert_ne!(changed, good);
+    for (before, after) in [(&good, &changed), (&changed, &good)] {
+        server.write("mailseal.conf", after.as_bytes(), 0o644);
+        says(&server, "FAILURE  running Dovecot: ");
+        assert_eq!(doctor(&server, &[]).0, 1);
+        server.write("mailseal.conf", before.as_bytes(), 0o644);
+        says(&server, well);
+        server.write("mailseal.conf", after.as_bytes(), 0o644);
+        server.reload();
+        says(&server, well);
+    }
+    // A setting that is there no more, and one that is written with its default value.
+    server.write("extra.conf", b"mail_max_userip_connections = 20\n", 0o644);
+    says(&server, "FAILURE  running Dovecot: ");
+    server.reload();
+    says(&server, well);
+    server.write("extra.conf", b"mail_max_userip_connections = 10\n", 0o644);
+    server.reload();
+    says(&server, well);
+    server.kill();
+    let (status, report) = doctor(&server, &[]);
+    assert_eq!(status, 0, "{report}");
+    assert!(report.contains("warning  running Dovecot: Dovecot does not run"), "{report}");
+    assert_eq!(report.matches("does not run").count(), 1, "{report}");
+    assert!(!report.contains("backtrace"), "{report}");
+    server.start_again();
+    says(&server, well);
 }
 
 fn healthy(flavour: Flavour) -> Option<Server> {
@@ -87,7 +129,8 @@ fn a_round_trip_tells_what_becomes_of_a_users_mail(flavour: Flavour) {
 
     server.install(Program::Script("cat >/dev/null; exit 75"));
     let (status, report) = doctor(&server, &["--user", ALICE]);
-    assert!(status == 1 && report.contains(&format!("FAILURE  round trip: {ALICE}: ")), "{report}");
+    let deferred = format!("FAILURE  round trip: {ALICE}: the message is deferred, not stored");
+    assert!(status == 1 && report.contains(&deferred), "{report}");
     let (_, report) = doctor(&server, &["--user", "nobody@example.org"]);
     assert!(report.contains("FAILURE  round trip: nobody@example.org: "), "{report}");
     assert!(server.inbox(ALICE).is_empty() && server.inbox(CAROL).is_empty(), "nothing was delivered");
@@ -110,10 +153,8 @@ fn each_broken_file_is_found(flavour: Flavour) {
     };
     let own = |name: &str, user| chown(server.path(name), Some(user), Some(user)).unwrap();
     let remove = |name: &str| fs::remove_file(server.path(name)).unwrap();
-    let secret = "home/alice@example.org/.gnupg/private-keys-v1.d";
-    let home_key = || server.write_home(ALICE, ".gnupg/private-keys-v1.d/ABCD.key", b"x");
     let alice = key_file(ALICE);
-    let rows: [Row<'_>; 23] = [
+    let rows: [Row<'_>; 22] = [
         ("trap of the mail user's", "FAILURE  trap: ", &|| own("failclosed", DELIVERY_USER), &|| {
             own("failclosed", 0)
         }),
@@ -135,7 +176,7 @@ fn each_broken_file_is_found(flavour: Flavour) {
         ("no script", "does not exist", &|| remove("sieve/mailseal.sieve"), &mend_script),
         (
             "a script without us",
-            "no before-script runs mailseal-filter",
+            "runs mailseal-filter: all mail is stored in clear",
             &|| {
                 server.write("sieve/mailseal.sieve", b"keep;", 0o644);
             },
@@ -230,9 +271,6 @@ fn each_broken_file_is_found(flavour: Flavour) {
         ("a certificate that is none", "is deferred", &|| server.enrol(ALICE, b"nonsense"), &|| {
             server.enrol(ALICE, &ALICE_KEY.certificate);
         }),
-        ("a secret key", "holds secret keys", &home_key, &|| {
-            fs::remove_dir_all(server.path(secret)).unwrap()
-        }),
     ];
     for (name, what, break_it, mend) in rows {
         break_it();
@@ -246,6 +284,8 @@ fn each_broken_file_is_found(flavour: Flavour) {
 
 fn each_broken_setting_is_found(flavour: Flavour) {
     let Some(server) = healthy(flavour) else { return };
+    // It reads its settings when it is first asked.
+    assert_healthy(&server, "nothing");
     server.write("sieve/other.sieve", b"stop;", 0o644);
     let [good, extra, ours] = ["dovecot.conf", "extra.conf", "mailseal.conf"]
         .map(|name| fs::read_to_string(server.path(name)).unwrap());
@@ -332,6 +372,7 @@ fn what_is_only_worth_knowing_is_a_warning(flavour: Flavour) {
     let rule = server.flavour.imapsieve_rule("Junk", &server.path("sieve/learn.sieve"));
     let extra = fs::read_to_string(server.path("extra.conf")).unwrap();
     server.write("extra.conf", (extra.clone() + &rule).as_bytes(), 0o644);
+    server.reload();
     assert_found(&server, "a learner", "warning", "spam filter learns");
 
     let binary = server.path("sieve/mailseal.svbin");

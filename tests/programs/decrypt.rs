@@ -230,6 +230,8 @@ fn foreign_messages_stay_as_they_are() {
     let to_user =
         String::from_utf8(gnupg.encrypt("curve25519", b"Content-Type: text/plain\n\nhello\n")).unwrap();
     let mut mails = fixtures::mails("encrypted");
+    // What gpgit has sealed at rest is opened.
+    mails.retain(|mail| !mail.name.starts_with("gpgit-"));
     mails.extend(fixtures::mails("mails"));
     for mail in &mails {
         let run = decrypt("curve25519", &mail.bytes);

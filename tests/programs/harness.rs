@@ -1,5 +1,6 @@
-//! The oracle's own header splitter, which every check of a sealed message rests on.
+//! The oracle's own header splitter, which every check of a sealed message rests on, and the search for a word that must not leave.
 
+use testing::canary::Canary;
 use testing::header::{Kind, split};
 
 fn kinds(message: &[u8]) -> Vec<Kind> {
@@ -41,4 +42,23 @@ fn tells_the_tail_and_what_is_repeated() {
         split(b"junk\rContent-Type: x\n").may_have_type()
             && !split(b"junk\n Content-Type: x\n").may_have_type()
     );
+}
+
+#[test]
+fn a_word_is_found_however_it_is_written() {
+    let canary = Canary::of("canaryabcdefgh");
+    let samples = [
+        ("Subject: CanaryABCdefgh!", "as it is"),
+        ("x=63anary=61bc=\r\ndefgh", "quoted-printable"),
+        ("Subject: canaryabc\r\n defgh", "folded"),
+        ("Y2FuYXJ5YWJj\r\nZGVmZ2g=", "base64"),
+        ("eGNhbmFyeWFiY2RlZmdo", "base64"),
+        ("eHhjYW5hcnlhYmNkZWZnaA==", "base64"),
+        ("63616E617279616263646566\n6768", "hexadecimal"),
+        ("c\0a\0n\0a\0r\0y\0a\0b\0c\0d\0e\0f\0g\0h", "UTF-16"),
+    ];
+    for (text, how) in samples {
+        assert_eq!(canary.found_in(text.as_bytes()), Some(how), "{text}");
+    }
+    assert_eq!(canary.found_in(b"canaryabcdefg and nothing else"), None);
 }

@@ -11,14 +11,16 @@ use std::{
 };
 
 use mailseal::{
+    config::Preference,
+    keys::addressee::choose,
     keys::secret::files::{KeyFiles, Passphrases},
     keystore::{read_named, trust::Trust},
 };
 use mailseal_core::{
     error::Error,
     message::opening::Opening,
-    openpgp::{Encryption, compress::Compression},
-    recipients::{Recipients, WhenExpired},
+    openpgp::{Encryption, compress::Compression, padding::Padding},
+    recipients::{Recipients, Session, WhenExpired},
     unseal::{Unsealed, original::Endings, unseal},
 };
 use proptest::{collection::vec, prelude::*, sample::select};
@@ -39,15 +41,17 @@ static KEYS: LazyLock<KeyFiles> =
 fn planted(outer: &str, record: &str, entity: &[u8]) -> Vec<u8> {
     static RECIPIENTS: LazyLock<Recipients> = LazyLock::new(|| {
         let certs = read_named(&key(CERT), &Trust::of_process(&[]), None).unwrap();
-        Recipients::choose("alice", &certs, &[], WhenExpired::Encrypt, SystemTime::now()).unwrap()
+        choose("alice", (&certs, &[]), Preference::default(), WhenExpired::Encrypt, SystemTime::now())
+            .unwrap()
     });
     let before = "--=_mailseal-0\nContent-Type: application/pgp-encrypted\n\nVersion: 1\n\n\
                   --=_mailseal-0\nContent-Type: application/octet-stream\n\n";
     let mut message = format!("{}\n{before}", outer.replace("[ours]", OURS)).into_bytes();
-    let session = RECIPIENTS.session().unwrap();
+    let Session::OpenPgp(session) = RECIPIENTS.session().unwrap() else { panic!() };
     let encryption = Encryption {
         session: &session,
         compression: Compression::default(),
+        padding: Padding::None,
         name: record.as_bytes(),
         ending: "\n",
         pieces: None,

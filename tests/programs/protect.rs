@@ -2,7 +2,7 @@
 //!
 //! `cargo test --test programs protect:: -- --ignored` runs the whole corpus of real mail through every policy.
 
-use std::{fs, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use testing::{
     filter::{self, Run},
@@ -21,9 +21,14 @@ const SIGNED: [&str; 4] = ["signed-pgp", "signed-smime", "signed-smime-octets", 
 
 /// The filter's run with its log line's `warn`.
 fn seal(mail: &[u8], options: &[&str]) -> (Run, String) {
+    seal_by(Path::new("/dev/null"), mail, options)
+}
+
+/// The same by a configuration.
+fn seal_by(config: &Path, mail: &[u8], options: &[&str]) -> (Run, String) {
     let log = tempfile::NamedTempFile::new().unwrap();
     let mut command = Command::new(testing::program("mailseal-filter"));
-    command.arg("--key").arg(key(CERT)).args(["--config", "/dev/null"]);
+    command.arg("--key").arg(key(CERT)).arg("--config").arg(config);
     command.arg("--log").arg(format!("file:{}", log.path().display())).args(options);
     let run = filter::run(&mut command, mail, mail.len().max(1));
     let line = fs::read_to_string(log.path()).unwrap();
@@ -60,10 +65,15 @@ struct Job<'a> {
 }
 
 /// Seals every mail in every form under every policy, and checks the result byte for byte: protected, or as without
-/// protection. In real mail, of which some is `encrypted` already, the shy policy is only gone back. Returns the names of mails that a policy wanted to protect, and which were sealed without.
+/// protection. In real mail, of which some is `encrypted` already, the policies that shorten fields are only gone back. Returns the names of mails that a policy wanted to protect, and which were sealed without.
 fn check(mails: &[Mail], variants: &[Variant], encrypted: &[&str]) -> Vec<String> {
     let gnupg = GnuPg::new();
-    let policies = [(Policy::Open, "none"), (Policy::Baseline, "baseline"), (Policy::Shy, "shy")];
+    let policies = [
+        (Policy::Open, "none"),
+        (Policy::Baseline, "baseline"),
+        (Policy::Shy, "shy"),
+        (Policy::Strict, "strict"),
+    ];
     let mut jobs = Vec::new();
     for mail in mails {
         for &variant in variants {
@@ -92,7 +102,7 @@ fn check(mails: &[Mail], variants: &[Variant], encrypted: &[&str]) -> Vec<String
                 if policy == Policy::Open && !claims(&message) {
                     return Err("protected though nobody wants it".to_owned());
                 }
-                if policy == Policy::Shy && !encrypted.is_empty() {
+                if matches!(policy, Policy::Shy | Policy::Strict) && !encrypted.is_empty() {
                     return protected::check_restored(&message, &run, CERT);
                 }
                 protected::check(&message, &run, policy, CERT, Some(&gnupg)).map(drop)
@@ -176,6 +186,24 @@ fn the_subject_is_displayed_where_the_body_can_take_it() {
         assert_eq!(display, expected.unwrap_or_default().replace('\n', "\r\n"), "{name}");
     }
     assert_eq!(inside("text-latin1", Policy::Baseline).display, b"Subject: K\xe4se\r\n\r\n");
+}
+
+#[test]
+fn where_no_display_is_wanted_the_body_stays_as_it_is() {
+    let config = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&config, "[message]\nprotect-headers = \"baseline\"\nlegacy-display = false\n").unwrap();
+    let mut protected = 0;
+    for mail in fixtures::mails("protect") {
+        let (run, warn) = seal_by(config.path(), &mail.bytes, &[]);
+        if warn != "-" {
+            continue;
+        }
+        let inside = protected::check(&mail.bytes, &run, Policy::Baseline, CERT, None);
+        let inside = inside.unwrap_or_else(|why| panic!("{}: {why}", mail.name));
+        assert!(inside.display.is_empty(), "{}", mail.name);
+        protected += 1;
+    }
+    assert!(protected > 40, "{protected} fixtures");
 }
 
 #[test]
@@ -267,7 +295,7 @@ fn claims_are_made_true_whatever_the_policy() {
         assert_eq!(warn, if policy == "none" { "-" } else { "hp-skipped" });
         let sealed = check_outside(&mail, &run.stdout).unwrap();
         let opened = openers::rpgp(CERT, sealed.armor).unwrap();
-        assert_eq!(opened.file_name, b"mailseal1;eol=lf;lost=1;end=cut");
+        assert_eq!(opened.file_name, b"mailseal1;eol=lf;lost=1;m=1;end=cut");
         let entity = String::from_utf8(opened.data).unwrap();
         assert!(
             entity.contains("\r\nSubject: Lunch on Friday\r\n")

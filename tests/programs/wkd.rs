@@ -1,10 +1,14 @@
-//! `mailseal keys add --wkd` against a local HTTPS server, in a network of its own (the feature `network`).
+//! `mailseal keys add --wkd` against a local HTTPS server, in a network of its own (the feature `network`), and what
+//! `mailseal keys export` publishes there.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use sequoia_openpgp::Cert;
 use tempfile::TempDir;
+use testing::made;
 
 /// Becomes a host with a network that has nothing but itself, names it, serves the folder `web`, and runs the rest of
 /// the arguments.
@@ -113,4 +117,139 @@ fn what_cannot_be_had_is_said_and_nothing_is_enrolled() {
         assert_eq!(complaint.matches("mailseal: ").count(), 2, "{address}: {complaint}");
         assert_eq!(fs::read_dir(dir.path().join("keys")).unwrap().count(), 0);
     }
+}
+
+/// `mailseal keys export` by itself.
+fn export(dir: &TempDir, arguments: &[&str]) -> Output {
+    let mut command = Command::new(testing::program("mailseal"));
+    command.args(["--config", "mailseal.toml", "keys", "export", "--wkd"]).args(arguments);
+    command.current_dir(dir).output().unwrap()
+}
+
+/// A folder with alice and bob enrolled and a folder `web`.
+fn site() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for folder in ["keys", "web"] {
+        fs::create_dir(dir.path().join(folder)).unwrap();
+    }
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    for user in ["alice", "bob"] {
+        let cert = made::public(&made::cert(&format!("{user}@example.org")));
+        fs::write(dir.path().join(format!("keys/{user}@example.org.pgp")), cert).unwrap();
+    }
+    let folder = dir.path().display();
+    let config =
+        format!("[keys]\nsources = [\"file:{folder}/keys/%{{user}}.pgp\"]\nknown = \"{folder}/known\"\n");
+    fs::write(dir.path().join("mailseal.toml"), config).unwrap();
+    dir
+}
+
+/// The files below `web`, by their paths there.
+fn published(dir: &TempDir) -> Vec<String> {
+    let found = shell(dir.path(), "cd web && find . -type f -printf '%P\\n' | sort");
+    String::from_utf8(found.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_enrolled_are_exported_for_both_methods_and_taken_away_again() {
+    let dir = site();
+    let output = export(&dir, &["web", "--all"]);
+    assert!(output.status.success(), "{output:?}");
+    let place = |path: &str| format!(".well-known/openpgpkey/{path}");
+    let bob = "jycbiujnsxs47xrkethgtj69xuunurok";
+    let mut all: Vec<String> = [".mailseal", "policy", "example.org/policy"].map(place).to_vec();
+    for hash in [HASH, bob] {
+        all.extend([place(&format!("hu/{hash}")), place(&format!("example.org/hu/{hash}"))]);
+    }
+    all.sort();
+    assert_eq!(published(&dir), all);
+    let page = fs::read(dir.path().join("web").join(place(&format!("hu/{HASH}")))).unwrap();
+    assert_eq!(
+        page,
+        fs::read(dir.path().join("web").join(place(&format!("example.org/hu/{HASH}")))).unwrap()
+    );
+
+    // A file of another's stays, whoever is named, and one in the way is not overwritten.
+    fs::write(dir.path().join("web/index.html"), "x").unwrap();
+    let output = export(&dir, &["web", "bob@example.org"]);
+    assert!(output.status.success(), "{output:?}");
+    let left = published(&dir);
+    assert!(
+        left.contains(&"index.html".to_owned()) && !left.iter().any(|path| path.contains(HASH)),
+        "{left:?}"
+    );
+    let foreign = dir.path().join("web").join(place(&format!("hu/{HASH}")));
+    fs::write(&foreign, "another's").unwrap();
+    let output = export(&dir, &["web", "--all"]);
+    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("is there already"));
+    assert_eq!(fs::read(&foreign).unwrap(), b"another's");
+    assert_eq!(published(&dir).len(), left.len() + 1, "nothing else was changed");
+}
+
+#[test]
+fn what_cannot_be_exported_is_named_and_what_was_there_stays() {
+    let dir = site();
+    assert!(export(&dir, &["web", "--all"]).status.success());
+    let before = published(&dir);
+    fs::write(dir.path().join("keys/alice@example.org.pgp"), "no certificate").unwrap();
+    let output = export(&dir, &["web", "--all"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(complaint.contains("user alice@example.org:"), "{complaint}");
+    assert_eq!(published(&dir), before);
+
+    // Her certificate has another address only.
+    fs::write(dir.path().join("keys/carol@example.org.pgp"), made::public(&made::cert("carol@example.net")))
+        .unwrap();
+    let output = export(&dir, &["web", "carol@example.org"]);
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && complaint.contains("has the address"), "{complaint}");
+
+    for arguments in [&["web"][..], &["nowhere", "--all"], &["web", "--all", "bob@example.org"]] {
+        assert!(!export(&dir, arguments).status.success(), "{arguments:?}");
+    }
+    fs::set_permissions(dir.path().join("web"), fs::Permissions::from_mode(0o777)).unwrap();
+    let output = export(&dir, &["web", "--all"]);
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && complaint.contains("everybody can write"), "{complaint}");
+}
+
+/// Alice's certificate, and a server that knows its host by `hosts` and hands out what was exported.
+fn exported(hosts: &str) -> Option<(Cert, TempDir)> {
+    let dir = server(hosts, "none", b"")?;
+    let alice = made::cert("alice@example.org");
+    fs::write(dir.path().join("keys/alice@example.org.pgp"), made::public(&alice)).unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let output = export(&dir, &["web", "--all"]);
+    assert!(output.status.success(), "{output:?}");
+    // The server takes what a URL asks with for a part of the file's name.
+    let named = "cd web/.well-known/openpgpkey && for page in hu/* example.org/hu/*; do cp $page \"$page?l=alice\"; done";
+    assert!(shell(dir.path(), named).status.success());
+    Some((alice, dir))
+}
+
+#[test]
+fn gpg_finds_what_was_exported() {
+    let hosts = "127.0.0.1 example.org openpgpkey.example.org\n";
+    let Some((alice, dir)) = exported(hosts) else { return };
+    let gpg = "mkdir -m 700 home; echo standard-resolver > home/dirmngr.conf; \
+               mount --bind server.pem /etc/ssl/certs/ca-certificates.crt; \
+               gpg --homedir home --batch --auto-key-locate clear,wkd --locate-keys alice@example.org; \
+               status=$?; gpgconf --homedir home --kill all; exit $status";
+    let mut command = Command::new("unshare");
+    command.args(["-nm", "sh", "-c", HOST, "host", "sh", "-c", gpg]).current_dir(&dir);
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains(&alice.fingerprint().to_hex()), "{output:?}");
+}
+
+/// gpg asks DNS itself whether there is a host for the other method, and a host without a network cannot say no.
+#[test]
+fn mailseal_finds_what_was_exported_by_the_direct_method() {
+    let Some((_, dir)) = exported("127.0.0.1 example.org\n") else { return };
+    let file = dir.path().join("keys/alice@example.org.pgp");
+    let before = fs::read(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    assert!(add(&dir, "alice@example.org").status.success());
+    assert_eq!(fs::read(&file).unwrap(), before);
 }

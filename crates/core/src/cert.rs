@@ -71,6 +71,14 @@ pub enum Unfit {
     KeyPolicy(String),
     /// This build cannot encrypt to its keys; the text names their algorithms.
     Unsupported(String),
+    /// An S/MIME certificate of a certificate authority: its key signs certificates.
+    Authority,
+    /// An S/MIME certificate that does not say what its key is for.
+    NoKeyUsage,
+    /// An S/MIME certificate that is for other things than mail.
+    NotForMail,
+    /// An S/MIME certificate that is not as it should be; the text says what is wrong.
+    Form(String),
 }
 
 impl fmt::Display for Fitness {
@@ -97,6 +105,10 @@ impl fmt::Display for Unfit {
             }
             Self::KeyPolicy(why) => write!(f, "its encryption keys are refused by policy: {why}"),
             Self::Unsupported(algorithms) => write!(f, "this build cannot encrypt to {algorithms}"),
+            Self::Authority => f.write_str("it is a certificate authority's"),
+            Self::NoKeyUsage => f.write_str("it does not say that its key is for encryption (no keyUsage)"),
+            Self::NotForMail => f.write_str("it is not for mail (extendedKeyUsage)"),
+            Self::Form(why) => f.write_str(why),
         }
     }
 }

@@ -28,6 +28,12 @@ pub enum Error {
     /// A recovery certificate may not be used.
     #[error("the recovery certificate cannot be used: {0}")]
     Recovery(String),
+    /// A message cannot be filled up to a class of sizes.
+    #[error("a long message cannot be padded for a certificate that wants no compressed data")]
+    Padding,
+    /// A message for an S/MIME certificate is to be filled up to a class of sizes.
+    #[error("the message cannot be padded: S/MIME has no room for it that mail programs do not show")]
+    SmimePadding,
     /// A sealed message cannot be opened: it was changed, or is not whole.
     #[error("the message is damaged: {what}")]
     Damaged {

@@ -8,7 +8,6 @@
 //!
 //! use mailseal_core::error::Error;
 //! use mailseal_core::message::opening::Opening;
-//! use mailseal_core::openpgp::compress::Compression;
 //! use mailseal_core::protect::Policy;
 //! use mailseal_core::recipients::{Recipients, WhenExpired};
 //! use mailseal_core::seal::Sealer;
@@ -29,11 +28,7 @@
 //! let mut rest = mail;
 //! let opening = Opening::read(&mut rest)?;
 //! let mut sealed = Vec::new();
-//! let sealer = Sealer {
-//!     recipients: &recipients,
-//!     protect_headers: Policy::Baseline,
-//!     compression: Compression::Auto,
-//! };
+//! let sealer = Sealer::to(&recipients, Policy::Baseline);
 //! sealer.seal(&opening, &mut rest, &mut sealed)?;
 //!
 //! let shown = String::from_utf8(sealed.clone())?;
@@ -74,9 +69,11 @@
 //! ```text
 //! message     what a message is, byte for byte: its header, its lines, its beginning
 //! classify    encrypted already? proven, never claimed
-//! cert        whether a certificate is fit to seal to
+//! cert        whether an OpenPGP certificate is fit to seal to
+//! smime       the same of S/MIME, and its messages written and read
 //! recipients  which certificates a message is sealed to, and its session key
 //! protect     which header fields the outside shows (RFC 9788)
+//! mark        the field inside that says: sealed at rest
 //! record      what undoes all of it, inside the ciphertext
 //! openpgp     the packets that are written
 //! seal        opening + rest -> sealed message
@@ -94,14 +91,17 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod base64;
 pub mod cert;
 pub mod classify;
 pub mod error;
 pub mod limits;
+pub mod mark;
 pub mod message;
 pub mod openpgp;
 pub mod protect;
 pub mod recipients;
 pub mod record;
 pub mod seal;
+pub mod smime;
 pub mod unseal;

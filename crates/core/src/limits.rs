@@ -57,6 +57,9 @@ pub const CMS_RECIPIENT: usize = 4 * 1024;
 /// Most octets of the originator's certificates and the authenticated attributes in S/MIME, together.
 pub const CMS_ATTRIBUTES: usize = 8 * 1024;
 
+/// Most recipients of an S/MIME message that is opened: each may cost an operation with a private key.
+pub const CMS_RECIPIENTS: usize = 256;
+
 /// Most octets in S/MIME that are not ciphertext, beside [`CMS_FRAME_RECIPIENT`] for each recipient.
 pub const CMS_FRAME: usize = 2 * 1024;
 
@@ -77,6 +80,16 @@ pub const CMS_MAC: usize = 64;
 
 /// Least octets of ciphertext in S/MIME.
 pub const CMS_CIPHERTEXT: usize = 16;
+
+/// Longest S/MIME certificate, in octets; the longest known has some 4,000. A longer one is not read.
+pub const CERTIFICATE: usize = 64 * 1024;
+
+/// Most S/MIME certificates in a file; one with more is not read.
+pub const CERTIFICATES: usize = 100;
+
+/// Longest name of the issuer of an S/MIME certificate, in octets. With that of a longer one, and an RSA key of 4096 bits,
+/// [`CMS_FRAME_RECIPIENT`] would not be enough.
+pub const CERTIFICATE_ISSUER: usize = 384;
 
 /// Longest file name in an OpenPGP literal data packet (RFC 9580, section 5.9: one octet of length).
 pub const LITERAL_NAME: usize = 255;

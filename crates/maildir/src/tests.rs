@@ -406,6 +406,10 @@ fn a_folder_tells_messages_from_all_else() {
         }
         assert_eq!(site.folder.companion("dovecot-keywords".as_ref()), found);
     }
+    for (length, read) in [(1 << 20, true), ((1 << 20) + 1, false)] {
+        fs::write(site.path("dovecot-keywords"), "a".repeat(length)).unwrap();
+        assert_eq!(site.folder.companion("dovecot-keywords".as_ref()).is_some(), read, "{length}");
+    }
 }
 
 #[test]

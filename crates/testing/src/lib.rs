@@ -7,10 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub mod admin;
+pub mod alerts;
 pub mod alone;
+pub mod canary;
 pub mod decrypt;
 pub mod delivery;
 pub mod dovecot;
+pub mod drop_in;
 pub mod filter;
 pub mod fixtures;
 pub mod gnupg;
@@ -18,6 +21,7 @@ pub mod header;
 pub mod jobs;
 pub mod made;
 pub mod mailbox;
+pub mod milter;
 pub mod next_hop;
 pub mod openers;
 pub mod oracle;
@@ -26,7 +30,9 @@ pub mod protected;
 pub mod restore;
 pub mod serve;
 pub mod skip;
+pub mod smime;
 pub mod variants;
+pub mod world;
 
 /// One of the package's programs, which Cargo has built for the test that runs: it lies above the test's own `deps`.
 pub fn program(name: &str) -> PathBuf {

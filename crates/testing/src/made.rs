@@ -15,7 +15,7 @@ use sequoia_openpgp::{
         signature::SignatureBuilder,
     },
     serialize::SerializeInto,
-    types::{Curve, HashAlgorithm, KeyFlags, ReasonForRevocation, SignatureType},
+    types::{CompressionAlgorithm, Curve, HashAlgorithm, KeyFlags, ReasonForRevocation, SignatureType},
 };
 
 pub const DAY: Duration = Duration::from_secs(86_400);
@@ -109,6 +109,20 @@ pub fn rsa(user_id: &str, bits: usize, hash: HashAlgorithm) -> Cert {
 pub fn with_user_id(cert: Cert, user_id: &str) -> Cert {
     let user_id = UserID::from(user_id);
     let builder = SignatureBuilder::new(SignatureType::PositiveCertification);
+    let signature = user_id.bind(&mut signer(&cert), &cert, builder).unwrap();
+    cert.insert_packets([Packet::from(user_id), signature.into()]).unwrap().0
+}
+
+/// An ordinary certificate whose owner reads no compressed data.
+pub fn without_compression(user_id: &str) -> Cert {
+    let cert = cert(user_id);
+    let user_id = UserID::from(user_id);
+    let builder = SignatureBuilder::new(SignatureType::PositiveCertification)
+        .set_primary_userid(true)
+        .and_then(|builder| {
+            builder.set_preferred_compression_algorithms(vec![CompressionAlgorithm::Uncompressed])
+        })
+        .unwrap();
     let signature = user_id.bind(&mut signer(&cert), &cert, builder).unwrap();
     cert.insert_packets([Packet::from(user_id), signature.into()]).unwrap().0
 }

@@ -1,9 +1,11 @@
-//! A next hop that takes mail over LMTP and keeps it in memory, or fails as a test wants it to.
+//! A next hop that takes mail over LMTP, or a relay that takes it over SMTP: what comes is kept in memory, or something goes wrong
+//! as a test wants it to.
 
 use std::collections::VecDeque;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use std::time::Duration;
 pub enum Step {
     /// Before the greeting.
     Greeting,
-    /// After LHLO.
+    /// After LHLO or EHLO.
     Lhlo,
     /// After MAIL.
     Mail,
@@ -56,8 +58,45 @@ pub struct Taken {
 
 /// A next hop, until it is dropped.
 pub struct NextHop {
-    path: PathBuf,
+    /// Has it look whether it is closed.
+    wake: Box<dyn Fn() + Send + Sync>,
     state: Arc<Mutex<State>>,
+}
+
+/// A client's connection.
+trait Connection: Send + Sync {
+    fn reader(&self) -> Box<dyn Read + '_>;
+    fn writer(&self) -> Box<dyn Write + '_>;
+    fn close(&self);
+}
+
+macro_rules! connections {
+    ($($stream:ty),+) => {$(
+        impl Connection for $stream {
+            fn reader(&self) -> Box<dyn Read + '_> {
+                Box::new(self)
+            }
+
+            fn writer(&self) -> Box<dyn Write + '_> {
+                Box::new(self)
+            }
+
+            fn close(&self) {
+                let _ = self.shutdown(Shutdown::Both);
+            }
+        }
+    )+};
+}
+
+connections!(TcpStream, UnixStream);
+
+/// What is spoken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    /// An answer a recipient after the dot.
+    Lmtp,
+    /// One answer after the dot.
+    Smtp,
 }
 
 #[derive(Default)]
@@ -72,22 +111,49 @@ struct State {
 }
 
 impl NextHop {
-    /// Listens at `path`.
+    /// Listens at `path`, for LMTP.
     pub fn listen(path: &Path) -> Self {
         let listener = UnixListener::bind(path).unwrap();
+        let path = path.to_owned();
+        let wake = move || _ = UnixStream::connect(&path);
+        Self::serve(Protocol::Lmtp, wake, move || listener.accept().unwrap().0)
+    }
+
+    /// Listens at `address`, for LMTP.
+    pub fn listen_at(address: SocketAddr) -> Self {
+        Self::over_tcp(Protocol::Lmtp, address)
+    }
+
+    /// A relay: listens at `address`, for SMTP.
+    pub fn relay(address: SocketAddr) -> Self {
+        Self::over_tcp(Protocol::Smtp, address)
+    }
+
+    fn over_tcp(protocol: Protocol, address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
+        let wake = move || _ = TcpStream::connect(address);
+        Self::serve(protocol, wake, move || listener.accept().unwrap().0)
+    }
+
+    fn serve<C: Connection + 'static>(
+        protocol: Protocol,
+        wake: impl Fn() + Send + Sync + 'static,
+        accept: impl Fn() -> C + Send + 'static,
+    ) -> Self {
         let state = Arc::new(Mutex::new(State { extensions: vec!["8BITMIME"], ..State::default() }));
         let shared = Arc::clone(&state);
         std::thread::spawn(move || {
-            for stream in listener.incoming() {
+            loop {
+                let stream = accept();
                 if shared.lock().unwrap().closed {
                     return;
                 }
                 let shared = Arc::clone(&shared);
                 // Who breaks off has no answer.
-                std::thread::spawn(move || converse(&stream.unwrap(), &shared));
+                std::thread::spawn(move || converse(protocol, &stream, &shared));
             }
         });
-        Self { path: path.into(), state }
+        Self { wake: Box::new(wake), state }
     }
 
     /// The next time that `step` is reached, `fault` happens.
@@ -119,14 +185,14 @@ impl NextHop {
 impl Drop for NextHop {
     fn drop(&mut self) {
         self.state.lock().unwrap().closed = true;
-        let _ = UnixStream::connect(&self.path);
+        (self.wake)();
     }
 }
 
 /// `None` where the connection has ended.
-fn converse(stream: &UnixStream, state: &Mutex<State>) -> Option<()> {
-    let mut lines = BufReader::new(stream);
-    let mut out = stream;
+fn converse(protocol: Protocol, stream: &impl Connection, state: &Mutex<State>) -> Option<()> {
+    let mut lines = BufReader::new(stream.reader());
+    let mut out = stream.writer();
     let fault = |step: Step| -> Option<Option<&'static str>> {
         let fault = {
             let mut state = state.lock().unwrap();
@@ -136,7 +202,7 @@ fn converse(stream: &UnixStream, state: &Mutex<State>) -> Option<()> {
         match fault {
             None => Some(None),
             Some(Fault::Close) => {
-                let _ = stream.shutdown(std::net::Shutdown::Both);
+                stream.close();
                 None
             }
             Some(Fault::Delay(time)) => {
@@ -152,7 +218,8 @@ fn converse(stream: &UnixStream, state: &Mutex<State>) -> Option<()> {
         out.write_all(said.as_bytes()).ok()?;
         Some(said == answer)
     };
-    say(Step::Greeting, "220 sink LMTP\r\n")?;
+    let greeting = if protocol == Protocol::Lmtp { "220 sink LMTP\r\n" } else { "220 sink ESMTP\r\n" };
+    say(Step::Greeting, greeting)?;
     let (mut mail, mut recipients) = (String::new(), Vec::<String>::new());
     loop {
         let mut line = String::new();
@@ -162,48 +229,67 @@ fn converse(stream: &UnixStream, state: &Mutex<State>) -> Option<()> {
         state.lock().unwrap().heard.extend_from_slice(line.as_bytes());
         let command = line.trim_end();
         match command.split(' ').next()?.to_ascii_uppercase().as_str() {
-            "LHLO" => {
+            "LHLO" | "EHLO" => {
                 let extensions = state.lock().unwrap().extensions.clone();
                 let offered: String = extensions.iter().map(|name| format!("250-{name}\r\n")).collect();
                 _ = say(Step::Lhlo, &format!("250-sink\r\n{offered}250 PIPELINING\r\n"))?;
             }
             "MAIL" => {
-                (mail, recipients) = (command.into(), Vec::new());
-                say(Step::Mail, "250 2.1.0 ok\r\n")?;
+                recipients.clear();
+                mail = if say(Step::Mail, "250 2.1.0 ok\r\n")? { command.into() } else { String::new() };
             }
+            "RCPT" if mail.is_empty() => _ = say(Step::Lhlo, "503 5.5.1 no sender\r\n")?,
             "RCPT" => {
                 let recipient = command.split_once(':')?.1.to_owned();
                 let refused = state.lock().unwrap().refused.clone();
                 let refused = refused.iter().find(|(name, _)| *name == format!("RCPT {recipient}"));
-                if refused.is_none() {
+                let said = say(Step::Rcpt, refused.map_or("250 2.1.5 ok\r\n", |(_, answer)| answer))?;
+                if refused.is_none() && said {
                     recipients.push(recipient);
                 }
-                say(Step::Rcpt, refused.map_or("250 2.1.5 ok\r\n", |(_, answer)| answer))?;
             }
+            // Who sends commands ahead may come to it.
+            "DATA" if recipients.is_empty() => _ = say(Step::Lhlo, "503 5.5.1 no recipient\r\n")?,
             "DATA" => {
                 if !say(Step::Data, "354 go on\r\n")? {
                     continue;
                 }
                 let message = message(&mut lines, state, &fault)?;
                 fault(Step::Dot)?;
+                let refused = state.lock().unwrap().refused.clone();
+                let refusal = |recipient: &str| refused.iter().find(|(name, _)| name == recipient);
+                // Over SMTP a recipient who is refused takes the others along.
+                let all = recipients.iter().find_map(|recipient| refusal(recipient));
+                let all = all.filter(|_| protocol == Protocol::Smtp);
+                let mut answers = Vec::new();
                 for recipient in &recipients {
-                    let refused = state.lock().unwrap().refused.clone();
-                    let refused = refused.iter().find(|(name, _)| name == recipient);
+                    let refused = all.or_else(|| refusal(recipient));
                     if refused.is_none() {
                         let (mail, recipient) = (mail.clone(), recipient.clone());
                         state.lock().unwrap().taken.push(Taken { mail, recipient, message: message.clone() });
                     }
-                    say(Step::Stored, refused.map_or("250 2.0.0 stored\r\n", |(_, answer)| answer))?;
+                    answers.push(refused.map_or("250 2.0.0 stored\r\n", |(_, answer)| answer));
+                }
+                if protocol == Protocol::Smtp {
+                    answers.truncate(1);
+                }
+                for answer in answers {
+                    say(Step::Stored, answer)?;
                 }
             }
-            "QUIT" => return None,
+            "QUIT" => {
+                if protocol == Protocol::Smtp {
+                    say(Step::Lhlo, "221 2.0.0 bye\r\n")?;
+                }
+                return None;
+            }
             _ => _ = say(Step::Lhlo, "250 2.0.0 ok\r\n")?,
         }
     }
 }
 
 fn message(
-    lines: &mut BufReader<&UnixStream>,
+    lines: &mut impl BufRead,
     state: &Mutex<State>,
     fault: &impl Fn(Step) -> Option<Option<&'static str>>,
 ) -> Option<Vec<u8>> {

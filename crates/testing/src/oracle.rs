@@ -14,6 +14,8 @@ use super::{
 
 /// Beginning of the file name of our literal packets.
 pub const NAME_PREFIX: &[u8] = b"mailseal1;";
+/// The field that ends the header inside.
+pub const MARK: &[u8] = b"Sealed-At-Rest: v1";
 const BOUNDARY_PREFIX: &str = "=_mailseal-";
 const CONTENT_TYPE: &str = "multipart/encrypted; protocol=\"application/pgp-encrypted\"; boundary=\"";
 
@@ -200,6 +202,10 @@ fn entity(message: &[u8], eol: &[u8]) -> Vec<u8> {
         if !item.bytes.ends_with(b"\n") {
             entity.extend_from_slice(eol);
         }
+    }
+    if tail.is_empty() {
+        entity.extend_from_slice(MARK);
+        entity.extend_from_slice(eol);
     }
     entity.extend_from_slice(cut.separator.unwrap_or(eol));
     entity.extend_from_slice(cut.body);

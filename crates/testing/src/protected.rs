@@ -5,18 +5,19 @@ use super::{
     filter::Run,
     header::{Item, Kind, Split, content, lines, split},
     openers::{self, GnuPg, Opened},
-    oracle::{check_outside_of, check_run, compare, has_crlf, line_ending, mended},
+    oracle::{MARK, check_outside_of, check_run, compare, has_crlf, line_ending, mended},
     restore::restore,
     variants::to_crlf,
 };
 
-/// RFC 9788's policies.
+/// RFC 9788's policies, and the contract's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
     /// Nothing is hidden: what a mail gets that only claims to be protected.
     Open,
     Baseline,
     Shy,
+    Strict,
 }
 
 /// What was found inside a message.
@@ -116,7 +117,9 @@ pub fn check_with(
     let header = header_of(&entity);
     let before_tail = header.strip_suffix(&tail[..]).ok_or("the tail is not the end of the header inside")?;
     let before_tail = split(before_tail).items;
-    let records = before_tail.iter().position(|item| item.is("hp-outer")).unwrap_or(before_tail.len());
+    let marked = tail.is_empty();
+    let records = before_tail.iter().position(|item| item.is("hp-outer"));
+    let records = records.unwrap_or(before_tail.len() - usize::from(marked));
     let (inside, records) = before_tail.split_at(records);
     let mut inside = inside.iter();
     let new_type = !cut.may_have_type();
@@ -147,6 +150,8 @@ pub fn check_with(
         .filter_map(|item| outside(&item.before_blank_lines(), policy, eol))
         .map(|field| converted([b"HP-Outer: ", &mended(field, eol)[..]].concat()))
         .collect();
+    let shown_fields: Vec<Vec<u8>> =
+        shown_fields.into_iter().chain(marked.then(|| converted([MARK, eol.as_bytes()].concat()))).collect();
     compare(
         "HP-Outer",
         &records.iter().flat_map(|item| item.bytes).copied().collect::<Vec<u8>>(),
@@ -195,7 +200,11 @@ pub fn check_restored(message: &[u8], run: &Run, cert: &str) -> Result<(), Strin
 pub fn check_restored_with(decrypt: Decrypt, message: &[u8], run: &Run, cert: &str) -> Result<(), String> {
     let items = split(&run.stdout).items;
     for item in items.iter().filter(|item| ["from", "to", "cc"].iter().any(|name| item.is(name))) {
-        let same = split(message).items.iter().any(|other| strip_eol(other.bytes) == strip_eol(item.bytes));
+        // Of a field of the tail, what stands before a line of blanks.
+        let is_it = |other: &Item<'_>| {
+            [other.bytes, other.before_blank_lines().bytes].map(strip_eol).contains(&strip_eol(item.bytes))
+        };
+        let same = split(message).items.iter().any(is_it);
         if !same && item.value().contains(['<', '"', '(']) {
             return Err(format!("outside: {:?}", item.value()));
         }
@@ -208,6 +217,25 @@ pub fn check_restored_with(decrypt: Decrypt, message: &[u8], run: &Run, cert: &s
         }
         None => Err("the record is said not to fit".to_owned()),
     }
+}
+
+/// The same for the strict policy: nothing is outside that the contract does not list, and no display name.
+pub fn check_strict_with(decrypt: Decrypt, message: &[u8], run: &Run, cert: &str) -> Result<(), String> {
+    for item in split(&run.stdout).items {
+        let Kind::Field(name) = &item.kind else { continue };
+        let is_addresses = ["from", "to", "cc", "reply-to"].contains(&&**name);
+        if is_addresses && item.value().contains(['<', '"', '(']) {
+            return Err(format!("outside: {:?}", item.value()));
+        }
+        let ours = ["subject", "mime-version", "content-type", "hp-outer"];
+        if !is_addresses
+            && !STRICT.split(' ').chain(ours).any(|listed| listed == name)
+            && !name.starts_with("list-")
+        {
+            return Err(format!("outside: {name}"));
+        }
+    }
+    check_restored_with(decrypt, message, run, cert)
 }
 
 /// Whether what was decrypted is the message.
@@ -268,6 +296,7 @@ fn outside(item: &Item<'_>, policy: Policy, eol: &str) -> Option<Vec<u8>> {
     };
     match &**name {
         "subject" => instead("[...]".to_owned()),
+        _ if policy == Policy::Strict => strict(name, value).and_then(|shown| shown.map_or(same, instead)),
         "comments" | "keywords" | "thread-topic" | "x-spam-report" | "domainkey-signature" => None,
         _ if name.starts_with("arc-") || name.ends_with("dkim-signature") => None,
         _ if name.starts_with("x-") && name.ends_with("-subject") => None,
@@ -277,6 +306,45 @@ fn outside(item: &Item<'_>, policy: Policy, eol: &str) -> Option<Vec<u8>> {
         "date" if policy == Policy::Shy => utc(value).map_or(same, instead),
         _ => same,
     }
+}
+
+/// What the contract lists for `strict`, beside addresses, the Subject, List-\* and our own fields.
+const STRICT: &str = "date message-id in-reply-to references auto-submitted received return-path";
+
+/// What the contract lists for `strict`: `None` for a field that is not, `Some(None)` for one that stays as it is.
+fn strict(name: &str, value: &[u8]) -> Option<Option<String>> {
+    let text = String::from_utf8_lossy(value).trim().to_owned();
+    match name {
+        "message-id" | "in-reply-to" | "references" | "received" => Some(None),
+        _ if name.starts_with("list-") => Some(None),
+        "from" | "to" | "cc" | "reply-to" => {
+            let list = addresses(value).or_else(|| local_names(value)).map(|list| list.join(", "));
+            let sender = (name == "from").then(|| "hidden@mailseal.invalid".to_owned());
+            list.or(sender).map(Some)
+        }
+        "date" if text.ends_with(" +0000") => Some(None),
+        "date" => utc(value).map(Some),
+        "return-path" => {
+            let inside = text.strip_prefix('<')?.strip_suffix('>')?;
+            (inside.is_empty() || inside.contains('@') && !inside.contains([' ', '<'])).then_some(None)
+        }
+        "auto-submitted" => {
+            let word = text.split([';', ' ', '(']).next()?.to_ascii_lowercase();
+            ["no", "auto-generated", "auto-replied", "auto-notified"].contains(&&*word).then_some(Some(word))
+        }
+        _ => None,
+    }
+}
+
+/// The names of a list of people of one host, without `@`.
+fn local_names(value: &[u8]) -> Option<Vec<String>> {
+    let text = String::from_utf8_lossy(value);
+    let name = |entry: &str| {
+        let name = entry.split(" (").next()?.trim();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "+-_.$".contains(c);
+        (!name.is_empty() && name.chars().all(plain)).then(|| name.to_owned())
+    };
+    text.split(',').map(name).collect()
 }
 
 fn value_of(field: &[u8]) -> &[u8] {

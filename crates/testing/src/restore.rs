@@ -4,6 +4,7 @@
 use super::{
     header::{Item, split},
     openers::Opened,
+    oracle::MARK,
     variants::to_crlf,
 };
 
@@ -28,6 +29,11 @@ pub fn restore(sealed: &[u8], opened: &Opened) -> Result<Option<Vec<u8>>, String
     let entity = cut.as_ref().unwrap_or(&entity);
     // The added field aside, the entity's header has the fields that were taken out, and behind them the tail.
     let fields = &entity.items[usize::from(record.added_type)..];
+    let fields = match fields.split_last() {
+        Some((last, fields)) if record.marked && last.bytes.trim_ascii_end() == MARK => fields,
+        _ if record.marked => return Err("the header inside does not end with the mark".to_owned()),
+        _ => fields,
+    };
     let is_content = |item: &Item<'_>| item.is_content() && !item.ends_region();
     let moved = fields.iter().position(|item| !is_content(item)).unwrap_or(fields.len());
     let (moved, tail) = fields.split_at(moved);
@@ -121,6 +127,8 @@ struct Record {
     lf: bool,
     steps: Option<Vec<Step>>,
     added_type: bool,
+    /// Whether the header inside ends with the mark.
+    marked: bool,
     /// How many items are kept between our fields and those that repeat the tail.
     tail: Option<usize>,
     end: End,
@@ -186,7 +194,8 @@ impl Record {
             _ => return Err(bad()),
         };
         let tail = field("tail").map(number).transpose()?;
-        Ok(Self { lf, steps, added_type: field("ct") == Some("1"), tail, end, added, missing })
+        let (added_type, marked) = (field("ct") == Some("1"), field("m") == Some("1"));
+        Ok(Self { lf, steps, added_type, marked, tail, end, added, missing })
     }
 }
 

@@ -16,7 +16,7 @@ use mailseal_core::unseal::Expansion;
 
 #[derive(Debug, Args)]
 pub struct SecretArguments {
-    /// The secret key, as gpg --export-secret-keys writes it; for several keys, several times
+    /// The secret key, as gpg --export-secret-keys writes it, or for S/MIME as PKCS #12 or PEM; for several keys, several times
     #[arg(long, value_name = "FILE", required_unless_present = "gpg_agent")]
     secret_key: Vec<PathBuf>,
     /// The secret keys that gpg and its agent hold

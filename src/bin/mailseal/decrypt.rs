@@ -12,7 +12,7 @@ use mailseal::mailbox::decrypt::owners::{self, Work};
 use mailseal::mailbox::decrypt::{self, Outcome, single};
 use mailseal::system::process;
 
-use crate::arguments::{RewriteArguments, SecretArguments};
+use super::arguments::{RewriteArguments, SecretArguments};
 
 #[derive(Debug, Args)]
 pub struct Arguments {

@@ -17,6 +17,9 @@ pub struct Arguments {
     /// Dovecot's main configuration [default: Dovecot's own]
     #[arg(long, value_name = "FILE")]
     dovecot_config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// A user's name, which Dovecot may tell from another that differs by case.
@@ -26,6 +29,6 @@ fn as_dovecot_has_it(name: &str) -> Result<String, String> {
 
 /// Runs it.
 pub fn run(arguments: Arguments, config: Option<PathBuf>, out: &mut impl Write) -> Result<Exit, Error> {
-    let Arguments { users, dovecot_config } = arguments;
-    doctor::run(&Options { config, dovecot_config, users }, out)
+    let Arguments { users, dovecot_config, json } = arguments;
+    doctor::run(&Options { config, dovecot_config, users, json }, out)
 }

@@ -4,17 +4,22 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use clap::{Args, Subcommand};
-use mailseal::cli::parse_user;
+use mailseal::cli::{self, parse_user};
 use mailseal::config::Config;
 use mailseal::console::date;
+use mailseal::delivery::deadline::Deadline;
+use mailseal::dovecot::lda;
 use mailseal::error::Error;
 use mailseal::exit::Exit;
+use mailseal::keys::admin::pending::Pending;
 use mailseal::keys::admin::register::UserList;
 use mailseal::keys::admin::{Action, Addition, Existing, Input, Keys, read_inputs};
+use mailseal::keys::receive::{self, Cause, Session};
 use mailseal::keystore::user::User;
+use mailseal::limits;
 #[cfg(feature = "network")]
 use mailseal::system::owner::Bytes;
 use mailseal::system::process;
@@ -56,11 +61,23 @@ pub enum Command {
         /// Print JSON
         #[arg(long)]
         json: bool,
+        /// Tell the owners, once each: 30, 7 and 1 days before a certificate expires, and when it cannot be used any more
+        #[arg(long)]
+        mail_owner: bool,
+        /// Dovecot's main configuration, if another than its default
+        #[arg(long, value_name = "FILE", requires = "mail_owner")]
+        dovecot_config: Option<PathBuf>,
     },
     /// Write a sealed test message to standard output, to be delivered to the user
     Test {
         #[command(flatten)]
         user: UserArguments,
+        /// Deliver it to the user's INBOX, through dovecot-lda
+        #[arg(long)]
+        deliver: bool,
+        /// Dovecot's main configuration, if another than its default
+        #[arg(long, value_name = "FILE", requires = "deliver")]
+        dovecot_config: Option<PathBuf>,
     },
     /// Mark the key stores and note who has a certificate: only then can a user have none
     Init {
@@ -84,6 +101,57 @@ pub enum Command {
         #[arg(value_parser = parse_user)]
         new: User,
     },
+    /// Write enrolled certificates as a Web Key Directory, for a web server to publish
+    Export {
+        /// The root of what the web server hands out: .well-known/openpgpkey is made below it
+        #[arg(long, value_name = "FOLDER")]
+        wkd: PathBuf,
+        /// The certificates of all who are enrolled
+        #[arg(long, conflicts_with = "users")]
+        all: bool,
+        /// Those of these users, and of nobody else
+        #[arg(value_name = "USER", value_parser = parse_user, required_unless_present = "all")]
+        users: Vec<User>,
+    },
+    /// Answer a message that a user has put into the own mailbox to be enrolled (imapsieve)
+    ///
+    /// Made to be run by Dovecot's Sieve filter with the user's rights: the message comes on standard input, the answer that takes
+    /// its place goes to standard output. Exit status 1, and no output, when the message stays as it is.
+    Receive {
+        /// How the message came into the folder
+        #[arg(long, value_enum, ignore_case = true)]
+        cause: Cause,
+        /// Write the sealed message with a code that the last answer has promised
+        #[arg(long)]
+        test: bool,
+        /// The user [default: $USER]
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
+        /// The user's home [default: $HOME]
+        #[arg(long, value_name = "DIR")]
+        home: Option<PathBuf>,
+    },
+    /// List what users have sent to be enrolled and is not in effect
+    Pending {
+        #[command(flatten)]
+        users: UsersArguments,
+        /// Have what has waited long enough take effect, and tell the owners: for a timer
+        #[arg(long)]
+        advance: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Enrol what a user has sent and confirmed, or stop sealing where the user has asked for that
+    Approve {
+        #[command(flatten)]
+        user: UserArguments,
+        /// The key that is meant; it has to be said where it takes the place of another
+        fingerprint: Option<String>,
+        /// Dovecot's main configuration, if another than its default
+        #[arg(long, value_name = "FILE")]
+        dovecot_config: Option<PathBuf>,
+    },
     /// Record the code that the user has read in the test message
     Confirm {
         #[command(flatten)]
@@ -104,7 +172,7 @@ pub struct UsersArguments {
 }
 
 impl UsersArguments {
-    fn choice(&self) -> UserList {
+    pub fn choice(&self) -> UserList {
         UserList { file: self.users.clone(), dovecot_config: self.dovecot_config.clone() }
     }
 }
@@ -126,7 +194,7 @@ pub struct AddArguments {
     /// Certificates, armored or binary; - is standard input
     #[arg(required_unless_present = WKD, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Fetch the certificate that the address's domain publishes (Web Key Directory)
+    /// Fetch the certificate that the address's domain publishes (Web Key Directory); in builds with the feature network
     #[cfg(feature = "network")]
     #[arg(long, value_name = "ADDRESS")]
     wkd: Vec<String>,
@@ -148,10 +216,7 @@ pub fn run(
     path: Option<&Path>,
     out: &mut (impl Write + Send + Sync),
 ) -> Result<Exit, Error> {
-    // The processes that it starts end with it.
-    let stop = Arc::new(AtomicBool::new(false));
-    process::heed_signals(&stop)?;
-    process::end_after(&stop, process::END).map_err(CoreError::Read)?;
+    let stop = stop_on_signals()?;
     let keys = |user: Option<&UserArguments>| {
         let home = user.and_then(|it| it.home.clone());
         Keys::new(config, path.map(Path::to_owned), home, SystemTime::now()).until(&stop)
@@ -160,15 +225,84 @@ pub fn run(
         Command::Add(add) => (&add.user, Action::Add(addition(add, &keys(None))?)),
         Command::Show { user, json } => (user, Action::Show { json: *json }),
         Command::Remove { user, fingerprint } => (user, Action::Remove { fingerprint: fingerprint.clone() }),
-        Command::Test { user } => (user, Action::Test),
+        Command::Test { user, deliver: true, dovecot_config } => {
+            return deliver_test(&keys(Some(user)), &user.user, dovecot_config.as_deref(), out);
+        }
+        Command::Test { user, .. } => (user, Action::Test),
         Command::Confirm { user, code } => (user, Action::Confirm { code: code.clone() }),
+        Command::Receive { cause, test, user, home } => {
+            let session = Session::new(config, user.clone(), home.clone(), SystemTime::now())?;
+            return answer(&session, *cause, *test, config.message.deadline, out);
+        }
+        Command::Pending { users, advance, json } => {
+            let how = Pending { users: users.choice(), advance: *advance, json: *json };
+            return keys(None).pending(&how, out);
+        }
+        Command::Approve { user, fingerprint, dovecot_config } => {
+            let (fingerprint, dovecot) = (fingerprint.as_deref(), dovecot_config.as_deref());
+            return keys(Some(user)).approve(&user.user, fingerprint, dovecot, out);
+        }
         Command::List { json } => return keys(None).list(*json, out),
-        Command::Check { within, json } => return keys(None).check(*within, *json, out),
+        Command::Check { within, json, mail_owner, dovecot_config } => {
+            let told = if *mail_owner { keys(None).tell_owners(dovecot_config.as_deref()) } else { Ok(()) };
+            let exit = keys(None).check(*within, *json, out)?;
+            return told.map(|()| exit);
+        }
         Command::Init { users, accept } => return keys(None).init(&users.choice(), accept, out),
         Command::Scan { users } => return keys(None).scan(&users.choice(), out),
+        Command::Export { wkd, users, .. } => return keys(None).export(wkd, users, out),
         Command::Rename { old, new } => return keys(None).rename(old, new, out),
     };
     keys(Some(user)).run(&user.user, &action, out)
+}
+
+/// Has a test message delivered to `user`, and says what comes next.
+fn deliver_test(
+    keys: &Keys<'_>,
+    user: &User,
+    dovecot_config: Option<&Path>,
+    out: &mut impl Write,
+) -> Result<Exit, Error> {
+    let mut message = Vec::new();
+    keys.run(user, &Action::Test, &mut message)?;
+    let name = user.name();
+    lda::deliver(name, &message, dovecot_config)?;
+    writeln!(out, "delivered to {name}; next, with the code that is in it: mailseal keys confirm {name} CODE")
+        .map(|()| Exit::Ok)
+        .map_err(Error::Output)
+}
+
+/// Answers one message of a user's, or writes the code that was promised in the answer to one, within `limit`: Dovecot's own
+/// would end the user's IMAP session.
+fn answer(
+    session: &Session<'_>,
+    cause: Cause,
+    test: bool,
+    limit: Duration,
+    out: &mut (impl Write + Send + Sync),
+) -> Result<Exit, Error> {
+    process::bound_memory(limits::RECEIVED_MEMORY)?;
+    let late = |limit: Duration| {
+        cli::complain(cli::ADMIN, None, &Error::Deadline { seconds: limit.as_secs() });
+    };
+    let deadline = Deadline::start(Instant::now(), limit, late, || {}).map_err(CoreError::Read)?;
+    let mut input = process::stdin()?;
+    let result = if test {
+        std::io::copy(&mut input, &mut std::io::sink()).map_err(CoreError::Read)?;
+        receive::test(session, out)
+    } else {
+        receive::receive(session, cause, &mut input, out)
+    };
+    deadline.finish();
+    result
+}
+
+/// Set when the program is to end: the processes that it starts end with it.
+pub fn stop_on_signals() -> Result<Arc<AtomicBool>, Error> {
+    let stop = Arc::new(AtomicBool::new(false));
+    process::heed_signals(&stop)?;
+    process::end_after(&stop, process::END).map_err(CoreError::Read)?;
+    Ok(stop)
 }
 
 /// What is to be enrolled, and what Dovecot has against it.

@@ -3,13 +3,19 @@
 
 mod arguments;
 mod audit;
+mod config;
 mod decrypt;
 mod deliver;
 mod doctor;
 mod keys;
+mod migrate;
+mod outgoing;
 mod report;
 mod reseal;
+mod sendmail;
 mod serve;
+mod setup;
+mod status;
 
 use std::ffi::OsStr;
 use std::io::{BufWriter, Write as _};
@@ -25,7 +31,7 @@ use mailseal::system::owner;
 /// Looks after a mail server that cannot read the mail it stores.
 #[derive(Debug, Parser)]
 #[command(name = cli::ADMIN, version, arg_required_else_help = false)]
-struct Arguments {
+pub struct Arguments {
     /// The configuration [default: /etc/mailseal.toml]
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
@@ -38,8 +44,19 @@ enum Command {
     /// The certificates of users
     #[command(subcommand, arg_required_else_help = false)]
     Keys(keys::Command),
+    /// Come to mailseal from another program
+    #[command(subcommand, arg_required_else_help = false)]
+    Migrate(migrate::Command),
+    /// The configuration
+    #[command(subcommand, arg_required_else_help = false)]
+    Config(config::Command),
+    /// Say what becomes of the mail of every user, or of one: sealed to which key, clear and why, deferred and why
+    Status(status::Arguments),
     /// Check whether the installation could leave a delivery in clear or lose it, and say how to fix that; exit status 1 then
     Doctor(doctor::Arguments),
+    /// Put mailseal into the Dovecot that is there, or take it away again; exit status 1 when it is refused or was taken back,
+    /// or when doctor finds a failure then
+    Setup(setup::Arguments),
     /// Give back the original of sealed messages, byte for byte
     Decrypt(decrypt::Arguments),
     /// Seal messages to a new key that are sealed to an old one; their plaintext is never stored
@@ -54,11 +71,19 @@ enum Command {
     /// Ends with the status of the agent, and with 75 on any failure of its own: the MTA keeps the mail. One recipient at a
     /// time.
     Deliver(deliver::Arguments),
-    /// Stay, and seal mail on its way: LMTP before Dovecot, and Dovecot's script socket
+    /// Say what would become of mail that leaves for ADDRESS; exit status 1 when it would stay here
+    Outgoing(outgoing::Arguments),
+    /// Take the place of sendmail: seal what leaves, and hand it to the program that sends mail
+    ///
+    /// Takes sendmail's arguments, and does the same when it is started under the name sendmail. What cannot leave sealed is held,
+    /// and tried again.
+    Sendmail(sendmail::Arguments),
+    /// Stay, and seal mail on its way: LMTP before Dovecot, Dovecot's script socket, and mail that leaves
     Serve(serve::Arguments),
 }
 
 fn main() {
+    sendmail::run_in_its_place();
     if let Some(kind) = owner::child::asked() {
         as_owner(&kind).map_or_else(|error| error.exit(), |()| Exit::Ok).leave();
     }
@@ -83,6 +108,9 @@ fn as_owner(kind: &OsStr) -> Result<(), Error> {
         Some(mailseal::mailbox::decrypt::single::KIND) => mailseal::mailbox::decrypt::single::main(),
         Some(mailseal::mailbox::audit::owned::KIND) => mailseal::mailbox::audit::owned::main(),
         Some(mailseal::keys::admin::ask::KIND) => mailseal::keys::admin::ask::main(),
+        Some(mailseal::keys::admin::pending::KIND) => mailseal::keys::admin::pending::main(),
+        Some(mailseal::keys::admin::survey::KIND) => mailseal::keys::admin::survey::main(),
+        Some(mailseal::keys::admin::gpgit::home::KIND) => mailseal::keys::admin::gpgit::home::main(),
         Some(mailseal::keys::admin::owned::KIND) => mailseal::keys::admin::owned::main(),
         Some(mailseal::doctor::home::KIND) => mailseal::doctor::home::main(),
         Some(mailseal::doctor::round_trip::KIND) => mailseal::doctor::round_trip::main(),
@@ -103,11 +131,17 @@ fn run(arguments: Arguments) -> Result<i32, Error> {
     let config = || Config::load(config_path);
     let status = match arguments.command {
         Command::Keys(command) => keys::run(&command, &config()?, arguments.config.as_deref(), &mut out)?,
+        Command::Migrate(command) => migrate::run(&command, &config()?, config_path, &mut out)?,
+        Command::Config(command) => config::run(&command, config_path, &mut out)?,
+        Command::Status(arguments) => status::run(arguments, &config()?, config_path, &mut out)?,
         Command::Doctor(command) => doctor::run(command, arguments.config, &mut out)?,
+        Command::Setup(command) => setup::run(command, arguments.config, &mut out)?,
         Command::Decrypt(arguments) => decrypt::run(&arguments, &mut out)?,
         Command::Reseal(command) => reseal::run(&command, arguments.config.as_deref(), &mut out)?,
         Command::Audit(command) => audit::run(command, arguments.config, &mut out)?,
         Command::Report(arguments) => report::run(arguments, &mut out)?,
+        Command::Outgoing(arguments) => outgoing::run(&arguments, &config()?, &mut out)?,
+        Command::Sendmail(arguments) => sendmail::run(&arguments, config_path, &mut out)?,
         Command::Serve(arguments) => serve::run(&arguments, config_path, &mut out)?,
         Command::Deliver(command) => return Ok(deliver::run(command, arguments.config)),
     };

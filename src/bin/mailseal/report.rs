@@ -10,10 +10,13 @@ use mailseal::report::{self, Form, Options};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Logs of syslog or `journalctl -o short-iso` or `-o json`, plain or compressed with gzip, in any order; - is
-    /// standard input, and so is none
+    /// Logs of syslog or `journalctl -o short-iso` or `-o json`, plain or compressed with gzip, in any order; - is standard
+    /// input [default: what is piped in, else the journal or the mail log of this machine]
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Read the journal
+    #[arg(long, conflicts_with = "files")]
+    journal: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -33,5 +36,5 @@ pub fn run(arguments: Arguments, out: &mut impl Write) -> Result<Exit, Error> {
         (_, _, true) => Form::Prometheus,
         _ => Form::Text,
     };
-    report::run(&Options { files: arguments.files, form }, out)
+    report::run(&Options { files: arguments.files, journal: arguments.journal, form }, out)
 }

@@ -5,15 +5,27 @@
 //!
 //! ```text
 //! register  the register of known users: init, scan, rename
+//! export    certificates for a web server to publish
+//! gpgit     the certificates that gpgit uses, enrolled
+//! owners    what the owners of certificates are told
+//! survey    what becomes of each user's mail
 //! ask       a scan of many homes                                   [edge]
+//! pending   what users have sent, and what an admin does about it  [edge]
+//! by_owner  questions about many users, with their rights          [edge]
 //! owned     a command about one user whose home is looked into     [edge]
 //! ```
 //!
-//! The last two start processes with the rights of a home's owner: root's own opens nothing in a home.
+//! The last four start processes with the rights of a home's owner: root's own opens nothing in a home.
 
 pub mod ask;
+mod by_owner;
+pub mod export;
+pub mod gpgit;
 pub mod owned;
+mod owners;
+pub mod pending;
 pub mod register;
+pub mod survey;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -23,36 +35,37 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use mail_builder::MessageBuilder;
-use mailseal_core::cert::{Assessment, Fitness, Lapse, assess};
+use mailseal_core::cert::{Fitness, Lapse};
 use mailseal_core::error::Error as CoreError;
 use mailseal_core::message::opening::Opening;
-use mailseal_core::recipients::Recipients;
 use nix::unistd::geteuid;
-use sequoia_openpgp::Cert;
-use sequoia_openpgp::types::HashAlgorithm;
 use serde::{Deserialize, Serialize};
 
+use crate::cli::sealing::Sealing;
 use crate::config::Config;
+use crate::config::outgoing::Rule;
 use crate::console::date::day;
 use crate::console::json;
 use crate::console::table::Table;
 use crate::dovecot::userdb::{Account, Answer, Userdb};
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::keys::addressee;
+use crate::keys::code;
 use crate::keys::enrol::{self, Candidate};
+use crate::keys::receive::state::Received;
+use crate::keystore::any_cert::{self, AnyCert, Worth};
 use crate::keystore::census::Entry;
 use crate::keystore::enrolled::{Enrolled, KeyFile};
 use crate::keystore::trust::Trust;
 use crate::keystore::user::User;
 use crate::keystore::{self, Request, absence};
+use crate::outgoing::policy;
 use crate::system::owner::Bytes;
 use crate::system::process;
 use owned::{Owner, Parent};
 
-/// Characters of the code in a test message: none that looks like another.
-const CODE_ALPHABET: &[u8; 32] = b"ybndrfg8ejkmcpqxot1uwisza345h769";
-
-/// How many of them: 60 bits.
+/// Characters of the code in a test message: 60 bits.
 const CODE_LENGTH: usize = 12;
 
 /// How much of a fingerprint's end names a certificate among those of one user.
@@ -146,6 +159,8 @@ struct Row {
     user_ids: Vec<String>,
     /// Whether the user has shown to be able to read with it.
     confirmed: bool,
+    /// To whom: an admin (code), or through the mailbox alone (mailbox).
+    confirmed_by: Option<&'static str>,
 }
 
 impl<'a> Keys<'a> {
@@ -217,7 +232,8 @@ impl<'a> Keys<'a> {
         let file = self.enrolled()?.file(user, self.home.as_deref())?;
         let _lock = file.lock()?;
         let certs = with_old(user, &new, &file, addition.existing)?;
-        let warnings = enrol::test_seal(user.name(), &certs, &self.recovery()?, self.now)?;
+        let preference = self.config.keys.preference();
+        let warnings = enrol::test_seal(user.name(), (&certs, &self.recovery()?), preference, self.now)?;
         // First what makes a delivery careful: from here on, losing the file is no reason for clear mail.
         self.make_known(user)?;
         file.store(&certs)?;
@@ -250,10 +266,10 @@ impl<'a> Keys<'a> {
         file: &KeyFile,
         out: &mut impl Write,
     ) -> Result<(), Error> {
-        let row = self.row(user, &candidate.cert, &candidate.assessment, file);
+        let row = enrolled_row(user, &candidate.cert, &candidate.worth, file);
         say(out, format_args!("enrolled {} for {} in {}", row.fingerprint, row.user, file.path().display()))?;
         say(out, format_args!("  encrypts with {}", row.algorithms.join(", ")))?;
-        say(out, format_args!("  expires {}", day(candidate.assessment.expires)))?;
+        say(out, format_args!("  expires {}", day(candidate.worth.expires)))?;
         for warning in &candidate.warnings {
             say(out, format_args!("  warning: {warning}"))?;
         }
@@ -286,8 +302,11 @@ impl<'a> Keys<'a> {
     fn show(&self, user: &User, json: bool, out: &mut impl Write) -> Result<Exit, Error> {
         let certs = self.find(user)?;
         let file = self.enrolled()?.file(user, self.home.as_deref())?;
-        let rows: Vec<_> =
-            certs.iter().map(|cert| self.row(user, cert, &assess(cert, self.now), &file)).collect();
+        let mut rows: Vec<_> =
+            certs.iter().map(|cert| enrolled_row(user, cert, &cert.assess(self.now), &file)).collect();
+        for (row, cert) in rows.iter_mut().zip(&certs).filter(|(row, _)| !row.confirmed) {
+            row.confirmed_by = self.is_confirmed_by_mailbox(user, cert).then_some("mailbox");
+        }
         if json || rows.is_empty() {
             if !json {
                 say(out, format_args!("{} has no certificate", user.name()))?;
@@ -305,7 +324,12 @@ impl<'a> Keys<'a> {
             say(out, format_args!("  encrypts   {}", row.algorithms.join(", ")))?;
             say(out, format_args!("  state      {}", row.reason.as_deref().unwrap_or(row.state)))?;
             say(out, format_args!("  expires    {}", row.expires.as_deref().unwrap_or("never")))?;
-            say(out, format_args!("  confirmed  {}", if row.confirmed { "yes" } else { "no" }))?;
+            let confirmed = match row.confirmed_by {
+                Some("mailbox") => "through the mailbox only",
+                Some(_) => "yes",
+                None => "no",
+            };
+            say(out, format_args!("  confirmed  {confirmed}"))?;
         }
         Ok(Exit::Ok)
     }
@@ -318,7 +342,7 @@ impl<'a> Keys<'a> {
         let certs = if fingerprint.is_none() { file.load().unwrap_or_default() } else { file.load()? };
         let wanted = fingerprint.map(|it| it.replace(' ', "").to_uppercase()).unwrap_or_default();
         let (gone, kept): (Vec<_>, Vec<_>) =
-            certs.into_iter().partition(|cert| cert.fingerprint().to_hex().ends_with(&wanted));
+            certs.into_iter().partition(|cert| cert.fingerprint().ends_with(&wanted));
         // Not even an empty variable of a script takes them all.
         let names_none = fingerprint.is_some() && (gone.is_empty() || wanted.len() < SHORTEST_FINGERPRINT);
         let is_known = || Ok::<_, Error>(known.users()?.contains(user) || known.unasked()?.contains(user));
@@ -384,6 +408,9 @@ impl<'a> Keys<'a> {
                 _ => rows.push(odd(&entry)),
             }
         }
+        for (number, rule) in self.config.outgoing.iter().enumerate() {
+            rows.extend(self.faults_of_rule(&policy::label(number + 1), rule, &recovery, within));
+        }
         write_rows(&rows, json, out)?;
         Ok(if rows.is_empty() { Exit::Ok } else { Exit::Negative })
     }
@@ -395,13 +422,17 @@ impl<'a> Keys<'a> {
         }
         let recovery = self.recovery()?;
         let keys = &self.config.keys;
-        let recipients = Recipients::choose(user.name(), &certs, &recovery, keys.expired, self.now)?;
-        let code = code()?;
+        // What the code is sealed to is what it proves.
+        let certs = any_cert::of_one_kind(certs, keys.format, self.now);
+        let pair = (&*certs, &*recovery);
+        let recipients = addressee::choose(user.name(), pair, keys.preference(), keys.expired, self.now)?;
+        let code = code::new(CODE_LENGTH)?;
         let message = test_message(&self.address(user).unwrap_or_else(|| user.name().to_owned()), &code)?;
         let mut rest = &*message;
         let opening = Opening::read(&mut rest)?;
-        self.enrolled()?.file(user, self.home.as_deref())?.remember_test(&hash(&code)?, &certs)?;
-        self.config.sealer(user.name(), &recipients, (None, None)).seal(&opening, &mut rest, &mut out)?;
+        self.enrolled()?.file(user, self.home.as_deref())?.remember_test(&code::hash(&code)?, &certs)?;
+        let style = self.config.style(user.name(), &Sealing::default());
+        style.sealer(&recipients).seal(&opening, &mut rest, &mut out)?;
         out.flush().map_err(CoreError::Write)?;
         Ok(Exit::Ok)
     }
@@ -409,7 +440,7 @@ impl<'a> Keys<'a> {
     fn confirm(&self, user: &User, code: &str, out: &mut impl Write) -> Result<Exit, Error> {
         let file = self.enrolled()?.file(user, self.home.as_deref())?;
         let _lock = file.lock()?;
-        if file.confirm(&hash(&code.trim().to_lowercase())?)? {
+        if file.confirm(&code::hash(&code.trim().to_lowercase())?)? {
             say(out, format_args!("{} can read what is sealed", user.name()))?;
             return Ok(Exit::Ok);
         }
@@ -421,7 +452,7 @@ impl<'a> Keys<'a> {
         Enrolled::of(&self.config.keys)
     }
 
-    fn recovery(&self) -> Result<Vec<Cert>, Error> {
+    fn recovery(&self) -> Result<Vec<AnyCert>, Error> {
         let keys = &self.config.keys;
         keystore::read_recovery(&keys.recovery, &Trust::of_process(keys.trusted_groups.ids()), None)
     }
@@ -439,12 +470,12 @@ impl<'a> Keys<'a> {
         Owner::of(self.account(user))
     }
 
-    /// The user as Dovecot has it, where it runs and has it, in the home that was given. A process of the owner's knows who
+    /// The user as Dovecot has it, or else the system, in the home that was given. A process of the owner's knows who
     /// that is.
     fn account(&self, user: &User) -> Account {
         let found = match self.parent {
             Some(_) => Account { uid: Some(geteuid().as_raw()), ..Account::default() },
-            None => look_up(user).unwrap_or_default(),
+            None => look_up(user, None).unwrap_or_default(),
         };
         Account { home: self.home.clone().or(found.home), ..found }
     }
@@ -477,6 +508,15 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// Whether the owner of `cert` has confirmed it, but through the mailbox only.
+    fn is_confirmed_by_mailbox(&self, user: &User, cert: &AnyCert) -> bool {
+        let trust = Trust::of_process(self.config.keys.trusted_groups.ids());
+        let received = Received::find(&self.config.keys, user, self.home.as_deref(), &trust);
+        let holds =
+            received.map(|it| it.is_some_and(|it| it.holds(std::slice::from_ref(cert)).unwrap_or(false)));
+        holds.unwrap_or(false)
+    }
+
     /// Calls `look` with what a delivery to `user` would look for.
     fn with_request<T>(
         &self,
@@ -493,7 +533,7 @@ impl<'a> Keys<'a> {
         look(&Request::new(&self.config.keys, user, home.as_deref(), self.now, trust))
     }
 
-    fn find(&self, user: &User) -> Result<Vec<Cert>, Error> {
+    fn find(&self, user: &User) -> Result<Vec<AnyCert>, Error> {
         if let Some(owner) = self.owner(user, self.asks_homes())? {
             return owner.find(self, user);
         }
@@ -523,9 +563,8 @@ impl<'a> Keys<'a> {
             };
             let file = enrolled.file(user, self.home.as_deref())?;
             match file.load() {
-                Ok(certs) => {
-                    rows.extend(certs.iter().map(|cert| self.row(user, cert, &assess(cert, self.now), &file)))
-                }
+                Ok(certs) => rows
+                    .extend(certs.iter().map(|cert| enrolled_row(user, cert, &cert.assess(self.now), &file))),
                 Err(error) => rows.push(broken(user.name(), &error)),
             }
         }
@@ -533,64 +572,77 @@ impl<'a> Keys<'a> {
     }
 
     /// What is wrong with the certificates of `user`, or will be `within` that time.
-    fn faults(&self, user: &User, recovery: &[Cert], within: Duration) -> Vec<Row> {
+    fn faults(&self, user: &User, recovery: &[AnyCert], within: Duration) -> Vec<Row> {
         let file = self.enrolled().and_then(|enrolled| enrolled.file(user, self.home.as_deref()));
         let (file, certs) = match file.and_then(|file| file.load().map(|certs| (file, certs))) {
             Ok(loaded) => loaded,
             Err(error) => return vec![broken(user.name(), &error)],
         };
+        self.faults_of(user.name(), &certs, recovery, within, &|cert| is_confirmed(&file, cert))
+    }
+
+    /// The same for the certificates that a rule of `[[outgoing]]` names.
+    fn faults_of_rule(&self, label: &str, rule: &Rule, recovery: &[AnyCert], within: Duration) -> Vec<Row> {
+        match policy::named(self.config, rule, None) {
+            Ok(None) => Vec::new(),
+            Ok(Some(certs)) => {
+                let mut rows = self.faults_of(label, &certs, recovery, within, &|_| false);
+                if rows.is_empty() && self.is_for_short_mail(label, rule, &certs) {
+                    rows.push(broken(label, &CoreError::Padding.into()));
+                }
+                rows
+            }
+            Err(error) => vec![broken(label, &error)],
+        }
+    }
+
+    /// Whether long messages under `rule` would wait for ever.
+    fn is_for_short_mail(&self, label: &str, rule: &Rule, certs: &[AnyCert]) -> bool {
+        let trust = Trust::of_process(self.config.keys.trusted_groups.ids());
+        let recipients = addressee::recipients(&self.config.keys, label, certs, (&trust, None), self.now);
+        recipients.is_ok_and(|it| policy::is_for_short_mail(self.config, rule, &it).unwrap_or(true))
+    }
+
+    fn faults_of(
+        &self,
+        user: &str,
+        certs: &[AnyCert],
+        recovery: &[AnyCert],
+        within: Duration,
+        confirmed: &dyn Fn(&AnyCert) -> bool,
+    ) -> Vec<Row> {
         let mut rows: Vec<_> = certs
             .iter()
-            .map(|cert| (cert, assess(cert, self.now)))
+            .map(|cert| (cert, cert.assess(self.now)))
             .filter(|(_, it)| {
                 it.fitness != Fitness::Fit || it.expires.is_some_and(|at| at <= self.now + within)
             })
-            .map(|(cert, assessment)| self.row(user, cert, &assessment, &file))
+            .map(|(cert, worth)| row(user, cert, &worth, confirmed(cert)))
             .collect();
         if rows.is_empty()
-            && let Err(error) = enrol::test_seal(user.name(), &certs, recovery, self.now)
+            && let Err(error) =
+                enrol::test_seal(user, (certs, recovery), self.config.keys.preference(), self.now)
         {
-            rows.push(broken(user.name(), &error));
+            rows.push(broken(user, &error));
         }
         rows
-    }
-
-    fn row(&self, user: &User, cert: &Cert, assessment: &Assessment, file: &KeyFile) -> Row {
-        let state = match assessment.fitness {
-            Fitness::Fit => "fit",
-            Fitness::Lapsed(Lapse::Expired) => "expired",
-            Fitness::Lapsed(Lapse::Retired) => "retired",
-            Fitness::Unfit(_) => "unfit",
-        };
-        let algorithm = |key: &mailseal_core::cert::EncryptionKey| match key.mpis().bits() {
-            Some(bits) if bits > 0 => format!("{} {bits}", key.pk_algo()),
-            _ => key.pk_algo().to_string(),
-        };
-        Row {
-            user: user.name().to_owned(),
-            fingerprint: cert.fingerprint().to_hex(),
-            state,
-            reason: (state != "fit").then(|| assessment.fitness.to_string()),
-            expires: assessment.expires.map(|at| day(Some(at))),
-            algorithms: assessment.keys.iter().map(algorithm).collect(),
-            user_ids: cert
-                .userids()
-                .map(|user_id| String::from_utf8_lossy(user_id.userid().value()).into_owned())
-                .collect(),
-            confirmed: file.is_confirmed(std::slice::from_ref(cert)).unwrap_or(false),
-        }
     }
 }
 
 /// The new certificates of `user` with those in `file`, as far as they are to stay.
-fn with_old(user: &User, new: &[Candidate], file: &KeyFile, existing: Existing) -> Result<Vec<Cert>, Error> {
-    let mut certs: Vec<Cert> = Vec::new();
-    keystore::merge(&mut certs, new.iter().map(|candidate| candidate.cert.clone()));
+fn with_old(
+    user: &User,
+    new: &[Candidate],
+    file: &KeyFile,
+    existing: Existing,
+) -> Result<Vec<AnyCert>, Error> {
+    let mut certs: Vec<AnyCert> = Vec::new();
+    any_cert::merge(&mut certs, new.iter().map(|candidate| candidate.cert.clone()));
     // What cannot be read can only be replaced.
     let old = if existing == Existing::Replace { file.load().unwrap_or_default() } else { file.load()? };
     for cert in old {
         if certs.iter().any(|other| other.fingerprint() == cert.fingerprint()) {
-            keystore::merge(&mut certs, [cert]);
+            any_cert::merge(&mut certs, [cert]);
         } else if existing == Existing::Keep {
             certs.push(cert);
         } else if existing == Existing::Refuse {
@@ -603,12 +655,17 @@ fn with_old(user: &User, new: &[Candidate], file: &KeyFile, existing: Existing) 
     Ok(certs)
 }
 
-/// The user as Dovecot has it.
-fn look_up(user: &User) -> Option<Account> {
-    let mut userdb = Userdb::of_dovecot(None).ok()?;
-    match userdb.look_up(&[user.name().to_owned()]).ok()?.pop()? {
-        Answer::Found(account) => Some(account),
-        Answer::NotFound | Answer::Failed => None,
+/// The user as Dovecot has it; where it does not run or does not say, as the system has it.
+fn look_up(user: &User, dovecot_config: Option<&Path>) -> Option<Account> {
+    let asked =
+        Userdb::of_dovecot(dovecot_config).and_then(|mut userdb| userdb.look_up(&[user.name().to_owned()]));
+    match asked.ok().and_then(|mut answers| answers.pop()) {
+        Some(Answer::Found(account)) => Some(account),
+        Some(Answer::NotFound) => None,
+        Some(Answer::Failed) | None => {
+            let account = register::of_system(user.name());
+            account.home.is_some().then_some(account)
+        }
     }
 }
 
@@ -642,6 +699,36 @@ fn odd(entry: &Entry) -> Row {
     broken(entry.user.as_ref().map_or("-", User::name), &error)
 }
 
+/// The row of a certificate of `user`'s in `file`.
+fn enrolled_row(user: &User, cert: &AnyCert, worth: &Worth, file: &KeyFile) -> Row {
+    row(user.name(), cert, worth, is_confirmed(file, cert))
+}
+
+fn is_confirmed(file: &KeyFile, cert: &AnyCert) -> bool {
+    file.is_confirmed(std::slice::from_ref(cert)).unwrap_or(false)
+}
+
+/// The row of a certificate.
+fn row(user: &str, cert: &AnyCert, worth: &Worth, confirmed: bool) -> Row {
+    let state = match worth.fitness {
+        Fitness::Fit => "fit",
+        Fitness::Lapsed(Lapse::Expired) => "expired",
+        Fitness::Lapsed(Lapse::Retired) => "retired",
+        Fitness::Unfit(_) => "unfit",
+    };
+    Row {
+        user: user.to_owned(),
+        fingerprint: cert.fingerprint(),
+        state,
+        reason: (state != "fit").then(|| worth.fitness.to_string()),
+        expires: worth.expires.map(|at| day(Some(at))),
+        algorithms: worth.algorithms.clone(),
+        user_ids: cert.names(),
+        confirmed,
+        confirmed_by: confirmed.then_some("code"),
+    }
+}
+
 /// The row of a user whose certificates cannot be read or used.
 fn broken(user: &str, error: &Error) -> Row {
     Row {
@@ -653,6 +740,7 @@ fn broken(user: &str, error: &Error) -> Row {
         algorithms: Vec::new(),
         user_ids: Vec::new(),
         confirmed: false,
+        confirmed_by: None,
     }
 }
 
@@ -680,20 +768,6 @@ fn write_rows(rows: &[Row], json: bool, out: &mut impl Write) -> Result<(), Erro
 /// Writes a line that is safe for a terminal.
 fn say(out: &mut impl Write, text: std::fmt::Arguments<'_>) -> Result<(), Error> {
     writeln!(out, "{}", crate::console::escape::display(text.to_string().as_bytes())).map_err(Error::Output)
-}
-
-/// A new random code.
-fn code() -> Result<String, Error> {
-    let mut random = [0; CODE_LENGTH];
-    sequoia_openpgp::crypto::random(&mut random).map_err(CoreError::OpenPgp)?;
-    Ok(random.iter().map(|octet| char::from(CODE_ALPHABET[usize::from(octet % 32)])).collect())
-}
-
-/// SHA-256 of a code: who reads the server's files must not be able to confirm.
-fn hash(code: &str) -> Result<String, Error> {
-    let mut context = HashAlgorithm::SHA256.context().map_err(CoreError::OpenPgp)?.for_digest();
-    context.update(code.as_bytes());
-    Ok(data_encoding::HEXLOWER.encode(&context.into_digest().map_err(CoreError::OpenPgp)?))
 }
 
 /// The contents of the files that an admin names; `-` is standard input.

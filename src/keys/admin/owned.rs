@@ -16,7 +16,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mailseal_core::error::Error as CoreError;
 use nix::unistd::{Gid, Uid};
-use sequoia_openpgp::Cert;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +25,7 @@ use crate::dovecot::userdb::Account;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::keys::admin::{Action, Keys};
-use crate::keys::enrol;
+use crate::keystore::any_cert::{self, AnyCert};
 use crate::keystore::user::User;
 use crate::system::owner::Bytes;
 use crate::system::owner::child::{Order, Reports};
@@ -155,7 +154,7 @@ impl Owner {
     ///
     /// # Errors
     /// Those of [`keystore::find`] and of the process.
-    pub fn find(&self, keys: &Keys<'_>, user: &User) -> Result<Vec<Cert>, Error> {
+    pub fn find(&self, keys: &Keys<'_>, user: &User) -> Result<Vec<AnyCert>, Error> {
         let found = self.ask(keys, user, None)?.out;
         if found.is_empty() { Ok(Vec::new()) } else { keystore::parse(&found, &self.home) }
     }
@@ -306,7 +305,7 @@ fn carry_out(task: &Task<Action>, parent: &Parent) -> Result<(), Error> {
     let exit = match &task.action {
         Some(action) => keys.carry_out(&user, action, &mut out)?,
         None => {
-            out = enrol::serialize(&keys.find(&user)?)?;
+            out = any_cert::serialize(&keys.find(&user)?)?;
             Exit::Ok
         }
     };

@@ -83,12 +83,19 @@ impl Keys<'_> {
         tell(&census, out)
     }
 
-    /// Notes every user for whom a source has a certificate, and everybody who could not be asked.
+    /// Notes every user for whom a source has a certificate, and everybody who could not be asked; and leaves for the helpdesk
+    /// what becomes of each user's mail.
     ///
     /// # Errors
     /// [`Error::KeyStore`]; [`Error::Dovecot`] where the users cannot be listed; [`Error::Owner`] where it is interrupted, and
     /// nothing is noted.
     pub fn scan(&self, users: &UserList, out: &mut impl Write) -> Result<Exit, Error> {
+        let exit = self.note_all(users, out)?;
+        self.leave_survey(users)?;
+        Ok(exit)
+    }
+
+    fn note_all(&self, users: &UserList, out: &mut impl Write) -> Result<Exit, Error> {
         let known = self.known();
         let _scans = known.lock_scans()?;
         let (before, marker) = (known.users()?, known.marker()?);
@@ -256,10 +263,7 @@ impl Keys<'_> {
                 (Vec::new(), None)
             }
         };
-        let answers = match connection {
-            Some(mut connection) => connection.look_up(&names)?,
-            None => vec![userdb::Answer::Failed; names.len()],
-        };
+        let answers = look_up(connection, &names)?;
         let mut accounts = Vec::new();
         for (name, answer) in names.into_iter().zip(answers) {
             let account = match answer {
@@ -285,8 +289,42 @@ fn note(known: &Known, lock: &Lock, before: &BTreeSet<User>, census: &Census) ->
     known.note_asked(lock, asked, census.unasked.keys())
 }
 
+/// The users in the file, or those of Dovecot, with what Dovecot says of each, or else the system.
+///
+/// # Errors
+/// [`Error::Dovecot`] where nobody lists them, [`Error::Usage`] for a file that cannot be read.
+pub(super) fn everybody(users: &UserList) -> Result<Vec<(String, userdb::Answer)>, Error> {
+    let connection = Userdb::of_dovecot(users.dovecot_config.as_deref());
+    let (names, connection) = match (&users.file, connection) {
+        (Some(path), connection) => (read_names(path)?, connection.ok()),
+        (None, Ok(mut connection)) => {
+            (connection.list().map_err(|error| unlisted(&error))?, Some(connection))
+        }
+        (None, Err(error)) => return Err(unlisted(&error)),
+    };
+    let answers = look_up(connection, &names)?;
+    let answers = names.into_iter().zip(answers).map(|(name, answer)| {
+        // Name services are asked for nobody whom Dovecot tells of: there may be very many.
+        let account = (answer == userdb::Answer::Failed).then(|| of_system(&name));
+        let answer = match account.filter(|account| account.home.is_some()) {
+            Some(account) => userdb::Answer::Found(account),
+            None => answer,
+        };
+        (name, answer)
+    });
+    Ok(answers.collect())
+}
+
+/// What Dovecot says of each of `names`; nothing, where it was not reached.
+fn look_up(connection: Option<Userdb>, names: &[String]) -> Result<Vec<userdb::Answer>, Error> {
+    match connection {
+        Some(mut connection) => connection.look_up(names),
+        None => Ok(vec![userdb::Answer::Failed; names.len()]),
+    }
+}
+
 /// A user as the system knows it: without Dovecot, an admin may ask name services.
-fn of_system(name: &str) -> Account {
+pub(super) fn of_system(name: &str) -> Account {
     let user = nix::unistd::User::from_name(name).ok().flatten();
     Account {
         name: name.into(),

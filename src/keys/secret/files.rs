@@ -1,4 +1,5 @@
-//! Edge: The user's secret keys: in files, unlocked with a passphrase where they are locked.
+//! Edge: The user's secret keys: in files, unlocked with a passphrase where they are locked. OpenPGP's are read here, S/MIME's in
+//! `private`.
 //!
 //! A passphrase comes from a file descriptor or is asked for on the terminal; never from the command line, which every
 //! process can read. It is asked for only when a message needs the key. Keys in GnuPG's hands are [`super::agent`]'s.
@@ -9,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use mailseal_core::error::Error as CoreError;
+use mailseal_core::smime::recipient::{ContentKey, RecipientInfo};
+use mailseal_core::smime::secret::PrivateKeys;
 use mailseal_core::unseal::keys::{Key, Keys};
 use sequoia_openpgp::Packet;
 use sequoia_openpgp::cert::CertParser;
@@ -19,6 +22,7 @@ use sequoia_openpgp::parse::Parse as _;
 use sequoia_openpgp::serialize::Serialize as _;
 
 use super::SecretKeys;
+use super::private::PrivateFile;
 use crate::error::Error;
 
 /// How often a passphrase is asked for.
@@ -57,6 +61,7 @@ impl Passphrases {
 #[derive(Debug)]
 pub struct KeyFiles {
     keys: Mutex<Vec<SecretKey>>,
+    private: Mutex<Vec<PrivateFile>>,
     passphrases: Passphrases,
 }
 
@@ -67,16 +72,21 @@ struct SecretKey {
 }
 
 impl KeyFiles {
-    /// Reads the secret keys in `paths`, binary or armored.
+    /// Reads the secret keys in `paths`: OpenPGP's, binary or armored, and S/MIME's, as PKCS #12 or PEM.
     ///
     /// # Errors
     /// [`Error::SecretKey`] when a file cannot be read or holds no secret key.
     pub fn read(paths: &[PathBuf], passphrases: Passphrases) -> Result<Self, Error> {
-        let mut keys = Vec::new();
+        let (mut keys, mut private) = (Vec::new(), Vec::new());
         for path in paths {
-            keys.extend(read_file(path)?);
+            let bytes = std::fs::read(path).map_err(|error| failed(path, error.to_string()))?;
+            if PrivateKeys::seem_to_be_in(&bytes) {
+                private.push(PrivateFile::new(path, bytes));
+            } else {
+                keys.extend(read_openpgp(path, &bytes)?);
+            }
         }
-        Ok(Self { keys: Mutex::new(keys), passphrases })
+        Ok(Self { keys: Mutex::new(keys), private: Mutex::new(private), passphrases })
     }
 
     /// Keys that another process has exported.
@@ -84,8 +94,12 @@ impl KeyFiles {
     /// # Errors
     /// [`CoreError::OpenPgp`] for what is no secret key.
     pub fn import(exported: &[Vec<u8>]) -> Result<Self, Error> {
-        let mut keys = Vec::new();
+        let (mut keys, mut private) = (Vec::new(), Vec::new());
         for bytes in exported {
+            if PrivateKeys::seem_to_be_in(bytes) {
+                private.push(PrivateFile::new(Path::new("-"), bytes.clone()));
+                continue;
+            }
             let key = match Packet::from_bytes(bytes).map_err(CoreError::OpenPgp)? {
                 Packet::SecretKey(key) => key.role_into_unspecified(),
                 Packet::SecretSubkey(key) => key.role_into_unspecified(),
@@ -93,7 +107,8 @@ impl KeyFiles {
             };
             keys.push(SecretKey { path: "-".into(), key });
         }
-        Ok(Self { keys: Mutex::new(keys), passphrases: Passphrases::Given(Vec::new()) })
+        let passphrases = Passphrases::Given(Vec::new());
+        Ok(Self { keys: Mutex::new(keys), private: Mutex::new(private), passphrases })
     }
 
     /// The key to open `packet` with, unlocked.
@@ -122,6 +137,24 @@ impl Keys for KeyFiles {
         }
         Ok(None)
     }
+
+    fn content_key(&self, recipients: &[RecipientInfo]) -> Result<Option<ContentKey>, CoreError> {
+        // Held while a passphrase is asked for, so that one prompt is there at a time.
+        let mut files = self.private.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failed = None;
+        for file in files.iter_mut() {
+            match file.unlocked(&self.passphrases) {
+                Ok(keys) => {
+                    if let Some(key) = keys.open(recipients) {
+                        return Ok(Some(key));
+                    }
+                }
+                // Another file may be all that is needed.
+                Err(error) => drop(failed.get_or_insert(error)),
+            }
+        }
+        failed.map_or(Ok(None), |error| Err(error.into()))
+    }
 }
 
 impl SecretKeys for KeyFiles {
@@ -144,6 +177,12 @@ impl SecretKeys for KeyFiles {
             packet.serialize(&mut bytes).map_err(CoreError::OpenPgp)?;
             exported.push(bytes);
         }
+        for file in self.private.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
+            match file.unlocked(&self.passphrases) {
+                Ok(keys) => exported.extend(keys.export()),
+                Err(error) => drop(failed.get_or_insert(error)),
+            }
+        }
         match failed {
             Some(error) if exported.is_empty() => Err(error),
             _ => Ok(exported),
@@ -163,38 +202,55 @@ impl SecretKey {
 
 impl Passphrases {
     fn unlock(&self, secret: &SecretKey) -> Result<packet::Key<SecretParts, UnspecifiedRole>, Error> {
+        let prompt = format!("Passphrase for the key {}: ", secret.key.keyid());
         let try_one = |passphrase: &Password| secret.key.clone().decrypt_secret(passphrase).ok();
+        self.try_all(&prompt, try_one, |what| secret.unusable(what))
+    }
+
+    /// What the first of them gives that `try_one` takes; the person at the terminal is asked with `prompt`. Where none is
+    /// taken, `unusable` makes an error of the reason.
+    ///
+    /// # Errors
+    /// That of `unusable`.
+    pub(super) fn try_all<T>(
+        &self,
+        prompt: &str,
+        try_one: impl Fn(&Password) -> Option<T>,
+        unusable: impl Fn(String) -> Error,
+    ) -> Result<T, Error> {
         match self {
             Self::Given(given) => given
                 .iter()
                 .find_map(try_one)
-                .ok_or_else(|| secret.unusable("no passphrase that was given opens it".into())),
+                .ok_or_else(|| unusable("no passphrase that was given opens it".into())),
             Self::Prompt => {
-                let prompt = format!("Passphrase for the key {}: ", secret.key.keyid());
                 for _ in 0..ATTEMPTS {
-                    let typed = rpassword::prompt_password(&prompt).map_err(|error| {
+                    let typed = rpassword::prompt_password(prompt).map_err(|error| {
                         let hint = if std::io::stderr().is_terminal() { "" } else { ": use --passphrase-fd" };
-                        secret.unusable(format!("no passphrase can be asked for: {error}{hint}"))
+                        unusable(format!("no passphrase can be asked for: {error}{hint}"))
                     })?;
-                    if let Some(key) = try_one(&typed.into()) {
-                        return Ok(key);
+                    if let Some(found) = try_one(&typed.into()) {
+                        return Ok(found);
                     }
                 }
-                Err(secret.unusable("the passphrase does not open it".into()))
+                Err(unusable("the passphrase does not open it".into()))
             }
         }
     }
 }
 
-fn read_file(path: &Path) -> Result<Vec<SecretKey>, Error> {
-    let failed = |what: String| Error::SecretKey {
+fn failed(path: &Path, what: String) -> Error {
+    Error::SecretKey {
         path: path.into(),
         what,
-        hint: "name a file with the secret key (gpg --export-secret-keys)".into(),
-    };
-    let bytes = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
+        hint: "name a file with the secret key (gpg --export-secret-keys; for S/MIME PKCS #12 or PEM)".into(),
+    }
+}
+
+fn read_openpgp(path: &Path, bytes: &[u8]) -> Result<Vec<SecretKey>, Error> {
+    let failed = |what: String| failed(path, what);
     let mut keys = Vec::new();
-    for cert in CertParser::from_bytes(&bytes).map_err(|error| failed(format!("{error:#}")))? {
+    for cert in CertParser::from_bytes(bytes).map_err(|error| failed(format!("{error:#}")))? {
         let cert = cert.map_err(|error| failed(format!("{error:#}")))?;
         let secret = cert.keys().secret().map(|key| SecretKey { path: path.into(), key: key.key().clone() });
         keys.extend(secret);

@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod files;
+mod private;
 
 use mailseal_core::unseal::keys::Keys;
 

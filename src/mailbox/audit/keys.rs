@@ -5,6 +5,8 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use mailseal_core::cert::{Fitness, Lapse, Unfit, assess};
+use mailseal_core::smime::certificate::Certificate;
+use mailseal_core::smime::fitness;
 use sequoia_openpgp::policy::StandardPolicy;
 use sequoia_openpgp::types::RevocationStatus;
 use sequoia_openpgp::{Cert, KeyID};
@@ -12,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::error::Error;
+use crate::keystore::any_cert::AnyCert;
 use crate::keystore::trust::Trust;
 use crate::keystore::user::User;
 use crate::keystore::{self, Request};
@@ -61,7 +64,7 @@ impl KeyBook {
     /// # Errors
     /// Those of [`keystore::find`]; [`Error::Missing`] where the user has none.
     pub fn of(
-        given: &[Cert],
+        given: &[AnyCert],
         user: &str,
         home: Option<&Path>,
         config: &Config,
@@ -78,7 +81,10 @@ impl KeyBook {
             given
         };
         let mut book = Self { known: true, ..Self::default() };
-        certs.iter().for_each(|cert| book.add(cert, now));
+        certs.iter().for_each(|cert| match cert {
+            AnyCert::OpenPgp(cert) => book.add(cert, now),
+            AnyCert::Smime(certificate) => book.add_smime(certificate, now),
+        });
         Ok(book)
     }
 
@@ -101,6 +107,14 @@ impl KeyBook {
             };
             self.states.insert(key.to_hex(), state);
         }
+    }
+
+    fn add_smime(&mut self, certificate: &Certificate, now: SystemTime) {
+        let state = match fitness::assess(certificate, now).fitness {
+            Fitness::Fit => State::Current,
+            Fitness::Lapsed(_) | Fitness::Unfit(_) => State::Expired,
+        };
+        self.states.insert(certificate.id(), state);
     }
 
     /// Counts a message that is sealed to these keys: the best of them says what it is worth.

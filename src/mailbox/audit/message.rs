@@ -22,12 +22,14 @@ const BEGINNING: u64 = 32 * 1024;
 pub enum Class {
     /// In clear, or not proven to be encrypted.
     Clear,
-    /// Sealed by mailseal, as it seems.
+    /// Sealed at rest, by mailseal or by gpgit, as it seems.
     Sealed {
         /// The keys' ids.
         recipients: Vec<String>,
         /// What its outer header tells.
         exposed: Exposed,
+        /// Whether it was gpgit.
+        gpgit: bool,
     },
     /// There is not one byte in it.
     Empty,
@@ -65,13 +67,13 @@ fn look_into(file: &File) -> Result<Class, Error> {
         other => other?,
     };
     let Some(how) = judged.encrypted else { return Ok(Class::Clear) };
-    if how == Encrypted::PgpMime {
+    if matches!(how, Encrypted::PgpMime | Encrypted::Smime) {
         // The keys stand in front of the ciphertext: the beginning names them.
         if let Ok(Inspected::Sealed(envelope)) = inspect(&judged.opening, io::empty())
-            && envelope.ours
+            && (envelope.ours || envelope.gpgit)
         {
             let exposed = Exposed::by(judged.opening.head());
-            return Ok(Class::Sealed { recipients: envelope.recipients(), exposed });
+            return Ok(Class::Sealed { recipients: envelope.recipients(), exposed, gpgit: envelope.gpgit });
         }
     }
     Ok(Class::Encrypted(how.name()))

@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::console::json;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::keys::enrol;
+use crate::keystore::any_cert;
 use crate::keystore::trust::Trust;
 use crate::mailbox::audit::owned::{Event, Task};
 use crate::mailbox::encrypt::event::Target;
@@ -90,13 +90,15 @@ pub struct Count {
     clear: u64,
     /// Of any key.
     sealed: u64,
+    /// Of those: by gpgit, before mailseal.
+    sealed_by_gpgit: u64,
     /// Of those: to a key of the user's that has expired or was retired.
     sealed_to_expired: u64,
     /// To one that was revoked as compromised.
     sealed_to_revoked: u64,
     /// To keys that are not the user's, as far as is known.
     sealed_to_others: u64,
-    /// Not by mailseal.
+    /// By their senders.
     encrypted: u64,
     unreadable: u64,
     /// Files without a byte.
@@ -156,12 +158,13 @@ pub struct Listed {
 /// [`Error::Output`].
 pub fn run(options: &Options, config: &Config, out: &mut impl Write) -> Result<Exit, Error> {
     let targets = target::expand(&options.sweep.paths, &options.users, options.sweep.control.as_deref())?;
-    let certs = keystore::read_all_named(
+    let certs = keystore::read_each_named(
         &options.key_files,
         &Trust::of_process(config.keys.trusted_groups.ids()),
         None,
     )?;
-    let certs: Result<Vec<_>, _> = certs.iter().map(|cert| enrol::serialize(slice::from_ref(cert))).collect();
+    let certs: Result<Vec<_>, _> =
+        certs.iter().map(|cert| any_cert::serialize(slice::from_ref(cert))).collect();
     let certs = certs?;
     // After the certificates, which may come through /dev/fd.
     process::forbid_dumps()?;

@@ -7,15 +7,13 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use mailseal_core::error::Error as CoreError;
 use mailseal_maildir::folder::Folder;
 use rayon::prelude::*;
-use sequoia_openpgp::Cert;
-use sequoia_openpgp::parse::Parse as _;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::error::Error;
+use crate::keystore::any_cert;
 use crate::mailbox::audit::keys::{KeyBook, State};
 use crate::mailbox::audit::message::{Class, look_at};
 use crate::mailbox::audit::{Count, KeyCount, Listed};
@@ -82,10 +80,9 @@ impl Task {
     /// Makes the audit. `owned` says that this is an owner's process, and when it is to stop.
     ///
     /// # Errors
-    /// Those of opening the Maildir, and [`CoreError::OpenPgp`].
+    /// Those of opening the Maildir, and of reading the certificates that were given.
     pub fn run(&self, config: &Config, owned: Option<Arc<AtomicBool>>, tell: &Tell<'_>) -> Result<(), Error> {
-        let certs: Result<Vec<Cert>, _> = self.certs.iter().map(Cert::from_bytes).collect();
-        let certs = certs.map_err(CoreError::OpenPgp)?;
+        let certs = any_cert::parse_each(&self.certs)?;
         let home = self.target.home.as_deref().map(Path::new);
         let book = KeyBook::of(&certs, &self.target.user, home, config, SystemTime::now());
         let book = book.unwrap_or_else(|error| {
@@ -166,8 +163,9 @@ impl Count {
                 self.unreadable += 1;
                 Some((format!("unreadable: {why}"), Vec::new()))
             }
-            Class::Sealed { mut recipients, exposed } => {
+            Class::Sealed { mut recipients, exposed, gpgit } => {
                 self.sealed += 1;
+                self.sealed_by_gpgit += u64::from(gpgit);
                 self.outside.add(exposed);
                 let state = book.count(&recipients);
                 match state {

@@ -10,26 +10,22 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
 use mailseal_core::error::Error as CoreError;
-use mailseal_core::openpgp::compress::Compression;
-use mailseal_core::protect::Policy;
-use mailseal_core::recipients::{Recipients, WhenExpired};
-use mailseal_core::seal::Sealer;
 use mailseal_core::unseal::Expansion;
 use mailseal_maildir::commit::Uids;
 use mailseal_maildir::dir::Dir;
 use mailseal_maildir::error::Error as MaildirError;
 use nix::unistd::{fchown, geteuid};
-use sequoia_openpgp::Cert;
-use sequoia_openpgp::parse::Parse as _;
 use serde::{Deserialize, Serialize};
 
 use crate::cli;
+use crate::config::Preference;
+use crate::config::style::Style;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::keys::secret::files::KeyFiles;
+use crate::keystore::any_cert;
 use crate::mailbox::decrypt::Opener;
 use crate::mailbox::decrypt::maildir::{self, Summary};
 use crate::mailbox::reseal;
@@ -65,10 +61,10 @@ pub enum Work {
         certs: Vec<Vec<u8>>,
         /// The recovery certificates, each serialized.
         recovery: Vec<Vec<u8>>,
-        /// Which header fields are hidden inside.
-        protect_headers: Policy,
-        /// How messages are compressed.
-        compression: Compression,
+        /// How they are sealed, where there are several ways.
+        preference: Preference,
+        /// How messages are sealed.
+        style: Style,
     },
 }
 
@@ -202,19 +198,10 @@ fn work_on(
             maildir::into(sweep, folder, Path::new(target), opener, tell)
         }
         (Work::Into { .. }, None) => Err(CoreError::Write(std::io::ErrorKind::NotFound.into()).into()),
-        (Work::Reseal { keep_uids, certs, recovery, protect_headers, compression }, _) => {
-            let parsed = |certs: &[Vec<u8>]| {
-                let certs: Result<Vec<Cert>, _> = certs.iter().map(Cert::from_bytes).collect();
-                certs.map_err(CoreError::OpenPgp)
-            };
-            let (certs, recovery, now) = (parsed(certs)?, parsed(recovery)?, SystemTime::now());
-            let recipients = Recipients::choose(reseal::USER, &certs, &recovery, WhenExpired::Defer, now)?;
-            let new = Sealer {
-                recipients: &recipients,
-                protect_headers: *protect_headers,
-                compression: *compression,
-            };
-            reseal::run(sweep, uids(*keep_uids), opener, new, tell)
+        (Work::Reseal { keep_uids, certs, recovery, preference, style }, _) => {
+            let pair = (&*any_cert::parse_each(certs)?, &*any_cert::parse_each(recovery)?);
+            let recipients = reseal::recipients(pair, *preference)?;
+            reseal::run(sweep, uids(*keep_uids), opener, style.sealer(&recipients), tell)
         }
     }
 }

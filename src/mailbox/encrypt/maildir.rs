@@ -20,7 +20,7 @@ use crate::keys::addressee::Addressee;
 use crate::mailbox::encrypt::event::{Event, Job, Settings, Target};
 use crate::mailbox::encrypt::folder::{Ages, Links, Task};
 use crate::mailbox::encrypt::message::StoredSealer;
-use crate::mailbox::encrypt::recipients::{addressee, config, sealer, warn};
+use crate::mailbox::encrypt::recipients::{addressee, config, style, warn};
 use crate::mailbox::tally::Tally;
 
 /// How often a mailbox is gone through for messages that were moved while it was sealed.
@@ -80,7 +80,9 @@ impl Work<'_> {
             Addressee::Clear(why) => self.count(maildir, &folders, &ages, why.reason()),
             Addressee::Sealed { recipients, .. } => {
                 warn(self.target, &recipients, self.report);
-                let sealer = sealer(self.settings, self.target, config, &recipients);
+                let style = style(self.settings, self.target, config);
+                let sealer =
+                    StoredSealer { sealer: style.sealer(&recipients), unpack: self.settings.how.unpack };
                 self.seal(maildir, &folders, ages, &sealer)
             }
         }

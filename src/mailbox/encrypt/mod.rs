@@ -42,7 +42,7 @@ use crate::delivery::filter;
 use crate::dovecot::doveadm::Doveadm;
 use crate::error::Error;
 use crate::exit::Exit;
-use crate::keys::enrol;
+use crate::keystore::any_cert;
 use crate::keystore::trust::Trust;
 use crate::keystore::user::User;
 use crate::log::sink::Sink;
@@ -408,7 +408,7 @@ fn maildirs(options: &Options, doveadm: Option<&Doveadm>, watch: &Watch<'_>) -> 
 fn settings(options: &Options) -> Result<Settings, Error> {
     let certs = keystore::read_all_named(&options.which.key_files, &Trust::of_process(&[]), None)?;
     let certs: Result<_, Error> =
-        certs.iter().map(|cert| enrol::serialize(std::slice::from_ref(cert))).collect();
+        certs.iter().map(|cert| any_cert::serialize(std::slice::from_ref(cert))).collect();
     // Another process may have another working folder in a later version; its paths are whole.
     let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.into());
     Ok(Settings {

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{NonEmptyStringValueParser, TypedValueParser as _};
-use mailseal_core::openpgp::compress::Compression;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::protect_headers::ProtectHeaders;
+use crate::cli::sealing::Sealing;
 use crate::cli::{parse_jobs, parse_number};
 use crate::console::date;
 use crate::console::progress::Show;
@@ -76,12 +75,9 @@ pub struct Which {
 #[derive(Clone, Debug, Default, clap::Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct How {
-    /// Which header fields are hidden inside (RFC 9788)
-    #[arg(long, value_enum)]
-    pub protect_headers: Option<ProtectHeaders>,
-    /// auto, none, zlib or zlib:1 to zlib:9 [default: auto]
-    #[arg(long, value_name = "HOW")]
-    pub compression: Option<Compression>,
+    /// In which style.
+    #[command(flatten)]
+    pub sealing: Sealing,
     /// Keep the UIDs, for mailboxes whose users are logged out
     #[arg(long)]
     pub keep_uids: bool,
@@ -100,6 +96,9 @@ pub struct How {
     /// Seal even to certificates whose owner has not confirmed being able to read mail (mailseal keys confirm)
     #[arg(long)]
     pub unconfirmed: bool,
+    /// Seal to certificates that their owner has confirmed through the mailbox only: whoever had its password could do that
+    #[arg(long)]
+    pub accept_mailbox: bool,
     /// Only messages whose file changed within AGE (1h, 30d); with --dovecot, those that arrived within AGE
     #[arg(long, value_name = "AGE", value_parser = date::parse_span)]
     pub newer_than: Option<Duration>,

@@ -3,21 +3,19 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use mailseal_core::error::Error as CoreError;
-use mailseal_core::protect::Policy;
 use mailseal_core::recipients::{Recipients, Warning};
-use sequoia_openpgp::Cert;
-use sequoia_openpgp::parse::Parse as _;
 
+use crate::config::style::Style;
 use crate::config::{Config, Mode};
 use crate::delivery::unchanged::{Off, Unchanged};
 use crate::error::Error;
 use crate::keys::addressee::{self, Addressee, Whose};
+use crate::keys::receive::state::Received;
+use crate::keystore::any_cert;
 use crate::keystore::enrolled::Enrolled;
 use crate::keystore::trust::Trust;
 use crate::keystore::user::User;
 use crate::mailbox::encrypt::event::{Complaint, Event, Settings, Target};
-use crate::mailbox::encrypt::message::StoredSealer;
 
 /// The configuration; where certificates were given, it may be missing.
 pub(super) fn config(settings: &Settings) -> Result<Config, Error> {
@@ -30,13 +28,11 @@ pub(super) fn config(settings: &Settings) -> Result<Config, Error> {
 /// whole to what nobody has shown to be able to read, and who is observed keeps clear mail.
 ///
 /// # Errors
-/// Those of [`addressee::find`]; [`Error::Unconfirmed`].
+/// Those of [`addressee::find`]; [`Error::Unconfirmed`], [`Error::ByMailbox`].
 pub(super) fn addressee(settings: &Settings, target: &Target, config: &Config) -> Result<Addressee, Error> {
     let (user, now) = (&*target.user, SystemTime::now());
     if !settings.certs.is_empty() {
-        let certs: Result<Vec<Cert>, _> =
-            settings.certs.iter().map(|bytes| Cert::from_bytes(bytes).map_err(CoreError::OpenPgp)).collect();
-        let certs = certs?;
+        let certs = any_cert::parse_each(&settings.certs)?;
         let trust = Trust::of_process(config.keys.trusted_groups.ids());
         let recipients = addressee::recipients(&config.keys, user, &certs, (&trust, None), now)?;
         return Ok(Addressee::Sealed { recipients, certs, looked_up: false });
@@ -48,13 +44,24 @@ pub(super) fn addressee(settings: &Settings, target: &Target, config: &Config) -
     }
     let found = addressee::find(config, &whose, now)?;
     if let Addressee::Sealed { certs, looked_up: true, .. } = &found
-        && !settings.how.unconfirmed
         && !settings.how.dry_run
     {
-        let confirmed = Enrolled::of(&config.keys)
-            .and_then(|enrolled| enrolled.file(&User::parse(user)?, home)?.is_confirmed(certs));
+        let user = User::parse(user)?;
+        let confirmed =
+            Enrolled::of(&config.keys).and_then(|enrolled| enrolled.file(&user, home)?.is_confirmed(certs));
         if !confirmed.unwrap_or(false) {
-            return Err(Error::Unconfirmed { user: user.into() });
+            let trust = Trust::of_process(config.keys.trusted_groups.ids());
+            let received = Received::find(&config.keys, &user, home, &trust);
+            let by_mailbox = received.and_then(|received| received.map_or(Ok(false), |it| it.holds(certs)));
+            match by_mailbox.unwrap_or(false) {
+                true if !settings.how.accept_mailbox => {
+                    return Err(Error::ByMailbox { user: user.name().into() });
+                }
+                false if !settings.how.unconfirmed => {
+                    return Err(Error::Unconfirmed { user: user.name().into() });
+                }
+                _ => {}
+            }
         }
     }
     Ok(found)
@@ -70,13 +77,6 @@ pub(super) fn warn(target: &Target, recipients: &Recipients, report: &(dyn Fn(Ev
 }
 
 /// How the mail is sealed: as the command line says, else as configured.
-pub(super) fn sealer<'a>(
-    settings: &Settings,
-    target: &Target,
-    config: &Config,
-    recipients: &'a Recipients,
-) -> StoredSealer<'a> {
-    let how = &settings.how;
-    let said = (how.protect_headers.map(Policy::from), how.compression);
-    StoredSealer { sealer: config.sealer(&target.user, recipients, said), unpack: how.unpack }
+pub(super) fn style(settings: &Settings, target: &Target, config: &Config) -> Style {
+    config.style(&target.user, &settings.how.sealing)
 }

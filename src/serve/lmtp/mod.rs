@@ -1,4 +1,4 @@
-//! The door before Dovecot: LMTP in, LMTP out (RFC 2033).
+//! The doors before Dovecot and on the way out: LMTP in, LMTP or SMTP out (RFC 2033).
 //!
 //! Nothing is queued and nothing is stored: what has been read of a message is being sealed, or on its way to the next hop. A
 //! recipient is answered with what the next hop has answered; where that is not known, with a refusal for the time being.
@@ -6,6 +6,7 @@
 pub mod hop;
 mod set;
 mod transaction;
+mod turns;
 
 use std::io;
 use std::time::Duration;
@@ -16,7 +17,10 @@ use super::shared::Shared;
 use super::smtp::command::Command;
 use super::smtp::lines::{Connection, Line, Lines};
 use super::smtp::reply::Reply;
+use crate::config::Config;
+use crate::config::serve::Speaks;
 use crate::error::Error;
+use crate::log::Door;
 
 /// How long a command may take to come.
 const COMMAND: Duration = Duration::from_secs(30);
@@ -30,6 +34,17 @@ const MISTAKES: u32 = 20;
 /// Makes connections to the next hop.
 pub type Connect<'a> = dyn Fn() -> io::Result<Box<dyn Connection>> + Sync + 'a;
 
+/// The way that mail takes from a door.
+#[derive(Clone, Copy)]
+pub struct Way<'a> {
+    /// The door.
+    pub door: Door,
+    /// What the next hop speaks.
+    pub speaks: Speaks,
+    /// Connects to it.
+    pub connect: &'a Connect<'a>,
+}
+
 /// How a client has greeted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Greeted {
@@ -37,7 +52,7 @@ enum Greeted {
     No,
     /// With LHLO: there is an answer for each recipient.
     Lmtp,
-    /// With EHLO or HELO: there is one answer, so there is one recipient.
+    /// With EHLO or HELO: there is one answer for all recipients.
     Smtp,
 }
 
@@ -45,7 +60,7 @@ enum Greeted {
 pub struct Session<'a, C> {
     lines: Lines<C>,
     shared: &'a Shared,
-    connect: &'a Connect<'a>,
+    way: Way<'a>,
     host: &'a str,
     greeted: Greeted,
     /// Commands that could not be read.
@@ -58,12 +73,12 @@ pub struct Session<'a, C> {
 
 impl<'a, C: Connection> Session<'a, C> {
     /// Speaks with the client at the other end of `connection`, as the host `host`.
-    pub fn new(connection: C, shared: &'a Shared, connect: &'a Connect<'a>, host: &'a str) -> Self {
+    pub fn new(connection: C, shared: &'a Shared, way: Way<'a>, host: &'a str) -> Self {
         let lines = Lines::new(connection);
         Self {
             lines,
             shared,
-            connect,
+            way,
             host,
             greeted: Greeted::No,
             mistakes: 0,
@@ -177,24 +192,18 @@ impl<'a, C: Connection> Session<'a, C> {
             return Ok(true);
         }
         self.answer(&Reply::new(250, "2.1.0", "go on"));
-        let mut transaction = Transaction::new(self.shared, config, self.connect, self.host, mail);
+        let mut transaction = Transaction::new(self.shared, config, self.way, self.host, mail);
         transaction.take(&mut self.idle);
         let goes_on = loop {
             match self.next()? {
-                Some(Command::Rcpt(path)) => {
-                    let reply = if self.greeted == Greeted::Smtp && transaction.has_recipients() {
-                        Reply::new(452, "4.5.3", "one recipient at a time; LMTP takes more")
-                    } else {
-                        transaction.rcpt(path)
-                    };
-                    self.answer(&reply);
-                }
+                Some(Command::Rcpt(path)) => self.answer(&transaction.rcpt(path)),
                 Some(Command::Data) => match transaction.announce() {
                     Err(reply) => self.answer(&reply),
                     Ok(()) => {
                         self.answer(&Reply { code: 354, text: "the message, and a dot".into() });
                         self.flush()?;
-                        let goes_on = transaction.message(&mut self.lines)?;
+                        let once = self.greeted == Greeted::Smtp;
+                        let goes_on = transaction.message(&mut self.lines, once)?;
                         break goes_on;
                     }
                 },
@@ -224,7 +233,7 @@ impl<'a, C: Connection> Session<'a, C> {
 
     fn flush(&mut self) -> io::Result<()> {
         let connection = self.lines.get_mut();
-        connection.limit(COMMAND)?;
+        connection.limit(COMMAND);
         connection.write_all(&std::mem::take(&mut self.answers))
     }
 }
@@ -238,6 +247,7 @@ fn stopping() -> Reply {
 }
 
 /// What went wrong with the next hop.
-fn of_hop(config: &crate::config::Config, error: &io::Error) -> Error {
-    Error::NextHop { address: config.serve.next.0.to_string(), what: error.to_string() }
+fn of_hop(config: &Config, door: Door, error: &io::Error) -> Error {
+    let address = config.serve.next_of(door).map(|next| next.address.to_string()).unwrap_or_default();
+    Error::NextHop { address, what: error.to_string() }
 }

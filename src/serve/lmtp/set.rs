@@ -8,15 +8,17 @@ use mailseal_core::error::Error as CoreError;
 use mailseal_core::message::opening::Opening;
 
 use super::hop::Hop;
+use super::turns::Turn;
 use crate::cli;
 use crate::config::Config;
 use crate::delivery::message::{self, Message, WRITE_SIZE};
+use crate::delivery::owner::Owner;
 use crate::error::Error;
-use crate::log::{LogLine, Outcome};
+use crate::log::{Door, LogLine, Outcome};
 use crate::serve::smtp::data::DotWriter;
 use crate::serve::smtp::lines::Connection;
 use crate::serve::smtp::reply::Reply;
-use crate::serve::whose::{Owner, Treatment};
+use crate::serve::whose::Treatment;
 use crate::system::buffered::Buffered;
 use crate::system::counted::Counted;
 
@@ -28,12 +30,15 @@ pub struct Set {
     pub treatment: Treatment,
     /// Their places among those of the transaction.
     pub places: Vec<usize>,
+    /// The places of recipients who are one of these in another spelling, and the place of that one: they share its answer.
+    pub twins: Vec<(usize, usize)>,
     /// The connection to the next hop, where there is one: on one that failed nothing more is said.
     pub hop: Option<Hop<Box<dyn Connection>>>,
     /// What goes into the log line of each.
     pub line: Arc<Mutex<LogLine>>,
     /// What is answered where there is no connection.
     pub refusal: Reply,
+    door: Door,
 }
 
 /// What is answered for the recipient at a place.
@@ -47,10 +52,12 @@ pub struct Answer {
 }
 
 impl Set {
-    /// One without recipients yet, and with a connection on which MAIL has been said.
-    pub fn new(owner: Owner, treatment: Treatment, hop: Hop<Box<dyn Connection>>, line: LogLine) -> Self {
+    /// One without recipients and a connection yet.
+    pub fn new(owner: Owner, treatment: Treatment, line: LogLine) -> Self {
+        let door = line.door.unwrap_or(Door::Lmtp);
         let line = Arc::new(Mutex::new(line));
-        Self { owner, treatment, places: Vec::new(), hop: Some(hop), line, refusal: Reply::later() }
+        let (places, twins) = (Vec::new(), Vec::new());
+        Self { owner, treatment, places, twins, hop: None, line, refusal: Reply::later(), door }
     }
 
     /// Does something with the next hop; a connection on which that fails is closed.
@@ -62,7 +69,7 @@ impl Set {
         let Some(hop) = &mut self.hop else { return };
         if let Err(error) = something(hop) {
             self.hop = None;
-            message::complain(cli::ADMIN, &self.line, &super::of_hop(config, &error));
+            message::complain(cli::ADMIN, &self.line, &super::of_hop(config, self.door, &error));
         }
     }
 
@@ -72,30 +79,46 @@ impl Set {
         hop.reset().is_ok().then_some(hop)
     }
 
-    /// The message of these recipients.
-    pub fn message<'a>(&'a self, config: &'a Config) -> Message<'a> {
-        let Self { owner, line, .. } = self;
-        Message { program: cli::ADMIN, said: &owner.said, config, user: &owner.name, line }
+    /// The places of all that are answered for.
+    pub fn all_places(&self) -> impl Iterator<Item = usize> {
+        self.places.iter().copied().chain(self.twins.iter().map(|(place, _)| *place))
     }
 
-    /// Hands the message that begins with `opening` and goes on in `rest` to the next hop, and tells `answers` of each recipient.
-    /// The connection is kept only where all went well.
+    /// Tells what is answered for the recipient at `place`, in each spelling.
+    fn tell(&self, answers: &Sender<Answer>, place: usize, reply: &Reply, reason: Option<&'static str>) {
+        let twins = self.twins.iter().filter(|(_, of)| *of == place).map(|(twin, _)| *twin);
+        for place in std::iter::once(place).chain(twins) {
+            // Where nobody listens the client is gone.
+            let _ = answers.send(Answer { place, reply: reply.clone(), reason });
+        }
+    }
+
+    /// The message of these recipients.
+    pub fn message<'a>(&'a self, config: &'a Config) -> Message<'a> {
+        let Self { owner, treatment, line, .. } = self;
+        let (style, always) = (&treatment.style, owner.said.always);
+        Message { program: cli::ADMIN, style, always, config, user: &owner.name, line }
+    }
+
+    /// Hands the message that begins with `opening` and goes on in `rest` to the next hop, ends it when it is its `turn`, and tells
+    /// `answers` of each recipient. The connection is kept only where all went well.
     pub fn deliver(
         &mut self,
         config: &Config,
-        opening: &Opening,
-        rest: &mut impl Read,
+        (opening, rest): (&Opening, &mut impl Read),
+        turn: Turn<'_>,
         answers: &Sender<Answer>,
     ) {
         let Some(mut hop) = self.hop.take() else {
             let reason = message::lock(&self.line).reason.unwrap_or("next-hop");
-            self.places.iter().for_each(|place| tell(answers, *place, self.refusal.clone(), Some(reason)));
+            self.places.iter().for_each(|place| self.tell(answers, *place, &self.refusal, Some(reason)));
             return;
         };
-        match self.write(config, opening, rest, &mut hop) {
+        match self.write(config, (opening, rest), &turn, &mut hop) {
             Ok(outcome) => self.message(config).line().outcome = outcome,
             Err(error) => return self.fail(&error, answers),
         }
+        let mut comes_again = false;
         for (at, place) in self.places.iter().enumerate() {
             match hop.answer() {
                 Ok(reply) => {
@@ -104,18 +127,22 @@ impl Set {
                         500.. => Some("rejected"),
                         _ => None,
                     };
-                    tell(answers, *place, reply, refused);
+                    comes_again |= refused == Some("next-hop");
+                    self.tell(answers, *place, &reply, refused);
                 }
                 Err(error) => {
                     // It must not be able to say yes any more.
                     drop(hop);
-                    let error = super::of_hop(config, &error);
+                    let error = super::of_hop(config, self.door, &error);
                     message::complain(cli::ADMIN, &self.line, &error);
                     let left = self.places[at..].iter();
-                    left.for_each(|place| tell(answers, *place, Reply::later(), Some(error.reason())));
+                    left.for_each(|place| self.tell(answers, *place, &Reply::later(), Some(error.reason())));
                     return;
                 }
             }
+        }
+        if !comes_again {
+            turn.pass();
         }
         self.hop = Some(hop);
     }
@@ -124,15 +151,16 @@ impl Set {
     pub fn fail(&mut self, error: &Error, answers: &Sender<Answer>) {
         self.hop = None;
         message::complain(cli::ADMIN, &self.line, error);
-        self.places.iter().for_each(|place| tell(answers, *place, Reply::later(), Some(error.reason())));
+        let later = Reply::later();
+        self.places.iter().for_each(|place| self.tell(answers, *place, &later, Some(error.reason())));
     }
 
-    /// Writes what becomes of the message, and its dot: from there on the next hop has it.
+    /// Writes what becomes of the message, and in its `turn` the dot: from there on the next hop has it.
     fn write(
         &self,
         config: &Config,
-        opening: &Opening,
-        rest: &mut impl Read,
+        (opening, rest): (&Opening, &mut impl Read),
+        turn: &Turn<'_>,
         hop: &mut Hop<Box<dyn Connection>>,
     ) -> Result<Outcome, Error> {
         let (message, treatment) = (self.message(config), &self.treatment);
@@ -147,14 +175,14 @@ impl Set {
         if outcome != Outcome::WouldSeal {
             message.line().bytes_out = out.total();
         }
+        if !turn.wait() {
+            let others =
+                io::Error::other("it has not taken the message for others, and one answer counts for all");
+            return Err(super::of_hop(config, self.door, &others));
+        }
         out.into_inner().finish().map_err(CoreError::Write)?;
         Ok(outcome)
     }
-}
-
-fn tell(answers: &Sender<Answer>, place: usize, reply: Reply, reason: Option<&'static str>) {
-    // Where nobody listens the client is gone.
-    let _ = answers.send(Answer { place, reply, reason });
 }
 
 /// A piece of the message for a set, or its end.

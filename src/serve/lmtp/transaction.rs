@@ -11,22 +11,25 @@ use mailseal_core::message::opening::Opening;
 
 use super::hop::{ANSWER, Hop};
 use super::set::{Answer, Piece, Pieces, Set};
-use super::{Connect, of_hop};
+use super::turns::{Turn, Turns};
+use super::{Way, of_hop};
 use crate::cli;
 use crate::config::Config;
 use crate::config::serve::Userdb;
 use crate::delivery::message;
+use crate::delivery::owner::Owner;
 use crate::delivery::unchanged::Unchanged;
 use crate::error::Error;
 use crate::keys::addressee::Addressee;
 use crate::log::{Door, LogLine, Outcome};
+use crate::outgoing::message::leaving;
 use crate::serve::shared::Shared;
 use crate::serve::smtp::command::Mail;
 use crate::serve::smtp::data::{Dots, Refused};
 use crate::serve::smtp::lines::{Connection, Lines};
 use crate::serve::smtp::path::Path;
 use crate::serve::smtp::reply::Reply;
-use crate::serve::whose::{Owner, Treatment};
+use crate::serve::whose::{self, Treatment};
 
 /// Most sets: as many as Postfix has recipients in a transaction.
 pub const SETS: usize = 50;
@@ -47,11 +50,20 @@ const DATA: Duration = Duration::from_secs(180);
 const PIECE: usize = 64 * 1024;
 const PIECES: usize = 2;
 
+/// A connection on which a transaction was begun.
+struct Begun {
+    hop: Hop<Box<dyn Connection>>,
+    /// What was answered to MAIL.
+    mail: Reply,
+    /// What was answered to RCPT, where MAIL was taken.
+    rcpt: Option<Reply>,
+}
+
 /// A transaction.
 pub struct Transaction<'a> {
     shared: &'a Shared,
     config: Arc<Config>,
-    connect: &'a Connect<'a>,
+    way: Way<'a>,
     host: &'a str,
     mail: Mail,
     /// The delivery users of the recipients that were taken, in the order of the answers.
@@ -63,25 +75,9 @@ pub struct Transaction<'a> {
 
 impl<'a> Transaction<'a> {
     /// Begins one.
-    pub fn new(
-        shared: &'a Shared,
-        config: Arc<Config>,
-        connect: &'a Connect<'a>,
-        host: &'a str,
-        mail: Mail,
-    ) -> Self {
+    pub fn new(shared: &'a Shared, config: Arc<Config>, way: Way<'a>, host: &'a str, mail: Mail) -> Self {
         let start = Instant::now();
-        Self {
-            shared,
-            config,
-            connect,
-            host,
-            mail,
-            users: Vec::new(),
-            sets: Vec::new(),
-            idle: Vec::new(),
-            start,
-        }
+        Self { shared, config, way, host, mail, users: Vec::new(), sets: Vec::new(), idle: Vec::new(), start }
     }
 
     /// Uses these connections first.
@@ -89,17 +85,24 @@ impl<'a> Transaction<'a> {
         self.idle.append(idle);
     }
 
-    /// Whether a recipient was taken.
-    pub fn has_recipients(&self) -> bool {
-        !self.users.is_empty()
-    }
-
     /// Takes a recipient, or does not: what to answer.
     pub fn rcpt(&mut self, path: Path) -> Reply {
         if self.users.len() >= RECIPIENTS {
             return too_many();
         }
-        let owner = match self.shared.users.find(&self.config, &path) {
+        let owner = match self.way.door {
+            Door::Outgoing => {
+                return match whose::leaving(&path, &self.config, &self.shared.cache) {
+                    Ok((owner, treatment)) => match self.twin(&owner.name) {
+                        Some(reply) => reply,
+                        None => self.add(owner, treatment, &path),
+                    },
+                    Err(error) => self.defer(path.as_str(), &error),
+                };
+            }
+            Door::Lmtp | Door::Sieve => self.shared.users.find(&self.config, &path),
+        };
+        let owner = match owner {
             Ok(Some(owner)) => owner,
             Ok(None) => return self.refused_by_next_hop(&path),
             Err(error) => return self.defer(path.as_str(), &error),
@@ -116,30 +119,41 @@ impl<'a> Transaction<'a> {
         }
     }
 
+    /// Takes a recipient who has been taken in another spelling: the message goes there once.
+    fn twin(&mut self, name: &str) -> Option<Reply> {
+        let of = self.users.iter().position(|user| user == name)?;
+        let set = self.sets.iter_mut().find(|set| set.places.contains(&of))?;
+        set.twins.push((self.users.len(), of));
+        self.users.push(name.into());
+        Some(Reply::new(250, "2.1.5", "as before"))
+    }
+
     fn add(&mut self, owner: Owner, treatment: Treatment, path: &Path) -> Reply {
         let user = owner.name.clone();
         let found = self.sets.iter().position(|set| set.treatment.class == treatment.class);
-        let at = match found {
-            Some(at) => at,
+        let (at, asked) = match found {
+            // Where an earlier recipient met a fault of the next hop's, so would this one.
+            Some(at) => match self.sets[at].hop.take() {
+                None => return Reply::later(),
+                Some(mut hop) => (at, hop.rcpt(path).map(|reply| (hop, reply))),
+            },
             None if self.sets.len() >= SETS => return too_many(),
-            None => match self.begin() {
-                Ok((hop, reply)) if reply.is_positive() => {
+            None => match self.begin(path) {
+                Ok(Begun { hop, rcpt: Some(reply), .. }) => {
                     let line = self.line(&user);
-                    self.sets.push(Set::new(owner, treatment, hop, line));
-                    self.sets.len() - 1
+                    self.sets.push(Set::new(owner, treatment, line));
+                    (self.sets.len() - 1, Ok((hop, reply)))
                 }
-                Ok((hop, reply)) => {
+                Ok(Begun { hop, mail: refusal, rcpt: None }) => {
                     self.idle.push(hop);
-                    return reply;
+                    return refusal;
                 }
-                Err(error) => return self.defer(&user, &of_hop(&self.config, &error)),
+                Err(error) => return self.defer(&user, &of_hop(&self.config, self.way.door, &error)),
             },
         };
         let set = &mut self.sets[at];
-        // Where an earlier recipient met a fault of the next hop's, so would this one.
-        let Some(mut hop) = set.hop.take() else { return Reply::later() };
-        match hop.rcpt(path) {
-            Ok(reply) => {
+        match asked {
+            Ok((hop, reply)) => {
                 set.hop = Some(hop);
                 if reply.is_positive() {
                     set.places.push(self.users.len());
@@ -147,29 +161,28 @@ impl<'a> Transaction<'a> {
                 }
                 reply
             }
-            Err(error) => self.defer(&user, &of_hop(&self.config, &error)),
+            Err(error) => self.defer(&user, &of_hop(&self.config, self.way.door, &error)),
         }
     }
 
-    /// A connection on which MAIL has been said, and what was answered to it.
-    fn begin(&mut self) -> io::Result<(Hop<Box<dyn Connection>>, Reply)> {
+    /// A connection on which a transaction was begun for a recipient, and what [`Hop::begin`] was answered.
+    fn begin(&mut self, to: &Path) -> io::Result<Begun> {
         // The next hop may have closed it since.
         while let Some(mut hop) = self.idle.pop() {
-            if let Ok(reply) = hop.mail(&self.mail) {
-                return Ok((hop, reply));
+            if let Ok((mail, rcpt)) = hop.begin(&self.mail, to) {
+                return Ok(Begun { hop, mail, rcpt });
             }
         }
-        let mut hop = Hop::greet((self.connect)()?, self.host)?;
-        let reply = hop.mail(&self.mail)?;
-        Ok((hop, reply))
+        let mut hop = Hop::greet((self.way.connect)()?, self.host, self.way.speaks)?;
+        let (mail, rcpt) = hop.begin(&self.mail, to)?;
+        Ok(Begun { hop, mail, rcpt })
     }
 
     /// Lets the next hop say that there is no such recipient. Where it does not, nobody knows whose mail it would be.
     fn refused_by_next_hop(&mut self, path: &Path) -> Reply {
-        let asked = self.begin().and_then(|(mut hop, reply)| {
-            let reply = if reply.is_positive() { hop.rcpt(path)? } else { reply };
+        let asked = self.begin(path).and_then(|Begun { mut hop, mail, rcpt }| {
             hop.reset()?;
-            Ok((hop, reply))
+            Ok((hop, rcpt.unwrap_or(mail)))
         });
         match asked {
             Ok((hop, reply)) => {
@@ -180,12 +193,12 @@ impl<'a> Transaction<'a> {
                 let what = format!("it knows no {path}, and the next hop takes mail for it");
                 self.defer(path.as_str(), &Error::Dovecot { what })
             }
-            Err(error) => self.defer(path.as_str(), &of_hop(&self.config, &error)),
+            Err(error) => self.defer(path.as_str(), &of_hop(&self.config, self.way.door, &error)),
         }
     }
 
     fn line(&self, user: &str) -> LogLine {
-        LogLine { user: user.into(), door: Some(Door::Lmtp), ..LogLine::default() }
+        LogLine { user: user.into(), door: Some(self.way.door), ..LogLine::default() }
     }
 
     /// Says and logs why mail for `user` has to wait.
@@ -225,8 +238,8 @@ impl<'a> Transaction<'a> {
             return Ok(());
         }
         for set in std::mem::take(&mut self.sets) {
-            for place in &set.places {
-                let line = LogLine { user: self.users[*place].clone(), ..message::lock(&set.line).clone() };
+            for place in set.all_places() {
+                let line = LogLine { user: self.users[place].clone(), ..message::lock(&set.line).clone() };
                 self.shared.note(&line);
             }
         }
@@ -234,23 +247,32 @@ impl<'a> Transaction<'a> {
         Err(Reply::later())
     }
 
-    /// Reads the message and answers for each recipient; whether the conversation goes on.
+    /// Reads the message and answers for each recipient, or `once` for all; whether the conversation goes on.
     ///
     /// # Errors
     /// Those of the connection to the client.
-    pub fn message<C: Connection>(&mut self, lines: &mut Lines<C>) -> io::Result<bool> {
-        lines.get_mut().limit(DATA)?;
+    pub fn message<C: Connection>(&mut self, lines: &mut Lines<C>, once: bool) -> io::Result<bool> {
+        lines.get_mut().limit(DATA);
         let limit = self.config.serve.size.map(NonZeroU64::get);
         let (tell, answers) = channel();
         let mut notes: Vec<(usize, Arc<Mutex<LogLine>>)> = Vec::new();
         for set in &self.sets {
-            notes.extend(set.places.iter().map(|place| (*place, Arc::clone(&set.line))));
+            notes.extend(set.all_places().map(|place| (place, Arc::clone(&set.line))));
         }
         notes.sort_by_key(|(place, _)| *place);
-        let conclusion = Conclusion { shared: self.shared, users: &self.users, notes, start: self.start };
+        let conclusion =
+            Conclusion { shared: self.shared, users: &self.users, notes, start: self.start, once };
         let (sets, config) = (&mut self.sets, &*self.config);
+        let turns = Turns::new(sets.len());
         let mut dots = Dots::new(limit);
-        let opening = Opening::read(&mut dots.read(lines.reader())).map_err(Error::from);
+        let mut opening = Opening::read(&mut dots.read(lines.reader())).map_err(Error::from);
+        if let (Door::Outgoing, Ok(read)) = (self.way.door, &opening) {
+            match leaving(read, &mut dots.read(lines.reader())) {
+                Ok(None) => {}
+                Ok(Some(leaves)) => opening = Ok(leaves),
+                Err(error) => opening = Err(error.into()),
+            }
+        }
         let goes_on = std::thread::scope(|scope| {
             let mut data = dots.read(lines.reader());
             match &opening {
@@ -258,9 +280,10 @@ impl<'a> Transaction<'a> {
                 Ok(opening) => {
                     sets.iter().for_each(|set| set.message(config).note_id(opening.head()));
                     match &mut sets[..] {
-                        [set] => set.deliver(config, opening, &mut data, &tell),
+                        [set] => set.deliver(config, (opening, &mut data), Turn::alone(), &tell),
                         sets => {
-                            let feeds = start(scope, sets, (config, opening), &tell);
+                            let turns = once.then_some(&turns);
+                            let feeds = start(scope, sets, (config, opening, turns), &tell);
                             feed(&mut data, opening, feeds);
                         }
                     }
@@ -291,14 +314,15 @@ impl<'a> Transaction<'a> {
 fn start<'scope, 'env>(
     scope: &'scope Scope<'scope, 'env>,
     sets: &'env mut [Set],
-    (config, opening): (&'env Config, &'env Opening),
+    (config, opening, turns): (&'env Config, &'env Opening, Option<&'env Turns>),
     tell: &Sender<Answer>,
 ) -> Vec<SyncSender<Piece>> {
     let mut feeds = Vec::new();
     for set in sets {
         let (feed, pieces) = sync_channel(PIECES);
         let tell = tell.clone();
-        let work = move || set.deliver(config, opening, &mut Pieces::new(pieces), &tell);
+        let turn = turns.map_or_else(Turn::alone, Turns::turn);
+        let work = move || set.deliver(config, (opening, &mut Pieces::new(pieces)), turn, &tell);
         // A set that cannot be worked on answers nothing, which is a refusal for the time being.
         if std::thread::Builder::new().spawn_scoped(scope, work).is_ok() {
             feeds.push(feed);
@@ -339,10 +363,12 @@ struct Conclusion<'a> {
     /// The places of the recipients, and what is known of their messages.
     notes: Vec<(usize, Arc<Mutex<LogLine>>)>,
     start: Instant,
+    /// Whether all recipients have one answer.
+    once: bool,
 }
 
 impl Conclusion<'_> {
-    /// Answers for each recipient in order, each as soon as that is possible, and logs them.
+    /// Answers for each recipient in order, each as soon as that is possible, and logs them; or once, when all is known.
     fn answer<C: Connection>(
         &self,
         answers: &Receiver<Answer>,
@@ -351,11 +377,15 @@ impl Conclusion<'_> {
     ) -> io::Result<()> {
         let mut waiting: Vec<Option<Reply>> = self.users.iter().map(|_| None).collect();
         let mut next = 0;
-        let mut written = lines.get_mut().limit(DATA);
+        lines.get_mut().limit(DATA);
+        let mut written = Ok(());
+        let mut all = None;
         let mut go_on = |waiting: &mut Vec<Option<Reply>>| {
             while let Some(reply) = waiting.get_mut(next).and_then(Option::take) {
                 next += 1;
-                if written.is_ok() {
+                if self.once {
+                    all = Some(all.take().map_or_else(|| reply.clone(), |all| together(all, &reply)));
+                } else if written.is_ok() {
                     written = lines.get_mut().write_all(reply.to_string().as_bytes());
                 }
             }
@@ -377,7 +407,10 @@ impl Conclusion<'_> {
             waiting[place] = Some(answer.reply);
         }
         go_on(&mut waiting);
-        written
+        match all {
+            Some(reply) if written.is_ok() => lines.get_mut().write_all(reply.to_string().as_bytes()),
+            _ => written,
+        }
     }
 
     fn note(&self, answer: &Answer, length: u64) {
@@ -391,6 +424,16 @@ impl Conclusion<'_> {
             line.bytes_out = 0;
         }
         self.shared.note(&line);
+    }
+}
+
+/// One answer for two recipients. The message was taken if it was for both; what one refuses for the time being comes again for both,
+/// and what one refuses for good does not: to the other it would come each time.
+fn together(one: Reply, other: &Reply) -> Reply {
+    match (one.code / 100, other.code / 100) {
+        (4, _) | (_, 4) => Reply::later(),
+        (2, 5) => other.clone(),
+        _ => one,
     }
 }
 

@@ -1,10 +1,12 @@
 //! The doors side by side, in one run: Dovecot alone, the filter as a program, the script socket, LMTP before Dovecot. It asserts that
-//! all is stored; its times are printed.
+//! all is stored; its times are printed. A delivery that is deferred is made again and counted: on a machine at its limit Dovecot
+//! may be kept from noticing within its 5 ms that it has connected to the script socket.
 
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::chown;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use testing::dovecot::flavour::Flavour;
@@ -16,6 +18,9 @@ use testing::serve::Serve;
 
 /// How many rounds, each of one delivery a door.
 const ROUNDS: usize = 300;
+
+/// How many rounds of rates; a share is that of two rates of one round.
+const RATES: usize = 9;
 
 /// How many deliveries for a rate.
 const DELIVERIES: usize = 400;
@@ -40,8 +45,8 @@ impl Door {
 struct Side {
     name: &'static str,
     door: Door,
-    server: Server,
     serve: Option<Serve>,
+    server: Server,
 }
 
 impl Side {
@@ -82,23 +87,27 @@ impl Side {
             }
             Serve::start(&server.path("mailseal.toml"), DELIVERY_USER, &lmtp, &server.path("said"))
         });
-        Self { name, door, server, serve }
+        Self { name, door, serve, server }
     }
 
-    /// Deliveries a second over so many connections.
-    fn rate(&self, connections: usize, mail: &[u8]) -> f64 {
+    /// Deliveries a second over so many connections, and how many were deferred meanwhile.
+    fn rate(&self, connections: usize, mail: &[u8]) -> (f64, usize) {
+        let deferred = AtomicUsize::new(0);
         let start = Instant::now();
         std::thread::scope(|scope| {
             for _ in 0..connections {
                 scope.spawn(|| {
                     let mut client = self.door.connect();
                     for _ in 0..DELIVERIES / connections {
-                        assert_eq!(client.deliver(SENDER, &[ALICE], mail).unwrap()[0].code, 250);
+                        while client.deliver(SENDER, &[ALICE], mail).unwrap()[0].code != 250 {
+                            deferred.fetch_add(1, Ordering::Relaxed);
+                        }
                     }
                 });
             }
         });
-        (DELIVERIES / connections * connections) as f64 / start.elapsed().as_secs_f64()
+        let rate = (DELIVERIES / connections * connections) as f64 / start.elapsed().as_secs_f64();
+        (rate, deferred.into_inner())
     }
 }
 
@@ -135,21 +144,39 @@ fn doors_side_by_side() {
         println!("MEASURED: {}: median {:.2} ms, 90 of 100 within {:.2} ms", side.name, at(50), at(90));
     }
     for connections in [8, 32] {
-        for round in 0..3 {
-            let rates: Vec<String> = sides
-                .iter()
-                .map(|side| format!("{} {:.0}", side.name, side.rate(connections, mail)))
-                .collect();
+        let mut rates = vec![Vec::new(); sides.len()];
+        for _ in 0..RATES {
+            for (side, rates) in sides.iter().zip(&mut rates) {
+                rates.push(side.rate(connections, mail));
+            }
+        }
+        let alone: Vec<f64> = rates[0].iter().map(|(rate, _)| *rate).collect();
+        for (side, rates) in sides.iter().zip(&mut rates) {
+            let shares = rates.iter().zip(&alone).map(|((rate, _), alone)| rate / alone);
+            let share = median(shares.collect());
+            let deferred: usize = rates.iter().map(|(_, deferred)| deferred).sum();
+            let rate = median(rates.iter().map(|(rate, _)| *rate).collect());
             println!(
-                "MEASURED: deliveries a second, {connections} connections, round {round}: {}",
-                rates.join(", ")
+                "MEASURED: {connections} connections: {}: {rate:.0} a second, {share:.2} of Dovecot alone, {deferred} deferred",
+                side.name
             );
         }
     }
     for side in &sides {
+        let deliveries = side.server.inbox(ALICE).len();
         if let Some(serve) = &side.serve {
-            println!("MEASURED: {}: at most {} kB", side.name, serve.peak_memory());
+            let time = serve.processor_time().as_secs_f64() * 1e3 / deliveries as f64;
+            let memory = serve.peak_memory();
+            println!(
+                "MEASURED: {}: {time:.2} ms of processor time a delivery, at most {memory} kB",
+                side.name
+            );
         }
-        assert!(side.server.inbox(ALICE).len() > ROUNDS);
+        assert!(deliveries > ROUNDS + 2 * RATES * (DELIVERIES - 32));
     }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }

@@ -9,11 +9,11 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use mailseal::config::serve::{Serve, Userdb};
+use mailseal::config::serve::{Serve, Speaks, Userdb};
 use mailseal::config::{Config, Mode, Rule};
-use mailseal::log::Target;
 use mailseal::log::sink::Sink;
-use mailseal::serve::lmtp::Session;
+use mailseal::log::{Door, Target};
+use mailseal::serve::lmtp::{Session, Way};
 use mailseal::serve::shared::Shared;
 use mailseal::serve::smtp::lines::Connection;
 use testing::fixtures;
@@ -28,6 +28,7 @@ static SHARED: LazyLock<Shared> = LazyLock::new(|| {
         mode: Mode::Seal,
         key: vec![fixtures::cert(key)],
         protect_headers: None,
+        pad: None,
         require: false,
     };
     let serve = Serve { userdb: Userdb::None, ..Serve::default() };
@@ -59,9 +60,7 @@ impl Write for Client<'_> {
 }
 
 impl Connection for Client<'_> {
-    fn limit(&self, _: Duration) -> io::Result<()> {
-        Ok(())
-    }
+    fn limit(&self, _: Duration) {}
 }
 
 /// A next hop: it says what it should but at the steps where `script` has something else.
@@ -162,9 +161,7 @@ impl Write for Hop {
 }
 
 impl Connection for Hop {
-    fn limit(&self, _: Duration) -> io::Result<()> {
-        Ok(())
-    }
+    fn limit(&self, _: Duration) {}
 }
 
 /// A short way to say what a fuzzer would seldom find.
@@ -201,7 +198,8 @@ fuzz_target!(|data: &[u8]| {
     };
     let client = Client { says: &says, hears: Arc::clone(&hears) };
     // However it ends.
-    let _ = Session::new(client, &SHARED, &connect, "host").run();
+    let way = Way { door: Door::Lmtp, speaks: Speaks::Lmtp, connect: &connect };
+    let _ = Session::new(client, &SHARED, way, "host").run();
 
     let story = story.lock().unwrap();
     let clear = story.heard.windows(CANARY.len()).any(|text| text == CANARY);

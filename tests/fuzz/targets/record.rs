@@ -7,7 +7,7 @@ use mailseal_core::limits;
 use mailseal_core::message::head::{Head, Kind};
 use mailseal_core::message::lines::LineEnding;
 use mailseal_core::record::{HeadEnd, HeaderRecord, Place, Record};
-use mailseal_core::seal::envelope::Envelope;
+use mailseal_core::seal::envelope::{Envelope, Shell};
 
 fuzz_target!(|bytes: &[u8]| {
     read(bytes);
@@ -27,7 +27,7 @@ fn read(name: &[u8]) {
 fn write(message: &[u8]) {
     let (fields_end, body_start) = Head::find_end(message, 0).unwrap_or((message.len(), message.len()));
     let head = Head::new(&message[..fields_end], &message[fields_end..body_start]);
-    let envelope = Envelope::new(head, LineEnding::of(message), None, [0; 16]);
+    let envelope = Envelope::new(head, LineEnding::of(message), None, true, Shell::pgp_mime([0; 16]));
     let name = envelope.record().encode();
     let record = Record::parse(name.as_bytes()).expect("our own record");
     assert_eq!(record.line_ending, LineEnding::of(message));
@@ -35,6 +35,7 @@ fn write(message: &[u8]) {
     let (region, tail) = head.split();
     assert_eq!(record.tail.is_some(), !tail.is_empty());
     assert_eq!(record.added_type, !head.may_have_type());
+    assert_eq!(record.marked, tail.is_empty());
     let Some(places) = &record.places else {
         assert!(name.contains("lost=1"));
         return;

@@ -32,9 +32,7 @@ impl Write for Wire<'_> {
 }
 
 impl Connection for Wire<'_> {
-    fn limit(&self, _: Duration) -> io::Result<()> {
-        Ok(())
-    }
+    fn limit(&self, _: Duration) {}
 }
 
 /// The message and what stands behind its dot, as the plainest reading of RFC 5321 has it; `None` where it does not end.

@@ -436,7 +436,17 @@ fn listings_are_tables_for_people_and_stable_json_for_scripts() {
     let run = admin.run(&["list", "--json"]);
     let rows = json(&run);
     assert_eq!(run.stdout, admin.run(&["list", "--json"]).stdout, "stable");
-    let names = ["algorithms", "confirmed", "expires", "fingerprint", "reason", "state", "user", "user_ids"];
+    let names = [
+        "algorithms",
+        "confirmed",
+        "confirmed_by",
+        "expires",
+        "fingerprint",
+        "reason",
+        "state",
+        "user",
+        "user_ids",
+    ];
     for row in &rows {
         let mut found: Vec<_> = row.as_object().unwrap().keys().map(String::as_str).collect();
         found.sort_unstable();

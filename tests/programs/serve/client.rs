@@ -4,7 +4,13 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use testing::alone;
+use testing::dovecot::lmtp::Lmtp;
+
 use super::{ALICE, BOB, CANARY, MAIL, Site};
+
+/// How many connections a door takes at once, where the configuration does not say.
+const CONNECTIONS: usize = 64;
 
 /// Says `text` and closes its side: all that is answered.
 fn say(site: &Site, text: &[u8]) -> String {
@@ -123,13 +129,24 @@ fn a_client_that_goes_leaves_nothing_with_the_next_hop() {
 }
 
 #[test]
-fn whoever_expects_one_answer_has_one_recipient() {
+fn whoever_expects_one_answer_has_one_for_all_recipients() {
     let Some(site) = Site::new() else { return };
     let text = format!(
         "EHLO x\r\nMAIL FROM:<s@example.net>\r\nRCPT TO:<{ALICE}>\r\nRCPT TO:<{BOB}>\r\nDATA\r\nSubject: x\r\n\r\ny\r\n.\r\nQUIT\r\n"
     );
-    let said = say(&site, text.as_bytes());
-    assert_eq!(codes(&said), ["220", "250", "250", "250", "452", "354", "250", "221"], "{said}");
+    let answered = |expected: &str| {
+        let said = say(&site, text.as_bytes());
+        assert_eq!(codes(&said), ["220", "250", "250", "250", "250", "354", expected, "221"], "{said}");
+    };
+    answered("250");
+    assert_eq!(site.next.take().len(), 2);
+    // It would come again and again to the other.
+    site.next.refuse(&format!("<{BOB}>"), "552 5.2.2 quota\r\n");
+    answered("552");
+    assert_eq!(site.next.take().len(), 1);
+    site.next.refuse(&format!("<{ALICE}>"), "452 4.2.2 not now\r\n");
+    answered("451");
+    assert!(site.next.take().is_empty());
 }
 
 #[test]
@@ -146,6 +163,37 @@ fn too_many_connections_wait_and_none_is_lost() {
     drop(silent);
     assert_eq!(site.next.take().len(), 100);
     site.assert_nothing_clear("many clients");
+}
+
+/// As many as there may be at once are inside, and the others wait with the system until there is room.
+#[test]
+fn five_hundred_connections_at_once_are_all_answered() {
+    // For their descriptors.
+    if !alone::is_alone() {
+        return alone::run("serve::client::five_hundred_connections_at_once_are_all_answered");
+    }
+    let Some(site) = Site::new() else { return };
+    assert_eq!(site.codes(&[ALICE], MAIL), [250]);
+    site.next.take();
+    let (threads, before) = (site.serve.threads(), site.serve.peak_memory());
+    let mut waiting: Vec<UnixStream> = (0..500).map(|_| UnixStream::connect(site.door()).unwrap()).collect();
+    let inside: Vec<Lmtp> = waiting.drain(..CONNECTIONS).map(|stream| Lmtp::on(stream).unwrap()).collect();
+    let most = threads + CONNECTIONS as u64;
+    assert!(site.serve.threads() <= most, "{} threads, {most} at most", site.serve.threads());
+    let deliver = |mut client: Lmtp| {
+        let replies = client.deliver("s@example.net", &[ALICE], MAIL).unwrap();
+        assert_eq!(replies[0].code, 250, "{replies:?}");
+    };
+    std::thread::scope(|scope| {
+        inside.into_iter().for_each(|client| _ = scope.spawn(move || deliver(client)));
+        waiting.into_iter().for_each(|stream| _ = scope.spawn(move || deliver(Lmtp::on(stream).unwrap())));
+    });
+    let after = site.serve.peak_memory();
+    println!("MEASURED: {before} kB before, {after} kB after 500 connections at once");
+    assert_eq!(site.next.take().len(), 500);
+    site.assert_nothing_clear("five hundred clients");
+    // So much is being sealed at once, at most.
+    assert!(after < before + CONNECTIONS as u64 * 1024, "{before} kB before, {after} kB after");
 }
 
 #[test]

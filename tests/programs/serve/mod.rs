@@ -3,6 +3,7 @@
 mod client;
 mod faults;
 mod load;
+mod outgoing;
 mod process;
 mod script;
 
@@ -15,6 +16,7 @@ use testing::{
     fixtures,
     next_hop::{NextHop, Taken},
     serve::Serve,
+    smime,
 };
 
 const SOURCES: &str = r#"sources = ["file:DIR/keys/%{user}.pgp"]"#;
@@ -137,6 +139,31 @@ fn each_recipient_gets_a_copy_sealed_to_the_recipients_own_key() {
         );
     }
     assert_eq!(log.lines().count(), 4, "{log}");
+}
+
+/// By the same doors, in one transaction with OpenPGP.
+#[test]
+fn who_has_an_s_mime_certificate_gets_s_mime() {
+    let Some(site) = Site::new() else { return };
+    let smime = ["rsa", "p384"].map(|name| std::fs::read(smime::file(&format!("{name}.pem"))).unwrap());
+    site.host.write(&format!("keys/{ALICE}.pgp"), &smime[0]);
+    site.host.write("keys/dora@example.org.pgp", &smime[1]);
+    assert_eq!(site.codes(&[ALICE, BOB, "dora@example.org", "alice+x@example.org"], MAIL), [250; 4]);
+    let mut taken = site.next.take();
+    taken.sort_by(|a, b| a.recipient.cmp(&b.recipient));
+    assert_eq!(taken[0].message, taken[1].message, "the same key is sealed to once");
+    for (taken, key) in [(&taken[1], "rsa"), (&taken[3], "p384")] {
+        let run = smime::decrypt(&smime::file(&format!("{key}.key")), None, &taken.message);
+        assert_eq!(run.stdout, MAIL, "{}", run.stderr);
+    }
+    assert_sealed(&taken[2], "rsa3072", MAIL);
+    site.assert_nothing_clear("S/MIME");
+    let log = site.log();
+    assert_eq!(log.matches(" warn=malleable ").count(), 3, "{log}");
+    site.host.write(&format!("keys/{ALICE}.pgp"), &std::fs::read(smime::file("authority.pem")).unwrap());
+    let mut client = site.client();
+    client.command("MAIL FROM:<s@example.net>", 250).unwrap();
+    client.command("RCPT TO:<alice@example.org>", 451).unwrap();
 }
 
 #[test]

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use testing::delivery::UID;
+use testing::dovecot::server::wait_until;
 use testing::filter;
 use testing::next_hop::{Fault, NextHop, Step};
 use testing::serve::Serve;
 
-use super::{ALICE, MAIL, Site, prepared, start};
+use super::{ALICE, CAROL, MAIL, Site, prepared, start};
 
 #[test]
 fn sigterm_ends_it_after_what_is_in_hand() {
@@ -106,6 +107,65 @@ fn a_configuration_that_cannot_be_meant_ends_it_at_once() {
     let running = start(&host);
     ends(&whole, 75, "cannot listen on");
     drop(running);
+}
+
+/// Debian's `mail` and its user id: a user that every machine has.
+const OWN_USER: (&str, u32) = ("mail", 8);
+
+#[test]
+fn started_by_root_it_opens_no_script_socket_that_would_stay_behind() {
+    let (name, id) = OWN_USER;
+    let Some(host) = prepared(&format!("user = \"{name}\"\n")) else { return };
+    host.own("log", id, id);
+    let socket = host.path("doors/mailseal-filter");
+    let begin =
+        || Serve::spawn(&host.path("mailseal.toml"), 0, &host.path("said"), &["--sandbox", "require"]);
+    let mut serve = begin();
+    assert_eq!(serve.wait().code(), Some(75), "{}", serve.said());
+    assert!(serve.said().contains("its folder is not the user mail's"), "{}", serve.said());
+    assert!(!socket.exists());
+    host.own("doors", id, id);
+    let mut serve = begin();
+    wait_until("it to listen", || {
+        assert!(!serve.has_ended(), "{}", serve.said());
+        UnixStream::connect(&socket).is_ok()
+    });
+    serve.signal(Signal::SIGTERM);
+    assert_eq!(serve.wait().code(), Some(0), "{}", serve.said());
+    assert!(!socket.exists());
+}
+
+#[test]
+fn a_register_that_was_restored_is_read_and_a_store_that_was_mounted_since_is_named() {
+    let Some(mut site) = Site::new() else { return };
+    // What lies beside the configuration is read in any case.
+    let whole = std::fs::read_to_string(site.host.path("mailseal.toml")).unwrap();
+    let known = |path: &str| format!("known = \"{}\"", site.host.path(path).display());
+    site.host.write("etc/mailseal.toml", whole.replace(&known("known"), &known("var/known")).as_bytes());
+    site.host.folder("var");
+    std::fs::rename(site.host.path("known"), site.host.path("var/known")).unwrap();
+    site.serve.signal(Signal::SIGTERM);
+    site.serve.wait();
+    let (config, said) = (site.host.path("etc/mailseal.toml"), site.host.path("said"));
+    site.serve = Serve::start(&config, UID, &site.door(), &said);
+    let replace = |folder: &str| {
+        let (path, away) = (site.host.path(folder), site.host.path("away"));
+        std::fs::rename(&path, &away).unwrap();
+        assert!(Command::new("cp").arg("-a").args([&away, &path]).status().unwrap().success());
+        std::fs::remove_dir_all(&away).unwrap();
+    };
+    assert_eq!(site.codes(&[CAROL], MAIL), [250]);
+    replace("var/known");
+    assert_eq!(site.codes(&[CAROL], MAIL), [250], "{}", site.serve.said());
+    let said =
+        "keys cannot be read; where it was mounted or replaced after the start, restart mailseal serve";
+    assert!(!site.serve.said().contains(said), "{}", site.serve.said());
+    replace("keys");
+    for user in [ALICE, CAROL] {
+        let refused = site.deliver(&[user], MAIL).unwrap_err().to_string();
+        assert!(refused.starts_with("451 "), "{refused}");
+    }
+    assert_eq!(site.serve.said().matches(said).count(), 1, "{}", site.serve.said());
 }
 
 #[test]

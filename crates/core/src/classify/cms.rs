@@ -259,15 +259,16 @@ impl<'a> Walk<'a> {
         let start = self.position;
         let depth = self.ends.len();
         loop {
-            let (tag, end) = self.header()?;
+            let (_, end) = self.header()?;
             match end {
                 Some(end) => {
                     demand(end - start <= most)?;
                     demand(end <= self.data.len()).map_err(|_| Stop::Cut)?;
                     self.position = end;
                 }
+                // It is constructed: no other has an indefinite length.
                 None => {
-                    demand(tag & CONSTRUCTED != 0 && self.ends.len() < limits::CMS_DEPTH)?;
+                    demand(self.ends.len() < limits::CMS_DEPTH)?;
                     self.ends.push(None);
                 }
             }
@@ -664,6 +665,29 @@ mod tests {
         ] {
             assert_eq!(prove(&make(most).octets(), true), Ok(()), "{name}");
             assert_eq!(prove(&make(most + 1).octets(), true), Err(Stop::Refuted), "{name}");
+        }
+    }
+
+    /// Nobody waits for the rest of a value that is too long.
+    #[test]
+    fn a_value_is_too_long_before_it_is_there() {
+        let header = 5;
+        for (length, expected) in
+            [(limits::CMS_RECIPIENT - header, Stop::Cut), (limits::CMS_RECIPIENT - header + 1, Stop::Refuted)]
+        {
+            let recipient = value(SEQUENCE, &vec![0xab; length]);
+            let octets = Made { recipients: vec![recipient.clone()], ..made(indefinite) }.octets();
+            let start = octets.windows(header + 3).position(|it| it == &recipient[..header + 3]).unwrap();
+            assert_eq!(prove(&octets[..start + header], false), Err(expected), "{length}");
+        }
+    }
+
+    #[test]
+    fn only_a_constructed_value_has_an_indefinite_length() {
+        for (tag, expected) in [(OCTET_STRING, Err(Stop::Refuted)), (OCTET_STRING | CONSTRUCTED, Ok(()))] {
+            let inside = indefinite(tag, &value(OCTET_STRING, b"x"));
+            let recipients = vec![indefinite(SEQUENCE, &inside)];
+            assert_eq!(prove(&Made { recipients, ..made(value) }.octets(), true), expected, "{tag:#x}");
         }
     }
 

@@ -7,7 +7,7 @@
 //! One rule makes everybody agree who sees more or less of a message: what is refuted by its beginning stays refuted,
 //! whatever follows. README states how many bytes a sender can leave readable; `tests/readable.rs` computes it.
 
-mod armor;
+pub(crate) mod armor;
 mod cms;
 pub(crate) mod mime;
 pub mod noise;

@@ -39,9 +39,6 @@ const UNIFORM_CELL: f64 = 680.0;
 /// The same of a block and more.
 const UNIFORM: f64 = 560.0;
 
-/// A suspicion: DEFLATE is to decide. Random blocks reach it once in some 10⁷ times.
-const SUSPECT: f64 = 400.0;
-
 /// DEFLATE refutes when it leaves less than this many hundredths.
 const DEFLATED: u64 = 97;
 
@@ -60,7 +57,8 @@ pub struct Noise {
     run: usize,
     /// How many blocks were counted at the next look at all of them.
     look: usize,
-    suspect: bool,
+    /// Whether no chunk has been compressed yet.
+    first: bool,
     refuted: bool,
     total: usize,
 }
@@ -74,8 +72,7 @@ impl Default for Noise {
             all: Histogram::default(),
             run: 0,
             look: 2,
-            // The first chunk is compressed in any case.
-            suspect: true,
+            first: true,
             refuted: false,
             total: 0,
         }
@@ -93,7 +90,7 @@ impl Noise {
             octets = later;
             self.count_blocks();
             if self.octets.len() == self.carried + CHUNK {
-                self.end_chunk();
+                self.end_chunk(self.first);
                 self.octets.drain(..self.octets.len() - BLOCK);
                 (self.carried, self.counted) = (BLOCK, BLOCK);
             }
@@ -124,7 +121,6 @@ impl Noise {
                 self.refuted |= cell.is_readable();
                 histogram.add(&cell);
             }
-            self.suspect |= histogram.deviation() > SUSPECT;
             self.refuted |= histogram.is_readable() || has_run(&mut self.run, block);
             self.all.add(&histogram);
             if self.all.total == self.look * BLOCK {
@@ -134,12 +130,14 @@ impl Noise {
         }
     }
 
-    fn end_chunk(&mut self) {
+    /// Compresses what is new, where `suspect` or where a faster look finds something.
+    fn end_chunk(&mut self, suspect: bool) {
         let chunk = &self.octets[self.carried..];
-        // LZ4 finds the repetitions that DEFLATE finds, a hundred times as fast; the blocks have found unequal octets.
-        let suspect = self.suspect || lz4_flex::block::compress(chunk).len() < chunk.len();
+        // LZ4 finds the repetitions that DEFLATE finds, a hundred times as fast. Octets that are too unequal for a block are found by
+        // then, and what DEFLATE gains on others is below one hundredth.
+        let suspect = suspect || lz4_flex::block::compress(chunk).len() < chunk.len();
         self.refuted |= suspect && is_deflated(chunk);
-        self.suspect = false;
+        self.first = false;
     }
 
     /// Judges what is less than a block or a chunk.
@@ -157,8 +155,7 @@ impl Noise {
         if self.octets.len() - self.carried < CELL {
             self.carried = 0;
         }
-        self.suspect = true;
-        self.end_chunk();
+        self.end_chunk(true);
     }
 }
 
@@ -513,6 +510,16 @@ mod tests {
         assert_eq!(judged(&octets[..BLOCK], true), Ok(()));
         assert_eq!(judged(&octets, true), Err(Stop::Refuted));
         assert_eq!(judged(&octets, false), Err(Stop::Refuted));
+    }
+
+    /// A last piece is compressed with the block before it where it is less than a cell, which is too little for itself.
+    #[test]
+    fn what_repeats_at_the_end_is_found() {
+        for (length, expected) in [(0, Ok(())), (300, Err(Stop::Refuted)), (CELL - 1, Err(Stop::Refuted))] {
+            let mut octets = noise(CHUNK, 16);
+            octets.extend_from_within(CHUNK - BLOCK..CHUNK - BLOCK + length);
+            assert_eq!(judged(&octets, true), expected, "{length}");
+        }
     }
 
     #[test]

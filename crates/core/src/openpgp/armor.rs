@@ -1,23 +1,16 @@
-//! ASCII armor of one message (RFC 9580, section 6.2), at the speed of a SIMD base64 encoder.
+//! ASCII armor of one message (RFC 9580, section 6.2).
 
 use std::io::{self, Write};
 
-use base64_simd::{Out, STANDARD};
+use base64_simd::STANDARD;
 
-/// Octets in a line of 64 characters.
-const LINE: usize = 48;
-
-/// Octets that are encoded at once: as many as come from one partial body, and a little more.
-const ENCODED_SIZE: usize = 384 * LINE;
+use crate::base64::Lines;
 
 /// Writes an armored `PGP MESSAGE`; [`Armor::finish`] must be called to end it.
 #[derive(Debug)]
 pub struct Armor<W> {
-    inner: W,
+    lines: Lines<W>,
     ending: &'static str,
-    pending: Vec<u8>,
-    characters: Vec<u8>,
-    lines: Vec<u8>,
     crc: Option<crc_fast::Digest>,
 }
 
@@ -31,66 +24,33 @@ impl<W: Write> Armor<W> {
     /// Those of `inner`.
     pub fn new(mut inner: W, ending: &'static str, checksum: bool) -> io::Result<Self> {
         write!(inner, "-----BEGIN PGP MESSAGE-----{ending}{ending}")?;
-        Ok(Self {
-            inner,
-            ending,
-            pending: Vec::with_capacity(LINE),
-            characters: vec![0; ENCODED_SIZE / 3 * 4],
-            lines: Vec::with_capacity(ENCODED_SIZE / LINE * (LINE / 3 * 4 + 2)),
-            crc: checksum.then(|| crc_fast::Digest::new_with_params(crc24())),
-        })
+        let crc = checksum.then(|| crc_fast::Digest::new_with_params(crc24()));
+        Ok(Self { lines: Lines::new(inner, ending), ending, crc })
     }
 
     /// Writes what is left, the checksum and the last line, and gives the writer below back.
     ///
     /// # Errors
     /// Those of the writer below.
-    pub fn finish(mut self) -> io::Result<W> {
-        let pending = std::mem::take(&mut self.pending);
-        self.encode(&pending)?;
+    pub fn finish(self) -> io::Result<W> {
+        let mut inner = self.lines.finish()?;
         if let Some(crc) = &self.crc {
             // The upper 24 of 32 bits.
             let sum = (crc.finalize() as u32).to_be_bytes();
-            write!(self.inner, "={}{}", STANDARD.encode_to_string(&sum[..3]), self.ending)?;
+            write!(inner, "={}{}", STANDARD.encode_to_string(&sum[..3]), self.ending)?;
         }
-        write!(self.inner, "-----END PGP MESSAGE-----{}", self.ending)?;
-        Ok(self.inner)
-    }
-
-    /// Writes `octets` as lines; all but the last call give whole lines.
-    fn encode(&mut self, octets: &[u8]) -> io::Result<()> {
-        if let Some(crc) = &mut self.crc {
-            crc.update(octets);
-        }
-        for batch in octets.chunks(ENCODED_SIZE) {
-            let characters = STANDARD.encode(batch, Out::from_slice(&mut self.characters));
-            self.lines.clear();
-            for line in characters.chunks(LINE / 3 * 4) {
-                self.lines.extend_from_slice(line);
-                self.lines.extend_from_slice(self.ending.as_bytes());
-            }
-            self.inner.write_all(&self.lines)?;
-        }
-        Ok(())
+        write!(inner, "-----END PGP MESSAGE-----{}", self.ending)?;
+        Ok(inner)
     }
 }
 
 impl<W: Write> Write for Armor<W> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        // First the line that was begun, then whole lines as they come, then the beginning of the next.
-        let missing = if self.pending.is_empty() { 0 } else { LINE - self.pending.len() };
-        let (begun, rest) = data.split_at(missing.min(data.len()));
-        self.pending.extend_from_slice(begun);
-        if self.pending.len() == LINE {
-            let pending = std::mem::take(&mut self.pending);
-            self.encode(&pending)?;
-            self.pending = pending;
-            self.pending.clear();
+        let count = self.lines.write(data)?;
+        if let Some(crc) = &mut self.crc {
+            crc.update(&data[..count]);
         }
-        let (lines, left) = rest.split_at(rest.len() / LINE * LINE);
-        self.encode(lines)?;
-        self.pending.extend_from_slice(left);
-        Ok(data.len())
+        Ok(count)
     }
 
     /// Does nothing: a line of an armor cannot be shorter than it is.
@@ -111,6 +71,7 @@ mod tests {
     use sequoia_openpgp::armor::{Kind, Reader, ReaderMode};
 
     use super::*;
+    use crate::base64::ENCODED_SIZE;
 
     fn armored(data: &[u8], piece: usize, ending: &'static str, checksum: bool) -> Vec<u8> {
         let mut armor = Armor::new(Vec::new(), ending, checksum).unwrap();

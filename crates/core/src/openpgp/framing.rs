@@ -14,6 +14,8 @@ pub const PARTIAL: usize = 1 << PARTIAL_BITS;
 pub struct Packet<W> {
     inner: W,
     body: Vec<u8>,
+    /// Octets of the packet that have gone out already, in whole partial bodies.
+    out: u64,
 }
 
 impl<W: Write> Packet<W> {
@@ -23,7 +25,21 @@ impl<W: Write> Packet<W> {
     /// Those of `inner`.
     pub fn new(mut inner: W, tag: u8) -> io::Result<Self> {
         inner.write_all(&[0xc0 | tag])?;
-        Ok(Self { inner, body: Vec::new() })
+        Ok(Self { inner, body: Vec::new(), out: 1 })
+    }
+
+    /// How many octets the whole packet has if `more` octets of body are written and it ends then.
+    #[must_use]
+    pub fn length_with(&self, more: u64) -> u64 {
+        let body = self.body.len() as u64 + more;
+        // The last part is never empty.
+        let partial = body.saturating_sub(1) / PARTIAL as u64;
+        let length = match body - partial * PARTIAL as u64 {
+            0..192 => 1,
+            192..8384 => 2,
+            _ => 5,
+        };
+        self.out + partial + length + body
     }
 
     /// Writes the last length and what is left, and gives the writer below back.
@@ -56,6 +72,7 @@ impl<W: Write> Write for Packet<W> {
             self.body.extend_from_slice(data);
             return Ok(data.len());
         }
+        self.out += 1 + PARTIAL as u64;
         self.inner.write_all(&[0xe0 | PARTIAL_BITS as u8])?;
         self.inner.write_all(&self.body)?;
         self.inner.write_all(&data[..missing])?;
@@ -91,8 +108,11 @@ mod tests {
                 let data: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
                 let mut packet = Packet::new(Vec::new(), tag::LITERAL).unwrap();
                 packet.write_all(b"b\0\0\0\0\0").unwrap();
+                let foretold = packet.length_with(size as u64);
                 data.chunks(piece.min(size.max(1))).for_each(|part| packet.write_all(part).unwrap());
+                assert_eq!(packet.length_with(0), foretold);
                 let bytes = packet.finish().unwrap();
+                assert_eq!(bytes.len() as u64, foretold);
                 let pile = PacketPile::from_bytes(&bytes).unwrap();
                 let [Parsed::Literal(literal)] = &pile.children().collect::<Vec<_>>()[..] else {
                     panic!("{size}: {pile:?}")

@@ -10,10 +10,14 @@ pub mod tag {
     pub const SKESK: u8 = 3;
     /// Compressed Data (section 5.6).
     pub const COMPRESSED: u8 = 8;
+    /// Marker (section 5.8).
+    pub const MARKER: u8 = 10;
     /// Literal Data (section 5.9).
     pub const LITERAL: u8 = 11;
     /// Symmetrically Encrypted and Integrity Protected Data (section 5.13).
     pub const SEIPD: u8 = 18;
+    /// Padding (section 5.14).
+    pub const PADDING: u8 = 21;
     /// LibrePGP's OCB Encrypted Data, which GnuPG 2.4 writes.
     pub const OCB_ENCRYPTED: u8 = 20;
 }

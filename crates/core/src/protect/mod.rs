@@ -16,7 +16,8 @@
 //!
 //! An mbox line, and `HP-Outer` fields that a message came with, stay outside alone. The tail of a header goes inside as it
 //! is, behind all that is added; of what repeats it outside, the policy hides as much as of other fields. Signed roots are
-//! left as they are: to be believed, the header would have to be inside the signature.
+//! left as they are: to be believed, the header would have to be inside the signature. Mail on its way out ([`Policy::Sent`])
+//! is hidden even so, and nothing inside says that its header is protected.
 
 mod display;
 pub mod exposed;
@@ -30,8 +31,9 @@ use std::io::{self, Write};
 use std::ops::Range;
 
 use memchr::memchr_iter;
+use serde::{Deserialize, Serialize};
 
-pub use self::policy::Policy;
+pub use self::policy::{Appearance, Policy};
 pub use self::undo::Undone;
 
 use self::display::Display;
@@ -40,6 +42,7 @@ use self::root::{Root, claims_protection};
 use self::undo::Undo;
 use crate::classify::mime::ContentType;
 use crate::limits;
+use crate::mark;
 use crate::message::head::{Head, Item, Kind, Region, Tail};
 use crate::message::lines::{LineEnding, ToCrlf};
 use crate::message::opening::Opening;
@@ -53,15 +56,17 @@ pub struct Protection<'a> {
     fields: Fields<'a>,
     content_type: Change,
     display: Option<Display>,
+    /// Whether the header inside ends with the mark.
+    marked: bool,
 }
 
 /// The fields of a header, and what the outside shows of them under a policy.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Fields<'a> {
     head: Head<'a>,
     region: Region<'a>,
     tail: Tail<'a>,
-    policy: Policy,
+    appearance: Appearance,
     ending: &'static str,
 }
 
@@ -87,6 +92,23 @@ enum Change {
     Appended(String),
 }
 
+/// What is put inside for the sake of mail programs, where it has room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Additions {
+    /// The mark of what is sealed at rest ([`crate::mark`]).
+    pub mark: bool,
+    /// A hidden Subject once more at the top of the text, for those that know nothing of header protection (RFC 9788,
+    /// section 5.2.2).
+    pub legacy_display: bool,
+}
+
+impl Default for Additions {
+    /// Both.
+    fn default() -> Self {
+        Self { mark: true, legacy_display: true }
+    }
+}
+
 /// Whether a message gets header protection.
 #[derive(Debug)]
 pub struct Plan<'a> {
@@ -96,52 +118,67 @@ pub struct Plan<'a> {
     pub warning: Option<Warning>,
 }
 
-/// Decides what header protection a message gets, by its beginning.
+/// Decides what header protection a message gets, by its beginning, and what of `additions` is put inside.
 #[must_use]
-pub fn plan(policy: Policy, opening: &Opening) -> Plan<'_> {
+pub fn plan(appearance: Appearance, additions: Additions, opening: &Opening) -> Plan<'_> {
     let head = opening.head();
-    let warning = if policy == Policy::None {
+    let warning = if appearance.policy == Policy::None {
         None
     } else {
-        match protection(policy, opening) {
+        match protection(appearance, additions, opening) {
             Ok(protection) => return Plan { protection: Some(protection), warning: None },
             Err(warning) => Some(warning),
         }
     };
     let copy = || Protection {
         opening,
-        fields: Fields::new(head, Policy::None),
+        fields: Fields::new(head, Policy::None.into()),
         content_type: Change::None,
         display: None,
+        marked: additions.mark && mark::has_room(&head.split().1),
     };
     Plan { protection: claims_protection(head).then(copy), warning }
 }
 
-fn protection(policy: Policy, opening: &Opening) -> Result<Protection<'_>, Warning> {
+fn protection(
+    appearance: Appearance,
+    additions: Additions,
+    opening: &Opening,
+) -> Result<Protection<'_>, Warning> {
     let head = opening.head();
-    let fields = Fields::new(head, policy);
+    // What is on its way out shows nothing, and where need be without a word about that inside: nothing here skips it.
+    let always = appearance.policy == Policy::Sent;
+    let skipped = |warning| if always { Ok((Change::None, None)) } else { Err(warning) };
+    let fields = Fields::new(head, appearance);
     let Fields { region, ending, .. } = fields;
     let (content_type, display) = match Root::of(head) {
-        Root::Signed => return Err(Warning::HpSkippedSigned),
-        Root::Closed => return Err(Warning::HpSkipped),
         Root::Unmarked => (Change::None, None),
+        Root::Signed => skipped(Warning::HpSkippedSigned)?,
+        Root::Closed => skipped(Warning::HpSkipped)?,
         Root::Open(content_type) => {
-            let display = fields.display(content_type.as_ref(), opening.body());
+            let display = if additions.legacy_display {
+                fields.display(content_type.as_ref(), opening.body())
+            } else {
+                None
+            };
             let displayed = display.is_some();
             let change = match &content_type {
-                None => Change::Added(root::new_field(displayed, ending)),
+                None => Some(Change::Added(root::new_field(displayed, ending))),
                 Some(content_type) => region
                     .called("Content-Type")
                     .next()
                     .and_then(|item| root::appended(&item, content_type, displayed, ending))
-                    .map(Change::Appended)
-                    .ok_or(Warning::HpSkipped)?,
+                    .map(Change::Appended),
             };
-            (change, display)
+            match change {
+                Some(change) => (change, display),
+                None => skipped(Warning::HpSkipped)?,
+            }
         }
     };
-    let protection = Protection { opening, fields, content_type, display };
-    if protection.can_be_undone() { Ok(protection) } else { Err(Warning::HpSkipped) }
+    let marked = additions.mark && mark::has_room(&fields.tail);
+    let protection = Protection { opening, fields, content_type, display, marked };
+    if always || protection.can_be_undone() { Ok(protection) } else { Err(Warning::HpSkipped) }
 }
 
 /// Whether an item of the region goes inside. An mbox line is no field, and an `HP-Outer` that came with the message would
@@ -162,9 +199,9 @@ pub fn is_outer_record(item: &Item<'_>) -> bool {
 impl<'a> Fields<'a> {
     /// The fields of `head`.
     #[must_use]
-    pub fn new(head: Head<'a>, policy: Policy) -> Self {
+    pub fn new(head: Head<'a>, appearance: Appearance) -> Self {
         let (region, tail) = head.split();
-        Self { head, region, tail, policy, ending: head.ending() }
+        Self { head, region, tail, appearance, ending: head.ending() }
     }
 
     /// The items of the region that are nowhere but outside.
@@ -195,14 +232,14 @@ impl<'a> Fields<'a> {
     fn shown(&self, item: &Item<'a>) -> Option<Cow<'a, [u8]>> {
         match item.kind {
             Kind::Content | Kind::MimeVersion => None,
-            _ if is_inside(item) => self.policy.shown(item, self.ending),
+            _ if is_inside(item) => self.appearance.shown(item, self.ending),
             _ => Some(item.ended(self.ending)),
         }
     }
 
     /// The Subject in the `body`, of a root of this type. Where there is a tail, readers do not agree where the body begins.
     fn display(&self, content_type: Option<&ContentType>, body: &[u8]) -> Option<Display> {
-        let hidden = |item: &Item<'_>| self.policy.outside(item, self.ending) != Outside::Same;
+        let hidden = |item: &Item<'_>| self.appearance.outside(item, self.ending) != Outside::Same;
         let subjects = self.region.called("Subject").filter(hidden);
         self.tail
             .is_empty()
@@ -249,7 +286,7 @@ impl<'a> Protection<'a> {
         });
         let line_ending = self.opening.line_ending();
         let insertions = if exact { self.insertions(line_ending)? } else { return None };
-        let protected = Protected { policy: Some(self.fields.policy), insertions };
+        let protected = Protected { policy: Some(self.fields.appearance.policy), insertions };
         protected.fits(line_ending).then_some(protected)
     }
 
@@ -308,6 +345,10 @@ impl<'a> Protection<'a> {
         }
         write(Origin::Message, tail.bytes())?;
         if !tail.is_empty() && !tail.bytes().ends_with(b"\n") {
+            write(Origin::New, ending.as_bytes())?;
+        }
+        if self.marked {
+            write(Origin::New, mark::FIELD.as_bytes())?;
             write(Origin::New, ending.as_bytes())?;
         }
         match head.separator() {
@@ -417,4 +458,54 @@ impl Write for Compare<'_> {
 fn without_line_end(line: &[u8]) -> &[u8] {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_its_type_is_what_leaves_shows_nothing() {
+        let long = |length: usize| format!("text/plain; name={}", "a".repeat(length));
+        let types = [
+            "text/plain",
+            "text/plain; x*=",
+            "text/plain; x*",
+            "text/plain; name*1=b",
+            "text/plain; x*0*=utf-8''",
+            "text/html;",
+            "multipart/mixed; boundary=b",
+            "multipart/signed; boundary=b",
+            "multipart/mixed",
+            "x",
+            "",
+            "text/plain; x=\"",
+            "text/plain; hp=cipher",
+            "text/plain; charset=utf-8; charset=x",
+            "message/rfc822",
+            "text/plain (x; y=\"z",
+            "\u{e9}/b",
+        ];
+        let lengths = [4000, 4040, 4060, 4080, 4096, 5000];
+        let all = types.iter().map(|text| (*text).to_owned()).chain(lengths.map(long));
+        for text in all.chain(["text/plain\nContent-Type: text/html".into()]) {
+            let mail = format!(
+                "From: a@example.org\nSubject: CANARY\nX-A: CANARY\nReceived: CANARY\nContent-Type: {text}\n\nCANARY\n"
+            );
+            let opening = Opening::read(&mut mail.as_bytes()).unwrap();
+            let appearance = Appearance::of(Policy::Sent, "Alert", opening.head()).unwrap();
+            let plan = plan(appearance, Additions::default(), &opening);
+            assert_eq!(plan.warning, None, "{text:.60}");
+            let protection = plan.protection.expect("it is hidden");
+            let mut outside = Vec::new();
+            for shown in protection.fields.outside() {
+                outside.extend_from_slice(&shown.outside.unwrap_or_default());
+            }
+            let outside = String::from_utf8(outside).unwrap();
+            assert!(
+                !outside.contains("CANARY") && outside.contains("Subject: Alert"),
+                "{text:.60}: {outside}"
+            );
+        }
+    }
 }

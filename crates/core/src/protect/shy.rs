@@ -42,6 +42,31 @@ pub fn addresses(value: &[u8], ending: &str) -> Option<String> {
     (entries.next().is_none() && !out.is_empty()).then_some(out)
 }
 
+/// The names of a list of mailboxes of this host, none of which has a domain, without display names and comments; `None` where
+/// `value` is no such list.
+pub fn local_parts(value: &[u8]) -> Option<String> {
+    if value.len() > limits::PROTECTED_FIELD {
+        return None;
+    }
+    let atom = |text: &str| {
+        // As a login name has them, and no encoded word.
+        let allowed = |c: u8| c.is_ascii_alphanumeric() || b"+-_.$".contains(&c);
+        !text.is_empty() && text.bytes().all(allowed)
+    };
+    let entry = |entry: &str| {
+        let name = match entry.trim().split_once('<') {
+            Some((name, rest)) if !name.contains(['>', ':', ';']) => {
+                rest.strip_suffix('>')?.trim().to_owned()
+            }
+            Some(_) => return None,
+            None => entry.trim().to_owned(),
+        };
+        atom(&name).then_some(name)
+    };
+    let entries: Option<Vec<String>> = skeleton(value)?.split(',').map(entry).collect();
+    entries.map(|entries| entries.join(", "))
+}
+
 /// A list of addresses in which a quote stands for each quoted string, and a blank for each comment; `None` where one of them is
 /// not ended, and where a backslash stands elsewhere.
 fn skeleton(value: &[u8]) -> Option<String> {
@@ -136,6 +161,23 @@ mod tests {
         let shown = addresses(many.trim_end_matches(", ").as_bytes(), "\r\n").unwrap();
         assert_eq!(shown.matches("somebody").count(), 9);
         assert!(shown.split("\r\n").all(|line| line.len() < 80));
+    }
+
+    #[test]
+    fn names_of_this_host_are_left() {
+        for (value, expected) in [
+            (" root\n", Some("root")),
+            (" root (Cron Daemon)\n", Some("root")),
+            (" Cron Daemon <root>, \"A, B\" <b.c>\n", Some("root, b.c")),
+            (" root@example.org\n", None),
+            (" Cron Daemon\n", None),
+            (" friends: root;\n", None),
+            (" friends: <root>\n", None),
+            (" <root\n", None),
+            (" \n", None),
+        ] {
+            assert_eq!(local_parts(value.as_bytes()).as_deref(), expected, "{value:?}");
+        }
     }
 
     #[test]

@@ -13,13 +13,14 @@
 //! | `mv` | the MIME-Version fields in order, `,` between them, each without its line ending when that is the message's; an empty one is `MIME-Version: 1.0` |
 //! | `tail` | the header has a tail, which stands in the entity's header behind the `Content-*` fields. Outside, so many items stand between our fields and those that repeat fields of the tail |
 //! | `ct` | 1: the entity's Content-Type was added |
+//! | `m` | 1: the entity's header ends with the mark ([`crate::mark`]). With `hp` it is among what was added |
 //! | `end` | the message ended with its header: `none` no empty line, `cut` not even the last line ended |
 //! | `lost` | 1: the record did not fit; the places and MIME-Version fields are left out |
 //! | `hp` | the header was protected and went inside whole: places and lengths of what was added to it and to the body, as `0+63,2048+1930`. There is no `at`, `mv`, `tail`, `ct` and `end` then |
 //! | `out` | places of the lines that only the outside has |
-//! | `pol` | what the outside hides: `none`, `baseline`, `shy`. Records of version 0.1 lack it |
+//! | `pol` | what the outside hides: `none`, `baseline`, `shy`, `strict`, `sent`. Records of version 0.1 lack it |
 //!
-//! Fields with their usual value (`mv` all usual, `ct` 0, no `end`) are left out.
+//! Fields with their usual value (`mv` all usual, `ct` and `m` 0, no `end`) are left out.
 //!
 //! **Whoever knows a certificate can seal, and write any record.** So a record is parsed like hostile input: what is
 //! unknown, given twice or out of bounds makes it none of ours. It can only say how the two headers are put together;
@@ -73,6 +74,8 @@ pub struct Plain {
     pub tail: Option<usize>,
     /// Whether a Content-Type was added to the entity.
     pub added_type: bool,
+    /// Whether the entity's header ends with the mark.
+    pub marked: bool,
     /// How the header ended.
     pub end: HeadEnd,
 }
@@ -157,15 +160,17 @@ impl Version {
 }
 
 impl Plain {
-    /// Describes `head`, whose own new fields stand before item `at` of its region and end their lines with `ending`.
+    /// Describes `head`, whose own new fields stand before item `at` of its region and end their lines with `ending`; and
+    /// whether its entity gets a Content-Type and the mark.
     #[must_use]
-    pub fn of(head: Head<'_>, at: usize, ending: &str, added_type: bool) -> Self {
+    pub fn of(head: Head<'_>, at: usize, ending: &str, (added_type, marked): (bool, bool)) -> Self {
         let (region, tail) = head.split();
         let behind = || region.items().skip(at);
         Self {
             places: places(behind(), ending),
             tail: (!tail.is_empty()).then(|| behind().filter(|item| !item.kind.is_mime()).count()),
             added_type,
+            marked,
             end: HeadEnd::of(head),
         }
     }
@@ -297,6 +302,9 @@ impl Plain {
         if self.added_type {
             rest.push_str(";ct=1");
         }
+        if self.marked {
+            rest.push_str(";m=1");
+        }
         match self.end {
             HeadEnd::EmptyLine => {}
             HeadEnd::None => rest.push_str(";end=none"),
@@ -322,7 +330,8 @@ impl Plain {
             Some("cut") => HeadEnd::Cut,
             Some(_) => return None,
         };
-        Some(Self { places, tail, added_type: fields.take_flag("ct")?, end })
+        let (added_type, marked) = (fields.take_flag("ct")?, fields.take_flag("m")?);
+        Some(Self { places, tail, added_type, marked, end })
     }
 }
 
@@ -340,6 +349,8 @@ impl Protected {
             Some(Policy::None) => ";pol=none",
             Some(Policy::Baseline) => ";pol=baseline",
             Some(Policy::Shy) => ";pol=shy",
+            Some(Policy::Strict) => ";pol=strict",
+            Some(Policy::Sent) => ";pol=sent",
         };
         policy.to_owned() + &self.insertions.encode()
     }
@@ -350,6 +361,8 @@ impl Protected {
             Some("none") => Some(Policy::None),
             Some("baseline") => Some(Policy::Baseline),
             Some("shy") => Some(Policy::Shy),
+            Some("strict") => Some(Policy::Strict),
+            Some("sent") => Some(Policy::Sent),
             Some(_) => return None,
         };
         let insertions = Insertions::parse(added, fields.take("out").unwrap_or_default())?;
@@ -445,7 +458,7 @@ mod tests {
     use super::*;
 
     fn record(fields: &[u8], separator: &[u8], at: usize) -> Record {
-        let plain = Plain::of(Head::new(fields, separator), at, "\n", false);
+        let plain = Plain::of(Head::new(fields, separator), at, "\n", (false, false));
         Record { line_ending: LineEnding::Lf, header: HeaderRecord::Plain(plain) }
     }
 
@@ -575,6 +588,7 @@ mod tests {
             steps in proptest::collection::vec((place(), 0..3usize), 0..8),
             tail in proptest::option::of(0..99_999_999usize),
             added_type in any::<bool>(),
+            marked in any::<bool>(),
             end in proptest::sample::select(&[HeadEnd::EmptyLine, HeadEnd::None, HeadEnd::Cut][..]),
             line_ending in proptest::sample::select(&[LineEnding::Lf, LineEnding::Crlf, LineEnding::Mixed][..]),
         ) {
@@ -583,7 +597,7 @@ mod tests {
                 places.push(place);
                 places.extend((kept > 0).then_some(Place::Kept(kept)));
             }
-            let plain = Plain { places: Some(places), tail, added_type, end };
+            let plain = Plain { places: Some(places), tail, added_type, marked, end };
             let record = Record { line_ending, header: HeaderRecord::Plain(plain.clone()) };
             let text = record.encode();
             prop_assert!(text.len() <= limits::LITERAL_NAME);
@@ -627,6 +641,7 @@ mod tests {
                 places: Some(vec![Place::Content; length - rest]),
                 tail: None,
                 added_type: false,
+                marked: false,
                 end: HeadEnd::EmptyLine,
             };
             Record { line_ending: LineEnding::Lf, header: HeaderRecord::Plain(plain) }.encode()
@@ -690,7 +705,8 @@ mod tests {
             Protected { policy: Some(Policy::Shy), insertions: Insertions::new(added, Vec::new()).unwrap() }
         };
         assert!(with(3).fits(LineEnding::Lf) && !with(100).fits(LineEnding::Lf));
-        for policy in [None, Some(Policy::None), Some(Policy::Baseline), Some(Policy::Shy)] {
+        let policies = [Policy::None, Policy::Baseline, Policy::Shy, Policy::Strict, Policy::Sent];
+        for policy in policies.map(Some).into_iter().chain([None]) {
             let record = Record {
                 line_ending: LineEnding::Mixed,
                 header: HeaderRecord::Protected(Protected { policy, ..with(2) }),
@@ -701,7 +717,7 @@ mod tests {
 
     #[test]
     fn the_tail_stands_behind_what_is_not_of_mime() {
-        let plain = |fields: &[u8], at| Plain::of(Head::new(fields, b"\n"), at, "\n", true);
+        let plain = |fields: &[u8], at| Plain::of(Head::new(fields, b"\n"), at, "\n", (true, false));
         assert_eq!(plain(b"A: b\nContent-C: d\nE: f\n", 1).tail, None);
         assert_eq!(plain(b"A: b\nContent-C: d\nE: f\njunk\n", 1).tail, Some(1));
         assert_eq!(plain(b"A: b\nContent-C: d\nE: f\njunk\n", 0).tail, Some(2));

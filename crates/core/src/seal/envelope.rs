@@ -1,8 +1,9 @@
-//! What sealing makes of a header: the outer header with our two fields, the entity's header inside, and the MIME
-//! structure (RFC 3156, section 4) round the ciphertext.
+//! What sealing makes of a header: the outer header with our own fields, the entity's header inside, and the MIME
+//! structure (RFC 3156, section 4; RFC 8551, section 3.3) round the ciphertext.
 
 use std::io::{self, Write};
 
+use crate::mark;
 use crate::message::head::{Head, Item, Kind, Region, Tail};
 use crate::message::lines::LineEnding;
 use crate::protect::Protection;
@@ -13,6 +14,69 @@ pub const BOUNDARY_OCTETS: usize = 16;
 
 /// What our boundaries begin with: a sign for people, and no proof.
 pub const BOUNDARY_PREFIX: &str = "=_mailseal-";
+
+/// What we say of our own S/MIME messages: a sign for people, and no proof.
+pub const DESCRIPTION: &str = "S/MIME message, sealed at rest by mailseal";
+
+/// The MIME structure round a ciphertext.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shell {
+    /// RFC 3156's `multipart/encrypted`.
+    PgpMime {
+        /// What separates its parts.
+        boundary: String,
+    },
+    /// S/MIME's `application/pkcs7-mime`, in base64.
+    Smime,
+}
+
+impl Shell {
+    /// PGP/MIME with a boundary of these random octets. No line of an ASCII armor can hold it, because `=_` does not occur
+    /// there.
+    #[must_use]
+    pub fn pgp_mime(random: [u8; BOUNDARY_OCTETS]) -> Self {
+        let digits: String = random.iter().map(|octet| format!("{octet:02x}")).collect();
+        Self::PgpMime { boundary: format!("{BOUNDARY_PREFIX}{digits}") }
+    }
+
+    /// Writes our fields.
+    fn write_fields(&self, ending: &str, out: &mut impl Write) -> io::Result<()> {
+        match self {
+            Self::PgpMime { boundary } => {
+                out.write_all(mime_version(ending).as_bytes())?;
+                out.write_all(content_type(boundary, ending).as_bytes())
+            }
+            Self::Smime => write!(
+                out,
+                "MIME-Version: 1.0{ending}\
+                 Content-Type: application/pkcs7-mime; smime-type=enveloped-data;{ending}\
+                 \tname=\"smime.p7m\"{ending}\
+                 Content-Transfer-Encoding: base64{ending}\
+                 Content-Disposition: attachment; filename=\"smime.p7m\"{ending}\
+                 Content-Description: {DESCRIPTION}{ending}"
+            ),
+        }
+    }
+
+    /// Writes what stands between the header and the ciphertext.
+    fn write_before(&self, ending: &str, out: &mut impl Write) -> io::Result<()> {
+        match self {
+            Self::PgpMime { boundary } => {
+                out.write_all(ending.as_bytes())?;
+                out.write_all(before(boundary, ending).as_bytes())
+            }
+            Self::Smime => out.write_all(ending.as_bytes()),
+        }
+    }
+
+    /// Writes what stands behind the ciphertext.
+    fn write_after(&self, ending: &str, out: &mut impl Write) -> io::Result<()> {
+        match self {
+            Self::PgpMime { boundary } => out.write_all(behind(boundary, ending).as_bytes()),
+            Self::Smime => Ok(()),
+        }
+    }
+}
 
 /// How one message is wrapped.
 #[derive(Debug)]
@@ -25,22 +89,23 @@ pub struct Envelope<'a> {
     place: usize,
     /// Whether the entity gets a Content-Type: Thunderbird puts a header of its own before one without.
     adds_type: bool,
-    boundary: String,
+    /// Whether the entity's header ends with the mark.
+    marked: bool,
+    shell: Shell,
     protection: Option<Protection<'a>>,
 }
 
 impl<'a> Envelope<'a> {
-    /// Wraps the message with this `head`, its header protected as `protection` says. The boundary is made of `random`;
-    /// no line of an ASCII armor can hold it, because `=_` does not occur there.
+    /// Wraps the message with this `head` into `shell`, its header protected as `protection` says, and with the mark where
+    /// there is to be one and has room.
     #[must_use]
     pub fn new(
         head: Head<'a>,
         line_ending: LineEnding,
         protection: Option<Protection<'a>>,
-        random: [u8; BOUNDARY_OCTETS],
+        mark: bool,
+        shell: Shell,
     ) -> Self {
-        let digits: String = random.iter().map(|octet| format!("{octet:02x}")).collect();
-        let boundary = format!("{BOUNDARY_PREFIX}{digits}");
         let (region, tail) = head.split();
         // Before the first MIME field, else at the end of the region: never behind anything that repeats the tail.
         let place = region.items().take_while(|item| !item.kind.is_mime()).count();
@@ -53,7 +118,8 @@ impl<'a> Envelope<'a> {
             ending: head.ending(),
             place,
             adds_type,
-            boundary,
+            marked: mark && mark::has_room(&tail),
+            shell,
             protection,
         }
     }
@@ -79,7 +145,7 @@ impl<'a> Envelope<'a> {
     /// What `decrypt` needs to undo all this.
     #[must_use]
     pub fn record(&self) -> Record {
-        let plain = || Plain::of(self.head, self.place, self.ending, self.adds_type);
+        let plain = || Plain::of(self.head, self.place, self.ending, (self.adds_type, self.marked));
         let header = match &self.protection {
             None => HeaderRecord::Plain(plain()),
             // Then nothing is hidden, and what is inside is restored as far as it would be without protection.
@@ -95,17 +161,12 @@ impl<'a> Envelope<'a> {
     /// # Errors
     /// Those of `out`.
     pub fn write_before(&self, out: &mut impl Write) -> io::Result<()> {
-        let Self { boundary, ending, .. } = self;
+        let ending = self.ending;
         let mut items = self.region.items();
         for item in items.by_ref().take(self.place) {
             self.write_outside(&item, out)?;
         }
-        write!(
-            out,
-            "MIME-Version: 1.0{ending}\
-             Content-Type: multipart/encrypted; protocol=\"application/pgp-encrypted\";{ending}\
-             \tboundary=\"{boundary}\"{ending}"
-        )?;
+        self.shell.write_fields(ending, out)?;
         for item in items.filter(|item| !item.kind.is_mime()) {
             self.write_outside(&item, out)?;
         }
@@ -115,21 +176,7 @@ impl<'a> Envelope<'a> {
             }
             None => self.tail.repeated().try_for_each(|item| item.write(ending, out))?,
         }
-        write!(
-            out,
-            "{ending}\
-             --{boundary}{ending}\
-             Content-Type: application/pgp-encrypted{ending}\
-             Content-Description: PGP/MIME version identification{ending}\
-             {ending}\
-             Version: 1{ending}\
-             {ending}\
-             --{boundary}{ending}\
-             Content-Type: application/octet-stream; name=\"encrypted.asc\"{ending}\
-             Content-Description: OpenPGP encrypted message{ending}\
-             Content-Disposition: inline; filename=\"encrypted.asc\"{ending}\
-             {ending}"
-        )
+        self.shell.write_before(ending, out)
     }
 
     /// Writes all that comes after the ciphertext.
@@ -137,8 +184,7 @@ impl<'a> Envelope<'a> {
     /// # Errors
     /// Those of `out`.
     pub fn write_after(&self, out: &mut impl Write) -> io::Result<()> {
-        let Self { boundary, ending, .. } = self;
-        write!(out, "{ending}--{boundary}--{ending}")
+        self.shell.write_after(self.ending, out)
     }
 
     /// Writes the entity's header with its empty line, in the message's own line ending.
@@ -156,6 +202,9 @@ impl<'a> Envelope<'a> {
             item.write(self.ending, out)?;
         }
         self.tail.write(self.ending, out)?;
+        if self.marked {
+            write!(out, "{}{}", mark::FIELD, self.ending)?;
+        }
         match self.head.separator() {
             [] => out.write_all(self.ending.as_bytes()),
             separator => out.write_all(separator),
@@ -170,13 +219,70 @@ impl<'a> Envelope<'a> {
     }
 }
 
+/// The field MIME-Version of a sealed message.
+pub fn mime_version(ending: &str) -> String {
+    format!("MIME-Version: 1.0{ending}")
+}
+
+/// Its Content-Type.
+fn content_type(boundary: &str, ending: &str) -> String {
+    format!(
+        "Content-Type: multipart/encrypted; protocol=\"application/pgp-encrypted\";{ending}\
+         \tboundary=\"{boundary}\"{ending}"
+    )
+}
+
+/// What of its body stands before the ciphertext.
+fn before(boundary: &str, ending: &str) -> String {
+    format!(
+        "--{boundary}{ending}\
+         Content-Type: application/pgp-encrypted{ending}\
+         Content-Description: PGP/MIME version identification{ending}\
+         {ending}\
+         Version: 1{ending}\
+         {ending}\
+         --{boundary}{ending}\
+         Content-Type: application/octet-stream; name=\"encrypted.asc\"{ending}\
+         Content-Description: OpenPGP encrypted message{ending}\
+         Content-Disposition: inline; filename=\"encrypted.asc\"{ending}\
+         {ending}"
+    )
+}
+
+/// What of it stands behind the ciphertext.
+fn behind(boundary: &str, ending: &str) -> String {
+    format!("{ending}--{boundary}--{ending}")
+}
+
+/// The boundary that a `field` names which is our Content-Type, byte for byte.
+pub fn boundary<'a>(field: &'a [u8], ending: &str) -> Option<&'a str> {
+    let start = memchr::memmem::find(field, BOUNDARY_PREFIX.as_bytes())?;
+    let end = start + BOUNDARY_PREFIX.len() + 2 * BOUNDARY_OCTETS;
+    let boundary = str::from_utf8(field.get(start..end)?).ok()?;
+    let digits = &boundary[BOUNDARY_PREFIX.len()..];
+    let is_ours = digits.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+    (is_ours && field == content_type(boundary, ending).as_bytes()).then_some(boundary)
+}
+
+/// The armor in a `body` that is made of our parts, byte for byte.
+pub fn armor<'a>(body: &'a [u8], boundary: &str, ending: &str) -> Option<&'a [u8]> {
+    let rest = body.strip_prefix(before(boundary, ending).as_bytes())?;
+    rest.strip_suffix(behind(boundary, ending).as_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn wrapped(fields: &[u8], separator: &[u8]) -> (String, String) {
         let all = [fields, separator].concat();
-        let envelope = Envelope::new(Head::new(fields, separator), LineEnding::of(&all), None, [0xab; 16]);
+        let envelope = Envelope::new(
+            Head::new(fields, separator),
+            LineEnding::of(&all),
+            None,
+            false,
+            Shell::pgp_mime([0xab; 16]),
+        );
         let (mut before, mut entity) = (Vec::new(), Vec::new());
         envelope.write_before(&mut before).unwrap();
         envelope.write_entity_header(&mut entity).unwrap();

@@ -6,13 +6,16 @@ use zlib_rs::{Inflate, InflateFlush, Status};
 
 use super::packet::Body;
 use super::{Stream, broken, demand_end};
-use crate::openpgp::header::{read_header, tag};
+use crate::openpgp::header::{Length, read_header, tag};
 
 /// Octets that are decompressed at once.
 const INFLATED_SIZE: usize = 32 * 1024;
 
 /// zlib looks 32 KiB back.
 const WINDOW_BITS: u8 = 15;
+
+/// Octets of a marker packet.
+const MARKER: u64 = 3;
 
 /// What was found.
 pub enum Content<'a> {
@@ -32,9 +35,15 @@ pub enum Content<'a> {
 /// # Errors
 /// Those of `plain`, and what is no packet. While reading, one that holds an [`Expands`] where there are more octets.
 pub fn open(mut plain: Stream<'_>, most: u64) -> io::Result<Content<'_>> {
-    match read_header(&mut plain)? {
+    let mut header = read_header(&mut plain)?;
+    while let Some((tag::MARKER, Length::Definite(octets @ 0..=MARKER))) = header {
+        // What it holds says nothing (RFC 9580, section 5.8).
+        plain.read_exact(&mut [0; MARKER as usize][..octets as usize])?;
+        header = read_header(&mut plain)?;
+    }
+    match header {
         Some((tag::COMPRESSED, length)) => {
-            let mut body = Body::new(plain, length);
+            let mut body = Body::padded(plain, length);
             let mut algorithm = [0];
             body.read_exact(&mut algorithm)?;
             // RFC 9580, section 9.4.
@@ -49,7 +58,7 @@ pub fn open(mut plain: Stream<'_>, most: u64) -> io::Result<Content<'_>> {
                 _ => Ok(Content::Other(inside)),
             }
         }
-        Some((tag::LITERAL, length)) => literal(Body::new(plain, length)),
+        Some((tag::LITERAL, length)) => literal(Body::padded(plain, length)),
         _ => Ok(Content::Other(plain)),
     }
 }

@@ -1,10 +1,12 @@
 //! Who opens messages: whoever has the secret keys, wherever those lie.
 
+use cms::enveloped_data::RecipientInfo;
 use sequoia_openpgp::crypto::SessionKey;
 use sequoia_openpgp::packet::PKESK;
 use sequoia_openpgp::types::SymmetricAlgorithm;
 
 use crate::error::Error;
+use crate::smime::recipient::ContentKey;
 
 /// Who can open messages.
 pub trait Keys: Sync {
@@ -13,6 +15,15 @@ pub trait Keys: Sync {
     /// # Errors
     /// [`Error::Keys`], with an error of the implementation's own, when a key is here and cannot be used.
     fn session_key(&self, packets: &[PKESK]) -> Result<Option<Key>, Error>;
+
+    /// The content key of an S/MIME message that is for these recipients; `None` where none of them has a key that is here,
+    /// as in whoever holds no such keys.
+    ///
+    /// # Errors
+    /// As [`Keys::session_key`].
+    fn content_key(&self, _recipients: &[RecipientInfo]) -> Result<Option<ContentKey>, Error> {
+        Ok(None)
+    }
 }
 
 /// A session key.

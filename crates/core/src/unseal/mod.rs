@@ -5,14 +5,18 @@
 //!            └──────────────────── original: both headers and the record ──────────────── the message
 //! ```
 //!
+//! Of S/MIME, [`crate::smime`] reads what is armor and packets there, and nothing is compressed.
+//!
 //! Each layer demands that the one below ends where it does itself. So who has read the end of the message, and no
 //! error, knows that it is whole and unchanged: the integrity check of the encrypted packet, the armor and the MIME
-//! structure round it. **Before the end nothing is proven**: whoever reads must not give anything away until then.
+//! structure round it. **Before the end nothing is proven**: whoever reads must not give anything away until then. S/MIME
+//! has no integrity check: of it, the end proves that nothing was cut off there, and no more.
 //!
 //! Memory is bounded whatever the message holds. Where the secret keys are, whoever implements [`keys::Keys`] knows.
 
 mod armor;
 mod content;
+mod gpgit;
 pub mod keys;
 pub mod original;
 mod packet;
@@ -27,6 +31,7 @@ mod version1;
 use std::io::{self, Chain, Cursor, Read, Write};
 use std::num::NonZeroU64;
 
+use aes::{Aes128, Aes192, Aes256};
 use sequoia_openpgp::KeyID;
 use sequoia_openpgp::packet::PKESK;
 use sequoia_openpgp::parse::Parse as _;
@@ -38,6 +43,7 @@ use self::content::{Content, Expands};
 use self::keys::{Key, Keys};
 use self::original::{Endings, Header};
 use self::packet::Body;
+use self::seipd1::Seipd1;
 use crate::classify::mime::ContentType;
 use crate::classify::{Encrypted, judge_structure, packets};
 use crate::error::Error;
@@ -46,9 +52,11 @@ use crate::message::head::Head;
 use crate::message::lines::{FromCrlf, LineEnding};
 use crate::message::opening::{Opening, copy};
 use crate::openpgp::header::{AEAD_HEADER, Length, read_header, tag};
-use crate::protect::Undone;
+use crate::protect::{Appearance, Undone};
 use crate::record::{HeaderRecord, Protected, Record};
-use crate::seal::envelope::BOUNDARY_PREFIX;
+use crate::seal::envelope::{BOUNDARY_PREFIX, DESCRIPTION};
+use crate::smime::base64::Decoder;
+use crate::smime::open::{self, Enveloped};
 
 /// Octets that [`prove`] reads at once: inflating copies the last 32 KiB of them aside each time.
 const PROVED_SIZE: usize = 256 * 1024;
@@ -58,9 +66,9 @@ pub type Stream<'a> = Box<dyn Read + Send + Sync + 'a>;
 
 /// What a message turned out to be.
 pub enum Unsealed<'a> {
-    /// Sealed by mailseal: the original.
+    /// Sealed at rest, by mailseal or by gpgit before it: the original.
     Original(Original<'a>),
-    /// Not by mailseal: in clear, or encrypted by its sender. It is to stay as it is.
+    /// Not at rest: in clear, or encrypted by its sender. It is to stay as it is.
     Foreign(Foreign),
 }
 
@@ -106,6 +114,11 @@ pub enum Look {
         /// What separates its parts.
         boundary: String,
     },
+    /// S/MIME, in base64: it may be ours.
+    Smime {
+        /// Whether it looks like ours. That proves nothing.
+        ours: bool,
+    },
     /// It is not.
     Foreign(Foreign),
 }
@@ -120,6 +133,7 @@ pub fn recognise(opening: &Opening) -> Result<Look, Error> {
         Some(Encrypted::PgpMime) => Ok(Look::Sealed {
             boundary: boundary(head).ok_or_else(|| damaged("its boundary cannot be read"))?,
         }),
+        Some(Encrypted::Smime) if is_base64(head) => Ok(Look::Smime { ours: is_described(head) }),
         Some(_) => Ok(Look::Foreign(Foreign::Encrypted)),
         None if claims_encryption(head) => {
             Err(damaged("its parts are not those of an encrypted message, or cut off"))
@@ -138,16 +152,34 @@ pub enum Inspected<R> {
 
 /// An encrypted message, read up to its ciphertext.
 pub struct Envelope<R> {
-    sealed: Sealed<Armor<Chain<Cursor<Vec<u8>>, R>>>,
+    sealed: Container<Chain<Cursor<Vec<u8>>, R>>,
     /// Whether it looks like ours. That proves nothing.
     pub ours: bool,
+    /// Whether it looks like gpgit's. That proves nothing either.
+    pub gpgit: bool,
+}
+
+/// What the ciphertext of a message is in.
+enum Container<R> {
+    OpenPgp(Sealed<Armor<R>>),
+    Smime(Enveloped<Decoder<R>>),
 }
 
 impl<R: Read> Envelope<R> {
-    /// The key ids it is sealed to, 16 hexadecimal digits each; zeros for one that is not named.
+    /// The key ids it is sealed to, 16 hexadecimal digits each; zeros for one that is not named. With S/MIME, what the log
+    /// calls the certificates ([`Certificate::id`](crate::smime::certificate::Certificate::id)).
     #[must_use]
     pub fn recipients(&self) -> Vec<String> {
-        self.sealed.recipients()
+        match &self.sealed {
+            Container::OpenPgp(sealed) => sealed.recipients(),
+            Container::Smime(sealed) => sealed.ids(),
+        }
+    }
+
+    /// Whether it is S/MIME.
+    #[must_use]
+    pub fn is_smime(&self) -> bool {
+        matches!(self.sealed, Container::Smime(_))
     }
 
     /// Reads it to its end: there is nothing in it but the encrypted packet. Its ciphertext goes to `ciphertext`, without
@@ -156,7 +188,12 @@ impl<R: Read> Envelope<R> {
     /// # Errors
     /// [`Error::Damaged`] where there is more, or it is cut off; [`Error::Read`].
     pub fn prove(self, ciphertext: &mut impl Write) -> Result<(), Error> {
-        let mut body = self.sealed.body;
+        let mut body = match self.sealed {
+            Container::OpenPgp(sealed) => sealed.body,
+            Container::Smime(mut sealed) => {
+                return io::copy(&mut sealed.strings, ciphertext).map(|_| ()).map_err(read_error);
+            }
+        };
         let mut version = [0];
         body.read_exact(&mut version).map_err(read_error)?;
         let beside = if version == [1] { 0 } else { AEAD_HEADER as u64 - 1 };
@@ -172,16 +209,30 @@ impl<R: Read> Envelope<R> {
 pub fn inspect<R: Read>(opening: &Opening, rest: R) -> Result<Inspected<R>, Error> {
     let boundary = match recognise(opening)? {
         Look::Sealed { boundary } => boundary,
+        Look::Smime { ours } => return inspect_smime(opening, rest, ours),
         Look::Foreign(foreign) => return Ok(Inspected::Foreign(foreign)),
     };
     let ours = boundary.starts_with(BOUNDARY_PREFIX);
+    let gpgit = gpgit::is_framed(&boundary, opening.body());
     let stored = Cursor::new(opening.body().to_vec()).chain(rest);
     let Some(armor) = Armor::begin(stored, &boundary).map_err(read_error)? else {
         return unknown(ours, "there is no armor in it").map(Inspected::Foreign);
     };
     match Sealed::read(armor).map_err(read_error)? {
-        Some(sealed) => Ok(Inspected::Sealed(Envelope { sealed, ours }.into())),
+        Some(sealed) => {
+            Ok(Inspected::Sealed(Envelope { sealed: Container::OpenPgp(sealed), ours, gpgit }.into()))
+        }
         None => unknown(ours, "its packets are not those that mailseal writes").map(Inspected::Foreign),
+    }
+}
+
+fn inspect_smime<R: Read>(opening: &Opening, rest: R, ours: bool) -> Result<Inspected<R>, Error> {
+    let stored = Cursor::new(opening.body().to_vec()).chain(rest);
+    match Enveloped::read(Decoder::new(stored)).map_err(read_error)? {
+        Some(sealed) => {
+            Ok(Inspected::Sealed(Envelope { sealed: Container::Smime(sealed), ours, gpgit: false }.into()))
+        }
+        None => unknown(ours, "its CMS is not what mailseal writes").map(Inspected::Foreign),
     }
 }
 
@@ -232,8 +283,9 @@ pub fn unseal<'a, R: Read + Send + Sync + 'a>(
 ) -> Result<Unsealed<'a>, Error> {
     match Inside::read(opening, rest, keys, most)? {
         Inside::Ours(record, data) => {
-            original_of(opening.head(), &record, Box::new(data), endings).map(Unsealed::Original)
+            original_of(opening.head(), &record, data, endings).map(Unsealed::Original)
         }
+        Inside::Gpgit(data) => original_of_gpgit(opening.head(), data),
         Inside::Foreign(foreign) => Ok(Unsealed::Foreign(foreign)),
     }
 }
@@ -250,7 +302,10 @@ pub fn prove<R: Read + Send + Sync>(
     most: u64,
     out: &mut impl Write,
 ) -> Result<(), Error> {
-    let Inside::Ours(_, mut data) = Inside::read(opening, rest, keys, most)? else { return Ok(()) };
+    let (Inside::Ours(_, mut data) | Inside::Gpgit(mut data)) = Inside::read(opening, rest, keys, most)?
+    else {
+        return Ok(());
+    };
     let mut piece = vec![0; PROVED_SIZE];
     loop {
         match data.read(&mut piece) {
@@ -265,7 +320,9 @@ pub fn prove<R: Read + Send + Sync>(
 /// What is inside an encrypted packet.
 enum Inside<'a> {
     /// What mailseal sealed: the record, and the entity.
-    Ours(Record, Body<Stream<'a>>),
+    Ours(Record, Stream<'a>),
+    /// What gpgit sealed: the entity.
+    Gpgit(Stream<'a>),
     /// Something else.
     Foreign(Foreign),
 }
@@ -278,23 +335,46 @@ impl<'a> Inside<'a> {
         keys: &dyn Keys,
         most: u64,
     ) -> Result<Self, Error> {
-        let (sealed, ours) = match inspect(opening, rest)? {
-            Inspected::Sealed(envelope) => (envelope.sealed, envelope.ours),
+        let (sealed, ours, gpgit) = match inspect(opening, rest)? {
+            Inspected::Sealed(envelope) => (envelope.sealed, envelope.ours, envelope.gpgit),
             Inspected::Foreign(foreign) => return Ok(Self::Foreign(foreign)),
+        };
+        let sealed = match sealed {
+            Container::OpenPgp(sealed) => sealed,
+            Container::Smime(sealed) => return Self::read_smime(sealed, keys, ours),
         };
         let Some(key) = keys.session_key(&sealed.session_keys)? else {
             let error = Error::NoSecretKey { recipients: sealed.recipients().join(", ") };
             return if ours { Err(error) } else { Ok(Self::Foreign(Foreign::Encrypted)) };
         };
-        let Some(plain) = sealed.decrypt(&key)? else {
+        let Some(plain) = sealed.decrypt(&key, gpgit)? else {
             return unknown(ours, "it is encrypted in a way that mailseal does not use").map(Self::Foreign);
         };
         match content::open(plain, most).map_err(read_error)? {
             Content::Literal { name, data } => match Record::parse(&name) {
-                Some(record) => Ok(Self::Ours(record, data)),
+                Some(record) => Ok(Self::Ours(record, Box::new(data))),
+                None if gpgit => Ok(Self::Gpgit(Box::new(data))),
                 None => foreign(data.into_inner()).map(Self::Foreign),
             },
             Content::Other(rest) => foreign(rest).map(Self::Foreign),
+        }
+    }
+
+    /// The same of S/MIME.
+    fn read_smime<R: Read + Send + Sync + 'a>(
+        sealed: Enveloped<R>,
+        keys: &dyn Keys,
+        ours: bool,
+    ) -> Result<Self, Error> {
+        let Some(key) = keys.content_key(&sealed.recipients)? else {
+            let error = Error::NoSecretKey { recipients: sealed.ids().join(", ") };
+            return if ours { Err(error) } else { Ok(Self::Foreign(Foreign::Encrypted)) };
+        };
+        let mut content = sealed.decrypt(&key);
+        match open::take_record(&mut content).map_err(read_error)? {
+            Some(record) => Ok(Self::Ours(record, Box::new(content))),
+            // With the wrong key, or changed, it begins with something else as well.
+            None => unknown(ours, "there is no restore record in it").map(Self::Foreign),
         }
     }
 }
@@ -328,6 +408,19 @@ pub fn original_of<'a>(
     }
 }
 
+/// The original of a message with this `outer` header, that gpgit sealed and holds this `entity`. What has other fields inside
+/// than gpgit puts there stays as it is, if it is whole.
+fn original_of_gpgit<'a>(outer: Head<'_>, mut entity: Stream<'a>) -> Result<Unsealed<'a>, Error> {
+    if original::stored(outer) == LineEnding::Lf {
+        entity = in_ending(entity, LineEnding::Lf);
+    }
+    let inside = begin(&mut entity)?;
+    match gpgit::header(outer, &inside, gpgit::ending(outer, &inside)) {
+        Some(header) => Ok(Unsealed::Original(message(header, &inside, entity))),
+        None => foreign(entity).map(Unsealed::Foreign),
+    }
+}
+
 /// The original of an entity whose header was protected, whose lines were written with `written` and are to end with
 /// `ending`.
 fn restore<'a>(
@@ -342,6 +435,7 @@ fn restore<'a>(
     let outside = Head::new(&outside, outer.separator());
     let recorded = protected::is_recorded(outside, inside.head());
     let mut lines: Vec<Vec<u8>> = protected::only_outside(outside).map(<[u8]>::to_vec).collect();
+    let appearance = record.policy.map(|policy| Appearance::recorded(policy, inside.head()));
     let count = record.insertions.outside().len();
     let sound = recorded && lines.len() == count;
     lines.truncate(count);
@@ -350,7 +444,8 @@ fn restore<'a>(
     let mut message = in_ending(Box::new(Undone::new(entity, insertions, lines)), ending);
     let inside = begin(&mut message)?;
     let outside = original::with_ending(outer.fields(), original::stored(outer), ending);
-    let header = protected::header(Head::new(&outside, outer.separator()), &inside, record, sound);
+    let outside = Head::new(&outside, outer.separator());
+    let header = protected::header(outside, &inside, record, appearance.as_ref(), sound);
     Ok(self::message(header, &inside, message))
 }
 
@@ -412,8 +507,8 @@ impl<R: Read> Sealed<R> {
         ids.collect()
     }
 
-    /// The packets inside; `None` where they are encrypted in a way that mailseal does not use.
-    fn decrypt<'a>(mut self, key: &Key) -> Result<Option<Stream<'a>>, Error>
+    /// The packets inside; `None` where they are encrypted in a way that mailseal does not use, nor GnuPG for `gpgit`.
+    fn decrypt<'a>(mut self, key: &Key, gpgit: bool) -> Result<Option<Stream<'a>>, Error>
     where
         R: Send + Sync + 'a,
     {
@@ -421,7 +516,13 @@ impl<R: Read> Sealed<R> {
         self.body.read_exact(&mut version).map_err(read_error)?;
         Ok(match (version, key.cipher) {
             ([1], Some(SymmetricAlgorithm::AES256)) => {
-                Some(Box::new(seipd1::Seipd1::new(self.body, &key.key).map_err(read_error)?))
+                Some(Box::new(Seipd1::<_, Aes256>::new(self.body, &key.key).map_err(read_error)?))
+            }
+            ([1], Some(SymmetricAlgorithm::AES192)) if gpgit => {
+                Some(Box::new(Seipd1::<_, Aes192>::new(self.body, &key.key).map_err(read_error)?))
+            }
+            ([1], Some(SymmetricAlgorithm::AES128)) if gpgit => {
+                Some(Box::new(Seipd1::<_, Aes128>::new(self.body, &key.key).map_err(read_error)?))
             }
             ([2], None) => Some(Box::new(seipd2::open(self.body, &key.key).map_err(read_error)?)),
             _ => None,
@@ -444,8 +545,20 @@ fn claims_encryption(head: Head<'_>) -> bool {
     head.items().filter_map(|item| item.value_of("Content-Type")).any(|value| {
         let value = value.to_ascii_lowercase();
         let holds = |text: &str| memchr::memmem::find(&value, text.as_bytes()).is_some();
-        holds("multipart/encrypted") || holds(BOUNDARY_PREFIX)
+        holds("multipart/encrypted")
+            || holds(BOUNDARY_PREFIX)
+            || holds("application/pkcs7-mime") && is_described(head)
     })
+}
+
+fn is_base64(head: Head<'_>) -> bool {
+    let encoding = head.only("Content-Transfer-Encoding");
+    encoding.is_some_and(|value| value.trim_ascii().eq_ignore_ascii_case(b"base64"))
+}
+
+/// Whether an S/MIME message says that it is ours.
+fn is_described(head: Head<'_>) -> bool {
+    head.only("Content-Description").is_some_and(|value| value.trim_ascii() == DESCRIPTION.as_bytes())
 }
 
 /// What an error of reading an [`Original`] means: [`Error::Expands`], [`Error::Read`] where it is the operating system's,

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use super::server::without_shown;
 use super::version1;
+use crate::mark::is_mark;
 use crate::message::head::{Head, Item, Kind, Tail};
 use crate::message::lines::{LineEnding, first_ending};
 use crate::message::opening::Opening;
@@ -152,7 +153,9 @@ impl<'a> Entity<'a> {
             Some(_) => item.kind == Kind::Content,
             None => version1::is_content(item),
         });
-        let mut exact = others.is_empty();
+        // It ends the header; what a sender put elsewhere is the sender's.
+        let marked = record.marked && others.last().is_some_and(is_mark);
+        let mut exact = others.len() == usize::from(marked) && marked == record.marked;
         if record.added_type {
             let added =
                 content.first().is_some_and(|item| item.raw.trim_ascii_end() == b"Content-Type: text/plain");

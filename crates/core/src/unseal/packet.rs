@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use super::{broken, demand_end};
-use crate::openpgp::header::{Length, read_length};
+use crate::openpgp::header::{Length, read_header, read_length, tag};
 
 /// The body of the last packet of a stream.
 #[derive(Debug)]
@@ -11,12 +11,33 @@ pub struct Body<R> {
     inner: R,
     left: u64,
     length: Length,
+    padded: bool,
 }
 
 impl<R: Read> Body<R> {
     /// The body that follows a header with this length.
     pub fn new(inner: R, length: Length) -> Self {
-        Self { inner, left: length.first_part(), length }
+        Self { inner, left: length.first_part(), length, padded: false }
+    }
+
+    /// The same where padding packets may follow it (RFC 9580, section 5.14).
+    pub fn padded(inner: R, length: Length) -> Self {
+        Self { padded: true, ..Self::new(inner, length) }
+    }
+
+    /// Reads what may follow the packet.
+    fn end(&mut self) -> io::Result<()> {
+        const MORE: &str = "something follows the last packet";
+        if !self.padded {
+            return demand_end(&mut self.inner, MORE);
+        }
+        while let Some(header) = read_header(&mut self.inner)? {
+            let (tag::PADDING, Length::Definite(octets)) = header else { return Err(broken(MORE)) };
+            if io::copy(&mut self.inner.by_ref().take(octets), &mut io::sink())? < octets {
+                return Err(broken("a packet is cut off"));
+            }
+        }
+        Ok(())
     }
 
     /// The stream itself, wherever it is.
@@ -37,7 +58,7 @@ impl<R: Read> Read for Body<R> {
                     self.left = self.length.first_part();
                 }
                 _ => {
-                    demand_end(&mut self.inner, "something follows the last packet")?;
+                    self.end()?;
                     return Ok(0);
                 }
             }

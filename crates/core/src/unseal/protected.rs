@@ -10,7 +10,7 @@ use super::server::{is_barred, without_shown};
 use super::version1;
 use crate::message::head::{Head, Item, Tail};
 use crate::message::opening::Opening;
-use crate::protect::policy::Policy;
+use crate::protect::policy::{Appearance, Policy};
 use crate::protect::{Fields, Shown, is_outer_record};
 use crate::record::Protected;
 
@@ -33,15 +33,21 @@ pub fn is_recorded(outer: Head<'_>, entity: Head<'_>) -> bool {
 
 /// The header of the message that begins with `original`, as it was inside. `sound` tells that the rest of the seal is in
 /// accord with its record: otherwise, and where the outer header does not show what it should, the outer fields stay, and
-/// only the MIME fields come from inside.
-pub fn header(outer: Head<'_>, original: &Opening, record: &Protected, sound: bool) -> Header {
+/// only the MIME fields come from inside. `appearance` is what the record and the entity say of the outside.
+pub fn header(
+    outer: Head<'_>,
+    original: &Opening,
+    record: &Protected,
+    appearance: Option<&Appearance>,
+    sound: bool,
+) -> Header {
     let outer = Outer::of(outer);
     let head = original.head();
     let (region, tail) = if record.policy.is_some() { head.split() } else { head.whole() };
-    let merged = match record.policy {
+    let merged = match appearance {
         _ if !sound => None,
-        Some(policy) => {
-            let inside: Vec<Shown<'_>> = Fields::new(head, policy).outside().collect();
+        Some(appearance) => {
+            let inside: Vec<Shown<'_>> = Fields::new(head, appearance.clone()).outside().collect();
             let region = inside.iter().position(|shown| shown.in_tail || shown.item.kind.is_mime());
             merge(&outer, &inside, region.unwrap_or(inside.len()), tail)
         }

@@ -1,14 +1,15 @@
 //! Reads a Symmetrically Encrypted and Integrity Protected Data packet of version 1 (RFC 9580, section 5.13.1) under
-//! AES-256: what [`crate::openpgp`] writes.
+//! AES: with 256 bits what [`crate::openpgp`] writes.
 //!
 //! Sequoia's reader is not used: it panics on some packets that are cut off (2.4.2), and is slower than is needed. As
 //! there, cipher and hash are RustCrypto's.
 
 use std::io::{self, Read};
 
-use aes::Aes256;
 use aes::cipher::inout::InOutBuf;
-use aes::cipher::{AsyncStreamCipher as _, BlockDecryptMut as _, KeyIvInit as _};
+use aes::cipher::{
+    AsyncStreamCipher as _, BlockCipher, BlockDecryptMut as _, BlockEncryptMut, KeyInit, KeyIvInit as _,
+};
 use cfb_mode::Decryptor;
 use sequoia_openpgp::crypto::SessionKey;
 use sha1::{Digest as _, Sha1};
@@ -31,10 +32,10 @@ const MDC_HEADER: [u8; 2] = [0xd3, 20];
 const MDC: usize = MDC_HEADER.len() + 20;
 
 /// Decrypts what is read. It ends only where the Modification Detection Code proves that nothing was changed.
-pub struct Seipd1<R> {
+pub struct Seipd1<R, C: BlockEncryptMut + BlockCipher> {
     inner: R,
     /// `None` when all is decrypted.
-    cipher: Option<Decryptor<Aes256>>,
+    cipher: Option<Decryptor<C>>,
     hash: Sha1,
     /// Decrypted octets; the last [`MDC`] of them may be the code.
     plain: Vec<u8>,
@@ -44,7 +45,7 @@ pub struct Seipd1<R> {
     end: usize,
 }
 
-impl<R: Read> Seipd1<R> {
+impl<R: Read, C: BlockEncryptMut + BlockCipher + KeyInit> Seipd1<R, C> {
     /// Decrypts the packet body `inner`, behind the version, with `session_key`.
     ///
     /// # Errors
@@ -100,7 +101,7 @@ impl<R: Read> Seipd1<R> {
     }
 }
 
-impl<R: Read> Read for Seipd1<R> {
+impl<R: Read, C: BlockEncryptMut + BlockCipher + KeyInit> Read for Seipd1<R, C> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.next == self.end {
             if self.cipher.is_none() {

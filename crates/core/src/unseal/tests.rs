@@ -7,12 +7,14 @@ use sequoia_openpgp::Cert;
 
 use super::*;
 use crate::classify::samples::{noise, text};
+use crate::message::head::Kind;
 use crate::openpgp::compress::Compression;
+use crate::protect::is_outer_record;
 use crate::protect::policy::Policy;
 use crate::recipients::{Recipients, WhenExpired};
 use crate::seal::Sealer;
 
-const POLICIES: [Policy; 3] = [Policy::None, Policy::Baseline, Policy::Shy];
+const POLICIES: [Policy; 4] = [Policy::None, Policy::Baseline, Policy::Shy, Policy::Strict];
 
 /// Whoever has the secret keys of these certificates.
 struct Holder(Vec<Cert>);
@@ -42,7 +44,7 @@ fn sealed_to(name: &str, mail: &[u8], policy: Policy, compression: Compression) 
     let cert = fixture(name).strip_secret_key_material();
     let recipients =
         Recipients::choose("alice", &[cert], &[], WhenExpired::Encrypt, SystemTime::now()).unwrap();
-    let sealer = Sealer { recipients: &recipients, protect_headers: policy, compression };
+    let sealer = Sealer { compression, ..Sealer::to(&recipients, policy) };
     let (mut rest, mut sealed) = (mail, Vec::new());
     let opening = Opening::read(&mut rest).unwrap();
     sealer.seal(&opening, &mut rest, &mut sealed).unwrap();
@@ -96,6 +98,28 @@ fn every_mail_of_the_fixtures_comes_back() {
         for policy in POLICIES {
             assert_comes_back(&mail, policy, &name);
         }
+    }
+}
+
+#[test]
+fn mail_on_its_way_out_shows_what_is_listed_whatever_it_is() {
+    let shown =
+        ["from", "to", "cc", "reply-to", "date", "subject", "message-id", "auto-submitted", "return-path"];
+    for (name, mail) in mails() {
+        let sealed = sealed(&mail, Policy::Sent);
+        let mut rest = &*sealed;
+        let opening = Opening::read(&mut rest).unwrap();
+        for item in opening.head().items().filter(|item| item.kind == Kind::Field && !is_outer_record(item)) {
+            let field = String::from_utf8_lossy(item.name()).to_ascii_lowercase();
+            assert!(shown.contains(&&*field), "{name}: {field}");
+            let value = String::from_utf8_lossy(item.value()).trim().to_owned();
+            assert!(field != "subject" || value == "[...]", "{name}: {value}");
+            assert!(
+                !value.contains(['"', '<']) || ["message-id", "return-path"].contains(&&*field),
+                "{name}: {value}"
+            );
+        }
+        opened(&sealed, &holder("curve25519"), Endings::Original).unwrap().unwrap();
     }
 }
 
@@ -310,7 +334,8 @@ fn an_envelope_is_proven_without_a_key() {
         // The packet's body, read once more.
         let mut body = Vec::new();
         let mut version = [0];
-        let mut again = inspected(&sealed).unwrap().sealed.body;
+        let Container::OpenPgp(again) = inspected(&sealed).unwrap().sealed else { panic!() };
+        let mut again = again.body;
         again.read_exact(&mut version).unwrap();
         again.read_to_end(&mut body).unwrap();
         let beside = if version == [1] { 0 } else { 3 };
@@ -387,6 +412,49 @@ fn an_error_of_reading_is_told_apart_from_damage() {
     let mut interrupted = Flaky { octets: b"", interrupted: true };
     assert!(demand_end(&mut interrupted, "x").is_ok());
     assert!(demand_end(&mut &b"y"[..], "x").is_err());
+}
+
+/// Cannot be read.
+struct Unreadable;
+
+impl Read for Unreadable {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::Error::from_raw_os_error(5))
+    }
+}
+
+#[test]
+fn what_is_proven_goes_out_as_it_is_inside() {
+    /// Of what follows the opening, `missing` octets are not there, and `behind` is.
+    fn proven(
+        mut mail: &[u8],
+        missing: usize,
+        behind: impl Read + Send + Sync,
+        mut out: &mut dyn Write,
+    ) -> Result<(), Error> {
+        let opening = Opening::read(&mut mail).unwrap();
+        let rest = &mail[..mail.len() - missing];
+        prove(&opening, rest.chain(behind), &holder("curve25519"), 1 << 30, &mut out)
+    }
+
+    let mail = [b"A: b\n\n", &vec![b'x'; 1_500_000][..]].concat();
+    for policy in [Policy::None, Policy::Baseline] {
+        let sealed = sealed_to("curve25519", &mail, policy, Compression::None);
+        let mut inside = Vec::new();
+        proven(&sealed, 0, io::empty(), &mut inside).unwrap();
+        assert!(inside.ends_with(&mail[6..]) && inside.len() < mail.len() + 1000, "{policy:?}");
+        for missing in [10, 100_000] {
+            let damaged = proven(&sealed, missing, io::empty(), &mut io::sink());
+            assert!(matches!(damaged, Err(Error::Damaged { .. })), "{policy:?} {missing}: {damaged:?}");
+            let unread = proven(&sealed, missing, Unreadable, &mut io::sink());
+            assert!(matches!(unread, Err(Error::Read(_))), "{policy:?} {missing}: {unread:?}");
+        }
+        let full = proven(&sealed, 0, io::empty(), &mut &mut [0; 1000][..]);
+        assert!(matches!(full, Err(Error::Write(_))), "{policy:?}: {full:?}");
+    }
+    let mut clear = Vec::new();
+    proven(&mail, 0, io::empty(), &mut clear).unwrap();
+    assert!(clear.is_empty(), "nothing is inside it");
 }
 
 /// Gives an octet at a time.
@@ -510,6 +578,33 @@ fn packet(tag: u8, body: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+fn padding_follows_a_packet_only_where_it_may() {
+    let padding = [&[0xc0 | tag::PADDING, 4][..], &[0; 4]].concat();
+    let literal = packet(tag::LITERAL, b"x");
+    for (behind, fits) in [
+        (Vec::new(), true),
+        (padding.clone(), true),
+        (padding.repeat(2), true),
+        (vec![0xc0 | tag::PADDING, 0], true),
+        (padding[..5].to_vec(), false),
+        (padding[..2].to_vec(), false),
+        ([&padding[..], b"\x78"].concat(), false),
+        ([&padding[..], &literal].concat(), false),
+        (literal, false),
+    ] {
+        let octets = [b"abc", &behind[..]].concat();
+        let read = |mut body: Body<&[u8]>| {
+            let mut data = Vec::new();
+            body.read_to_end(&mut data).ok().map(|_| data)
+        };
+        let data = |fits: bool| fits.then(|| b"abc".to_vec());
+        let padded = read(Body::padded(&octets, Length::Definite(3)));
+        assert_eq!(padded, data(fits), "{behind:?}");
+        assert_eq!(read(Body::new(&octets, Length::Definite(3))), data(behind.is_empty()), "{behind:?}");
+    }
+}
+
+#[test]
 fn the_content_is_one_literal_compressed_or_not() {
     let literal = packet(tag::LITERAL, b"b\x04name\0\0\0\0data");
     let deflated = |bytes: &[u8], zlib: bool| {
@@ -573,12 +668,12 @@ fn an_encrypted_packet_of_version_1_proves_what_it_gives() {
     let encrypted = |plain: &[u8]| {
         let mut octets = [&noise(16, 1)[..], &noise(16, 1)[14..], plain, &[0xd3, 20]].concat();
         octets.extend(Sha1::digest(&octets));
-        cfb_mode::Encryptor::<aes::Aes256>::new(&key.into(), &[0; 16].into()).encrypt(&mut octets);
+        cfb_mode::Encryptor::<Aes256>::new(&key.into(), &[0; 16].into()).encrypt(&mut octets);
         octets
     };
     let read = |octets: &[u8], key: &[u8]| -> io::Result<Vec<u8>> {
         let mut plain = Vec::new();
-        seipd1::Seipd1::new(octets, &key.into())?.read_to_end(&mut plain)?;
+        Seipd1::<_, Aes256>::new(octets, &key.into())?.read_to_end(&mut plain)?;
         Ok(plain)
     };
     for length in [0, 1, 15, 16, 17, 16_000, 16_343, 16_344, 16_345, 16_366, 16_384, 40_000] {

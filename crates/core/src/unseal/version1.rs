@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use crate::message::head::{Head, Item, Kind, begins_with};
-use crate::protect::policy::Policy;
+use crate::protect::policy::{Appearance, Policy};
 use crate::protect::{Shown, is_outer_record};
 
 /// Whether version 0.1 took it for a `Content-*` field.
@@ -15,12 +15,12 @@ pub fn is_content(item: &Item<'_>) -> bool {
 
 /// What the outer header of a message with the protected `head` showed of each item, under `policy`.
 pub fn outside<'a>(head: Head<'a>, policy: Policy) -> impl Iterator<Item = Shown<'a>> {
-    let ending = head.ending();
+    let (ending, appearance) = (head.ending(), Appearance::from(policy));
     let outside = move |item: &Item<'a>| -> Option<Cow<'a, [u8]>> {
         if is_content(item) || is_version(item) {
             None
         } else if is_inside(item) {
-            policy.shown(item, ending)
+            appearance.shown(item, ending)
         } else {
             Some(item.ended(ending))
         }

@@ -46,7 +46,7 @@ fn is_named(field: &[u8], prefix: &str) -> bool {
     field.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
 }
 
-/// The entity of `mail`, in canonical form: its `Content-*` fields, an empty line, the body.
+/// The entity of `mail`, in canonical form: its `Content-*` fields, the mark, an empty line, the body.
 pub fn entity(mail: &[u8]) -> Vec<u8> {
     let mail = with_crlf(mail);
     let split = Split::new(&mail);
@@ -55,7 +55,7 @@ pub fn entity(mail: &[u8]) -> Vec<u8> {
         entity.extend_from_slice(b"Content-Type: text/plain\r\n");
     }
     entity.extend(split.named("content-").concat());
-    entity.extend_from_slice(b"\r\n");
+    entity.extend_from_slice(b"Sealed-At-Rest: v1\r\n\r\n");
     entity.extend_from_slice(split.body);
     entity
 }
@@ -87,7 +87,7 @@ pub fn is_sealed(stored: &[u8]) -> bool {
 }
 
 /// The ciphertext of an RFC 3156 message; strict, because the product writes it.
-fn armour(stored: &[u8]) -> Result<&[u8], &'static str> {
+pub fn armour(stored: &[u8]) -> Result<&[u8], &'static str> {
     let top = Split::new(stored);
     let content = top.named("content-");
     let [kind] = content[..] else { return Err("not exactly one Content-* field outside") };

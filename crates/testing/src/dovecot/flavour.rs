@@ -161,6 +161,14 @@ impl Flavour {
         }
     }
 
+    /// The shipped snippet for users who enrol through their mailboxes.
+    pub fn receive_snippet(self) -> &'static str {
+        match self {
+            Self::V2_3 => "dovecot-receive-2.3.conf",
+            Self::V2_4 => "dovecot-receive-2.4.conf",
+        }
+    }
+
     /// The shipped snippet for a spam filter that learns.
     pub fn learn_snippet(self) -> &'static str {
         match self {

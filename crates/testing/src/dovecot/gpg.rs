@@ -10,7 +10,8 @@ use tempfile::TempDir;
 pub struct Key {
     /// What goes onto the server.
     pub certificate: Vec<u8>,
-    secret: Vec<u8>,
+    /// The same with its secret parts.
+    pub secret: Vec<u8>,
 }
 
 /// Alice's key.
@@ -78,7 +79,8 @@ impl Drop for Home {
     }
 }
 
-fn generate(address: &str) -> Key {
+/// A new key pair for the address.
+pub fn generate(address: &str) -> Key {
     let home = Home::empty();
     succeeded(&home.run(&["--quick-generate-key", address, "ed25519", "cert,sign", "never"], b""));
     let listing = home.run(&["--with-colons", "--list-keys"], b"");

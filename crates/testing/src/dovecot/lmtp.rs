@@ -39,9 +39,23 @@ impl Lmtp {
         Self::greet(server, "EHLO")
     }
 
+    /// Connects to an SMTP server and greets with this line.
+    pub fn connect_plain(server: SocketAddr, greeting: &str) -> io::Result<Self> {
+        let stream = TcpStream::connect(server)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut lmtp = Self { stream: BufReader::new(Box::new(stream)) };
+        lmtp.expect(220)?;
+        lmtp.command(greeting, 250)?;
+        Ok(lmtp)
+    }
+
     /// Connects to a Unix socket and greets.
     pub fn connect_unix(server: &Path) -> io::Result<Self> {
-        let stream = UnixStream::connect(server)?;
+        Self::on(UnixStream::connect(server)?)
+    }
+
+    /// Greets over a connection that there is already.
+    pub fn on(stream: UnixStream) -> io::Result<Self> {
         stream.set_read_timeout(Some(PATIENCE))?;
         Self::converse(Box::new(stream), "LHLO")
     }

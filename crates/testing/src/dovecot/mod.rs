@@ -20,6 +20,7 @@ pub mod imap;
 pub mod lmtp;
 pub mod mta;
 pub mod mtas;
+pub mod network;
 pub mod postfix;
 pub mod requirement;
 pub mod server;

@@ -2,6 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::filter::run;
 
 use super::lmtp::Lmtp;
 use super::server::wait_until;
@@ -22,6 +26,19 @@ pub trait Mta {
 
     /// What its log says of a recipient whose mail has to wait.
     fn deferral(&self) -> &'static str;
+
+    /// Its sendmail(1).
+    fn sendmail(&self) -> Command;
+
+    /// The folder in which it keeps what it has.
+    fn queue(&self) -> PathBuf;
+
+    /// Hands a mail over to its sendmail(1), with these arguments.
+    #[track_caller]
+    fn submit(&self, arguments: &[&str], mail: &[u8]) {
+        let run = run(self.sendmail().args(arguments), mail, mail.len().max(1));
+        assert_eq!(run.status, Some(0), "sendmail {arguments:?}: {}", run.stderr);
+    }
 
     /// Hands a mail over by SMTP, from this envelope sender; an error is a refusal.
     fn send_from(&self, sender: &str, recipients: &[&str], mail: &[u8]) -> io::Result<()> {

@@ -1,226 +1,253 @@
-//! Exim and OpenSMTPD of the test's own, run in the small Debian 12 that `tests/dovecot/mtas` makes, with queue and log in the
-//! site's folder. They deliver to `mailseal serve` as `contrib/mta` has it.
+//! Exim and OpenSMTPD of the test's own, each in a [`World`] where queue, settings and log are where Debian has them.
 
 use super::mta::{Mta, shipped};
 use super::server::wait_until;
 use super::site::{Site, free_port};
 use super::users::USERS;
-use crate::skip;
-use nix::sys::signal::{Signal, kill, killpg};
-use nix::unistd::Pid;
-use std::fs;
+use crate::world::World;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::chown;
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-/// Takes what is to run into the root `$1`: the tests' folders, its queue and its `/run` are mounted there, in a mount namespace
-/// that ends with the program. `$2` is the folder for temporary files, `$3` has the queue and `run`, `$4` is where the queue is.
-const ENTER: &str = r#"
-root=$1 tmp=$2 here=$3 spool=$4
-shift 4
-mkdir -p "$root$tmp" "$root$spool"
-mount --rbind "$tmp" "$root$tmp"
-mount --bind "$here/spool" "$root$spool"
-mount --bind "$here/run" "$root/run"
-mount -t proc proc "$root/proc"
-mount --rbind /dev "$root/dev"
-exec setpriv --pdeathsig TERM chroot "$root" "$@"
-"#;
-
-/// Where the recipes have the door of `mailseal serve`.
-const DOOR: &str = "127.0.0.1";
-const DOOR_PORT: u16 = 2424;
-
-/// What is the same of both.
-struct Running<'a> {
-    site: &'a Site,
-    smtp: SocketAddr,
-    master: Child,
-}
+pub use crate::world::can_run;
 
 /// A running Exim; dropped, it is stopped.
-pub struct Exim<'a>(Running<'a>);
+pub struct Exim {
+    world: World,
+    smtp: SocketAddr,
+}
 
 /// A running OpenSMTPD; dropped, it is stopped.
-pub struct OpenSmtpd<'a>(Running<'a>);
-
-fn root() -> PathBuf {
-    std::env::var_os("MAILSEAL_MTAS").map_or_else(|| "/var/cache/mailseal/mtas".into(), PathBuf::from)
+pub struct OpenSmtpd {
+    world: World,
+    smtp: SocketAddr,
+    deferral: &'static str,
 }
 
-/// Whether they can be run here; a visible line where not.
-pub fn can_run() -> bool {
-    let there = ["usr/sbin/exim4", "usr/sbin/smtpd"].iter().all(|program| root().join(program).exists());
-    if !there {
-        let root = root();
-        skip::unless_ci(&format!(
-            "there are no Exim and OpenSMTPD in {} (tests/dovecot/mtas puts them there)",
-            root.display()
-        ));
-    }
-    there
+/// A world in the site's folder.
+pub fn world(site: &Site) -> World {
+    World::open(&site.path("world"), &site.path("world.log"))
 }
 
-fn command(site: &Site, spool: &str, program: &str) -> Command {
-    let mut unshare = Command::new("unshare");
-    unshare.args(["--mount", "--propagation", "private", "sh", "-euc", ENTER, "enter"]);
-    unshare.args([root(), std::env::temp_dir(), site.path("mta"), spool.into(), program.into()]);
-    unshare.current_dir("/");
-    unshare
+/// An address of the site's that nobody listens at.
+pub fn free_address(site: &Site) -> SocketAddr {
+    SocketAddr::from((site.address, free_port(site.address)))
 }
 
-fn said(command: &mut Command) -> String {
-    let output = command.stderr(Stdio::null()).output().unwrap();
-    String::from_utf8_lossy(&output.stdout).into_owned()
+fn wait_for(world: &World, program: u32, smtp: SocketAddr) {
+    wait_until("the MTA to listen", || {
+        assert!(!world.has_ended(program), "the MTA did not start: {}", world.log());
+        TcpStream::connect(smtp).is_ok()
+    });
 }
 
-impl<'a> Running<'a> {
-    /// Starts `command`, whose output is the log, and waits until it listens at `smtp`.
-    fn start(site: &'a Site, smtp: SocketAddr, mut command: Command) -> Self {
-        let log = fs::OpenOptions::new().create(true).append(true).open(site.path("mta/log")).unwrap();
-        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).process_group(0);
-        let mut running = Self { site, smtp, master: command.spawn().unwrap() };
-        wait_until("the MTA to listen", || {
-            let ended = running.master.try_wait().unwrap();
-            assert!(ended.is_none(), "the MTA did not start: {}", running.log());
-            TcpStream::connect(smtp).is_ok()
-        });
-        running
-    }
-
-    fn log(&self) -> String {
-        let read =
-            |name| String::from_utf8_lossy(&fs::read(self.site.path(name)).unwrap_or_default()).into_owned();
-        read("mta/log") + &read("mta/spool/log/mainlog")
-    }
+/// `text` with another place than the one that is installed.
+fn replaced(text: String, installed: &str, here: &str) -> String {
+    assert!(text.contains(installed), "there is no {installed:?}");
+    text.replace(installed, here)
 }
 
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("--- the MTA's log ---\n{}---", self.log());
-        }
-        let group = Pid::from_raw(self.master.id().cast_signed());
-        let _ = kill(group, Signal::SIGTERM);
-        let _ = self.master.wait();
-        let _ = killpg(group, Signal::SIGKILL);
-    }
-}
-
-fn folders(site: &Site) {
-    for folder in ["mta", "mta/spool", "mta/run"] {
-        fs::create_dir(site.path(folder)).unwrap();
-        site.mode(folder, 0o755);
-    }
-}
-
-impl<'a> Exim<'a> {
+impl Exim {
     const SPOOL: &'static str = "/var/spool/exim4";
 
-    /// Starts one that hands mail for example.org over at `door`.
-    pub fn start(site: &'a Site, door: SocketAddr) -> Self {
-        folders(site);
-        let passwd = fs::read_to_string(root().join("etc/passwd")).unwrap();
+    /// Starts one that hands mail for example.org over at `door`, by the shipped recipe.
+    pub fn start(site: &Site, door: SocketAddr) -> Self {
+        let recipe = shipped("exim.conf");
+        let recipe = replaced(recipe, "hosts = 127.0.0.1\n", &format!("hosts = {}\n", door.ip()));
+        let recipe = replaced(recipe, "port = 2424\n", &format!("port = {}\n", door.port()));
+        Self::start_in(world(site), free_address(site), &recipe)
+    }
+
+    /// Starts one that sends mail away through `relay`, by the shipped recipe for `mailseal serve`, which listens at `door`; sealed
+    /// mail comes back at `back`. `aliases` is its table of aliases.
+    pub fn sending(site: &Site, relay: SocketAddr, [door, back]: [SocketAddr; 2], aliases: &str) -> Self {
+        let recipe = shipped("exim-outgoing.conf");
+        let recipe = replaced(recipe, "hosts = 127.0.0.1\n", &format!("hosts = {}\n", door.ip()));
+        let recipe = replaced(recipe, "port = 10024\n", &format!("port = {}\n", door.port()));
+        let recipe = replaced(recipe, "{10025}", &format!("{{{}}}", back.port()));
+        let smtp = free_address(site);
+        let recipe = replaced(
+            recipe,
+            "local_interfaces = <; 127.0.0.1 ; 127.0.0.1.10025\n",
+            &format!("local_interfaces = <; {} ; {}.{}\n", smtp.ip(), back.ip(), back.port()),
+        );
+        let (main, routers) = recipe.split_once("begin routers\n").unwrap();
+        let (routers, transports) = routers.split_once("begin transports\n").unwrap();
+        let (transports, retry) = transports.split_once("begin retry\n").unwrap();
+        let (ip, port) = (relay.ip(), relay.port());
+        let recipe = format!(
+            "\
+{main}begin routers
+aliases:
+  driver = redirect
+  domains = +local_domains
+  data = ${{lookup{{$local_part}}lsearch{{/etc/aliases}}}}
+{routers}smarthost:
+  driver = manualroute
+  domains = ! +local_domains
+  transport = relay
+  route_list = * {ip}
+  self = send
+begin transports
+{transports}relay:
+  driver = smtp
+  port = {port}
+  allow_localhost
+begin retry
+{retry}"
+        );
+        let world = world(site);
+        world.write("/etc/aliases", aliases.as_bytes(), 0o644);
+        Self::start_in(world, smtp, &recipe)
+    }
+
+    /// Starts one whose settings end with `recipe`: more for the main part, routers, transports, and rules for retries, if they are not to be the usual ones.
+    pub fn start_in(world: World, smtp: SocketAddr, recipe: &str) -> Self {
+        let passwd = world.read("/etc/passwd");
         let user = passwd.lines().find_map(|line| line.strip_prefix("Debian-exim:x:")).unwrap();
         let ids: Vec<u32> = user.split(':').take(2).map(|id| id.parse().unwrap()).collect();
-        chown(site.path("mta/spool"), Some(ids[0]), Some(ids[1])).unwrap();
-        let smtp = SocketAddr::from((site.address, free_port(site.address)));
-        let recipe = shipped("exim.conf");
-        let (host, port) = (format!("hosts = {DOOR}\n"), format!("port = {DOOR_PORT}\n"));
-        assert!(recipe.contains(&host) && recipe.contains(&port));
-        let recipe = recipe.replace(&host, &format!("hosts = {}\n", door.ip()));
-        let recipe = recipe.replace(&port, &format!("port = {}\n", door.port()));
+        world.shell(&format!("mkdir -p {}", Self::SPOOL));
+        chown(world.outside(Self::SPOOL), Some(ids[0]), Some(ids[1])).unwrap();
+        let interfaces = if recipe.contains("local_interfaces") {
+            String::new()
+        } else {
+            format!("local_interfaces = {}\n", smtp.ip())
+        };
+        let retry = if recipe.contains("begin retry") { "" } else { "begin retry\n* * F,4d,1h\n" };
         let settings = format!(
             "\
 primary_hostname = mail.example.org
+qualify_domain = example.org
 log_file_path = {}/log/%slog
-local_interfaces = {}
-daemon_smtp_ports = {}
+{interfaces}daemon_smtp_ports = {}
 tls_advertise_hosts =
 domainlist local_domains = example.org
 acl_smtp_rcpt = accept
 keep_environment =
-deliver_drop_privilege
 {recipe}
-begin retry
-* * F,4d,1h
-",
+{retry}",
             Self::SPOOL,
-            smtp.ip(),
             smtp.port()
         );
-        site.write("mta/exim.conf", settings.as_bytes(), 0o644);
-        Self(Running::start(site, smtp, Self::command(site, &["-bdf"])))
+        world.write("/etc/exim4/exim4.conf", settings.as_bytes(), 0o644);
+        let daemon = world.start("exim4", &["-bdf"]);
+        wait_for(&world, daemon, smtp);
+        Self { world, smtp }
     }
 
-    fn command(site: &Site, arguments: &[&str]) -> Command {
-        let mut command = command(site, Self::SPOOL, "exim4");
-        command.arg("-C").arg(site.path("mta/exim.conf")).args(arguments);
-        command
+    /// Where it runs.
+    pub fn world(&self) -> &World {
+        &self.world
     }
 }
 
-impl Mta for Exim<'_> {
+impl Mta for Exim {
     fn smtp(&self) -> SocketAddr {
-        self.0.smtp
+        self.smtp
     }
 
     fn queued(&self) -> usize {
-        said(&mut Self::command(self.0.site, &["-bpc"])).trim().parse().unwrap()
+        self.world.shell("exim4 -bpc").trim().parse().unwrap()
     }
 
     fn flush(&self) {
-        said(&mut Self::command(self.0.site, &["-qff"]));
+        self.world.shell("exim4 -qff");
     }
 
     fn log(&self) -> String {
-        self.0.log()
+        self.world.log() + &self.world.read("/var/spool/exim4/log/mainlog")
     }
 
     fn deferral(&self) -> &'static str {
         " == "
     }
+
+    fn sendmail(&self) -> Command {
+        self.world.command("exim4")
+    }
+
+    fn queue(&self) -> PathBuf {
+        self.world.outside(Self::SPOOL)
+    }
 }
 
-impl<'a> OpenSmtpd<'a> {
-    const SPOOL: &'static str = "/var/spool/smtpd";
+impl Drop for Exim {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- Exim's log ---\n{}---", self.world.read("/var/spool/exim4/log/mainlog"));
+        }
+    }
+}
 
+impl OpenSmtpd {
     /// Starts one that hands mail for the site's users, and for one whom Dovecot does not know, over at `door`.
-    pub fn start(site: &'a Site, door: SocketAddr) -> Self {
+    pub fn start(site: &Site, door: SocketAddr) -> Self {
         Self::start_with(site, door, "")
     }
 
     /// The same, with further settings.
-    pub fn start_with(site: &'a Site, door: SocketAddr, more: &str) -> Self {
-        folders(site);
-        site.mode("mta/spool", 0o711);
-        let smtp = SocketAddr::from((site.address, free_port(site.address)));
-        let (recipe, table) = (shipped("smtpd.conf"), "/etc/mail/mailboxes");
-        let installed = format!("{DOOR}:{DOOR_PORT}\"");
-        assert!(recipe.contains(table) && recipe.contains(&installed));
-        let mailboxes = site.path("mta/mailboxes");
-        let recipe = recipe.replace(&installed, &format!("{door}\""));
-        let recipe = recipe.replace(table, mailboxes.to_str().unwrap());
-        let settings = format!("{more}listen on {} port {}\n{recipe}", smtp.ip(), smtp.port());
-        site.write("mta/smtpd.conf", settings.as_bytes(), 0o644);
+    pub fn start_with(site: &Site, door: SocketAddr, more: &str) -> Self {
+        let recipe = replaced(shipped("smtpd.conf"), "127.0.0.1:2424\"", &format!("{door}\""));
+        let world = world(site);
         let users = USERS.iter().chain(&["nobody@example.org"]);
         let users: String = users.map(|user| format!("{user}: mail\n")).collect();
-        site.write("mta/mailboxes", users.as_bytes(), 0o644);
-        let mut smtpd = command(site, Self::SPOOL, "smtpd");
-        smtpd.arg("-d").arg("-f").arg(site.path("mta/smtpd.conf"));
-        Self(Running::start(site, smtp, smtpd))
+        world.write("/etc/mail/mailboxes", users.as_bytes(), 0o644);
+        Self::start_in(world, free_address(site), &format!("{more}{recipe}"))
+    }
+
+    /// Where Exim's is in the way of its own.
+    const SENDMAIL: &'static str = "/opt/opensmtpd/sendmail";
+
+    /// Starts one with the settings `recipe`.
+    pub fn start_in(world: World, smtp: SocketAddr, recipe: &str) -> Self {
+        world.shell("mkdir -p /opt/opensmtpd && ln -s /usr/sbin/smtpctl /opt/opensmtpd/sendmail");
+        world.shell("mkdir -p /var/spool/smtpd && chmod 711 /var/spool/smtpd");
+        let settings = format!("listen on {} port {}\n{recipe}\n", smtp.ip(), smtp.port());
+        world.write("/etc/smtpd.conf", settings.as_bytes(), 0o644);
+        let daemon = world.start("smtpd", &["-d", "-f", "/etc/smtpd.conf"]);
+        wait_for(&world, daemon, smtp);
+        Self { world, smtp, deferral: "result=TempFail" }
+    }
+
+    /// Starts one that sends mail away through `relay`, by the shipped recipe for `mailseal serve`, which listens at `door`; sealed
+    /// mail comes back at `back`. `aliases` is its table of aliases.
+    pub fn sending(site: &Site, relay: SocketAddr, [door, back]: [SocketAddr; 2], aliases: &str) -> Self {
+        let recipe = shipped("smtpd-outgoing.conf");
+        let recipe = replaced(recipe, "127.0.0.1:10024", &door.to_string());
+        let recipe = replaced(
+            recipe,
+            "listen on 127.0.0.1 port 10025",
+            &format!("listen on {} port {}", back.ip(), back.port()),
+        );
+        let world = world(site);
+        world.write("/etc/aliases", aliases.as_bytes(), 0o644);
+        let own = format!(
+            "\
+table aliases file:/etc/aliases
+action \"local\" maildir alias <aliases>
+action \"relay\" relay host smtp://{relay}
+match from any for local action \"local\"
+"
+        );
+        let started = Self::start_in(world, free_address(site), &(own + &recipe));
+        Self { deferral: "result=\"TempFail\"", ..started }
+    }
+
+    /// Where it runs.
+    pub fn world(&self) -> &World {
+        &self.world
     }
 
     fn control(&self, arguments: &[&str]) -> String {
-        said(command(self.0.site, Self::SPOOL, "smtpctl").args(arguments))
+        let output = self.world.command("smtpctl").args(arguments).stderr(Stdio::null()).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 }
 
-impl Mta for OpenSmtpd<'_> {
+impl Mta for OpenSmtpd {
     fn smtp(&self) -> SocketAddr {
-        self.0.smtp
+        self.smtp
     }
 
     fn queued(&self) -> usize {
@@ -235,10 +262,18 @@ impl Mta for OpenSmtpd<'_> {
     }
 
     fn log(&self) -> String {
-        self.0.log()
+        self.world.log()
     }
 
     fn deferral(&self) -> &'static str {
-        "result=TempFail"
+        self.deferral
+    }
+
+    fn sendmail(&self) -> Command {
+        self.world.command(Self::SENDMAIL)
+    }
+
+    fn queue(&self) -> PathBuf {
+        self.world.outside("/var/spool/smtpd")
     }
 }

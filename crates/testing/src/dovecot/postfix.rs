@@ -1,9 +1,10 @@
 //! A real Postfix of the test's own: its queue and its log in the site's folder, SMTP on the site's loopback address. It delivers
-//! by `mailseal deliver` before dovecot-lda as README shows it, or to `mailseal serve` as `contrib/mta` does.
+//! by `mailseal deliver` before dovecot-lda as README shows it, or to `mailseal serve` as `contrib/mta` does; or it sends mail away
+//! through a relay.
 
 use super::flavour::DOVECOT_LDA;
 use super::lmtp::Lmtp;
-use super::mta::Mta;
+use super::mta::{Mta, shipped};
 use super::server::{SENDER, Server, wait_until};
 use super::site::{Site, free_port};
 use super::users::DELIVERY_GROUP;
@@ -36,7 +37,7 @@ impl<'a> Postfix<'a> {
 
     /// Starts one that delivers by the shipped recipe for `mailseal serve`, at the door that [`Self::door`] says.
     pub fn before_serve(server: &'a Server) -> Self {
-        Self::start_with(server, &super::mta::shipped("postfix-main.cf"), "")
+        Self::start_with(server, &shipped("postfix-main.cf"), "")
     }
 
     /// Where the shipped recipe has the socket of `mailseal serve`.
@@ -44,8 +45,43 @@ impl<'a> Postfix<'a> {
         site.path("postfix/spool/private/mailseal")
     }
 
-    fn start_with(server: &'a Server, settings: &str, service: &str) -> Self {
-        let site: &Site = server;
+    /// Starts one that sends mail away through `relay`, by the shipped recipe for `mailseal serve`, at the door that
+    /// [`Self::outgoing_door`] says; sealed mail comes back at `back`. `more` are further settings, and `aliases` lines of the
+    /// recipe's table.
+    pub fn sending(site: &'a Site, relay: SocketAddr, back: SocketAddr, more: &str, aliases: &str) -> Self {
+        Self::sending_signed(site, relay, back, (more, aliases), "")
+    }
+
+    /// The same with a milter where the recipe says that one belongs which signs.
+    pub fn sending_signed(
+        site: &'a Site,
+        relay: SocketAddr,
+        back: SocketAddr,
+        (more, aliases): (&str, &str),
+        milter: &str,
+    ) -> Self {
+        let table = site.path("virtual");
+        site.write("virtual", aliases.as_bytes(), 0o644);
+        assert!(Command::new("postmap").arg(&table).status().unwrap().success());
+        let (main, master) = (shipped("postfix-outgoing-main.cf"), shipped("postfix-outgoing-master.cf"));
+        assert!(main.contains("/etc/postfix/virtual") && master.contains("127.0.0.1:10025"));
+        let main = main.replace("/etc/postfix/virtual", table.to_str().unwrap());
+        let relayed = format!("relayhost = [{}]:{}\nsmtp_host_lookup = native\n", relay.ip(), relay.port());
+        Self::start_with(
+            site,
+            &(main + &relayed + more),
+            &master
+                .replace("127.0.0.1:10025", &back.to_string())
+                .replace("  -o smtpd_milters=\n", &format!("  -o smtpd_milters={milter}\n")),
+        )
+    }
+
+    /// Where the shipped recipe has the socket of `mailseal serve` for mail that leaves.
+    pub fn outgoing_door(site: &Site) -> PathBuf {
+        site.path("postfix/spool/private/mailseal-outgoing")
+    }
+
+    fn start_with(site: &'a Site, settings: &str, service: &str) -> Self {
         let smtp = SocketAddr::from((site.address, free_port(site.address)));
         for folder in ["postfix", "postfix/spool", "postfix/data"] {
             fs::create_dir(site.path(folder)).unwrap();
@@ -112,6 +148,16 @@ impl Mta for Postfix<'_> {
 
     fn deferral(&self) -> &'static str {
         "status=deferred"
+    }
+
+    fn sendmail(&self) -> Command {
+        let mut sendmail = Command::new("sendmail");
+        sendmail.arg("-C").arg(self.site.path("postfix"));
+        sendmail
+    }
+
+    fn queue(&self) -> PathBuf {
+        self.site.path("postfix/spool")
     }
 }
 
@@ -200,6 +246,7 @@ fn master_cf(smtp: SocketAddr) -> String {
         "local unix - n n - - local",
         // Locked up in the queue folder, as Debian has it.
         "lmtp unix - - y - - lmtp",
+        "smtp unix - - n - - smtp",
         "scache unix - - n - 1 scache",
         "anvil unix - - n - 1 anvil",
         "postlog unix-dgram n - n - 1 postlogd",

@@ -9,7 +9,7 @@ use super::users::{ALICE, PASSWORD};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use std::io::{self, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
 use std::ops::Deref;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Stdio};
@@ -33,14 +33,22 @@ pub struct Setup {
 impl Setup {
     /// With the shipped `script`; `None` where this Dovecot cannot be run.
     pub fn with(flavour: Flavour, script: &'static str) -> Option<Self> {
-        let site = requirement::can_run(flavour).then(|| Site::new(flavour, script))?;
-        Some(Self {
+        requirement::can_run(flavour).then(|| Self::of(Site::new(flavour, script)))
+    }
+
+    /// The same, listening on this address.
+    pub fn at(flavour: Flavour, script: &'static str, address: Ipv4Addr) -> Option<Self> {
+        requirement::can_run(flavour).then(|| Self::of(Site::at(flavour, script, address)))
+    }
+
+    fn of(site: Site) -> Self {
+        Self {
             site,
             scripts_first: vec![],
             scripts_after: vec![],
             first: String::new(),
             extra: String::new(),
-        })
+        }
     }
 
     /// A Dovecot that has the Sieve plugin and none of our scripts.
@@ -65,6 +73,18 @@ impl Setup {
     /// With the shipped settings for the Sent folder.
     pub fn imapsieve(mut self) -> Self {
         self.extra += &self.site.shipped(self.site.flavour.imapsieve_snippet());
+        self
+    }
+
+    /// With the shipped settings for users who enrol through their mailboxes, beside those for the Sent folder.
+    pub fn receiving(mut self) -> Self {
+        self = self.imapsieve();
+        let site = &self.site;
+        let script = "mailseal-receive.sieve";
+        site.write(&format!("sieve/{script}"), site.shipped(script).as_bytes(), 0o644);
+        crate::install("mailseal", site.path("bin/mailseal"));
+        site.mode("bin/mailseal", 0o755);
+        self.extra += &site.shipped(site.flavour.receive_snippet());
         self
     }
 
@@ -150,18 +170,45 @@ impl Deref for Server {
 
 impl Server {
     fn start(site: Site) -> Self {
-        let mut command = site.flavour.command("dovecot");
-        command.arg("-F").arg("-c").arg(site.path("dovecot.conf"));
-        let master = command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0).spawn().unwrap();
+        let master = launch(&site);
         let mut server = Self { site, master };
-        let addresses = [server.lmtp_port, server.imap_port].map(|port| (server.address, port));
+        server.wait_until_it_listens();
+        server
+    }
+
+    fn wait_until_it_listens(&mut self) {
+        let addresses = [self.lmtp_port, self.imap_port].map(|port| (self.address, port));
         wait_until("Dovecot to listen", || {
-            if let Some(status) = server.master.try_wait().unwrap() {
-                panic!("Dovecot did not start: {status}\n{}", server.site.log());
+            if let Some(status) = self.master.try_wait().unwrap() {
+                panic!("Dovecot did not start: {status}\n{}", self.site.log());
             }
             addresses.iter().all(|address| TcpStream::connect(address).is_ok())
         });
-        server
+    }
+
+    /// Kills all its processes at once, as a machine goes down.
+    pub fn kill(&mut self) {
+        killpg(Pid::from_raw(self.master.id().cast_signed()), Signal::SIGKILL).unwrap();
+        self.master.wait().unwrap();
+    }
+
+    /// Starts it again where it was killed.
+    pub fn start_again(&mut self) {
+        self.master = launch(&self.site);
+        self.wait_until_it_listens();
+    }
+
+    /// Has it read its settings again.
+    pub fn reload(&self) {
+        let reloads = || self.log().matches("SIGHUP received").count();
+        let before = reloads();
+        kill(Pid::from_raw(self.master.id().cast_signed()), Signal::SIGHUP).unwrap();
+        wait_until("Dovecot to reload", || reloads() > before);
+        // The line is written before the work.
+        wait_until("Dovecot to listen again", || {
+            std::thread::sleep(Duration::from_millis(200));
+            TcpStream::connect((self.address, self.lmtp_port)).is_ok()
+        });
     }
 
     /// The process group of its processes.
@@ -176,7 +223,7 @@ impl Server {
 
     /// One LMTP transaction, on a connection of its own; an error is a connection that broke.
     pub fn deliver(&self, recipients: &[&str], mail: &[u8]) -> io::Result<Vec<Reply>> {
-        self.lmtp().deliver(SENDER, recipients, mail)
+        Lmtp::connect((self.address, self.lmtp_port).into())?.deliver(SENDER, recipients, mail)
     }
 
     /// Delivers to one user over LMTP and expects Dovecot to take the mail.
@@ -265,9 +312,20 @@ impl Drop for Server {
     }
 }
 
+fn launch(site: &Site) -> Child {
+    let mut command = site.flavour.command("dovecot");
+    command.arg("-F").arg("-c").arg(site.path("dovecot.conf"));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0).spawn().unwrap()
+}
+
 /// Polls until `ready`, for as long as a loaded machine may need.
-pub fn wait_until(what: &str, mut ready: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+pub fn wait_until(what: &str, ready: impl FnMut() -> bool) {
+    wait_until_for(Duration::from_secs(20), what, ready);
+}
+
+/// The same for what takes longer.
+pub fn wait_until_for(most: Duration, what: &str, mut ready: impl FnMut() -> bool) {
+    let deadline = Instant::now() + most;
     while !ready() {
         assert!(Instant::now() < deadline, "waited too long for {what}");
         std::thread::sleep(Duration::from_millis(20));

@@ -3,6 +3,7 @@
 
 use super::flavour::Flavour;
 use super::users::{DELIVERY_GROUP, DELIVERY_USER, USERS};
+use crate::gnupg;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -34,7 +35,7 @@ exit $status
 pub struct Site {
     /// Which Dovecot it is for.
     pub flavour: Flavour,
-    /// The server's own loopback address.
+    /// The server's own address; a loopback one, unless another was given.
     pub address: Ipv4Addr,
     /// Where LMTP is spoken.
     pub lmtp_port: u16,
@@ -58,8 +59,12 @@ pub enum Program<'a> {
 impl Site {
     /// Lays the folder out; `script` is the shipped Sieve script to use.
     pub fn new(flavour: Flavour, script: &str) -> Self {
+        Self::at(flavour, script, own_address())
+    }
+
+    /// The same for a server that listens on this address.
+    pub fn at(flavour: Flavour, script: &str, address: Ipv4Addr) -> Self {
         let dir = tempfile::Builder::new().prefix("mailseal-").tempdir().unwrap();
-        let address = own_address();
         let site =
             Self { flavour, address, lmtp_port: free_port(address), imap_port: free_port(address), dir };
         site.mode("", 0o755);
@@ -184,6 +189,17 @@ impl Site {
         self.path("home").join(user)
     }
 
+    /// A GnuPG home in a user's home, with these keys, and what `make` puts there.
+    pub fn gnupg_home(&self, user: &str, keys: &[&[u8]], make: impl FnOnce(&gnupg::Home)) {
+        self.write_home(user, ".gnupg/x", b"");
+        let path = self.home(user).join(".gnupg");
+        let home = gnupg::Home::at(&path);
+        keys.iter().for_each(|key| home.import(key));
+        make(&home);
+        drop(home);
+        give_to_mail_user(&path);
+    }
+
     /// Compiles a global script, as an admin does; deliveries may not write beside it.
     pub fn compile(&self, name: &str) {
         let mut sievec = self.flavour.command("sievec");
@@ -224,7 +240,7 @@ impl Site {
             &[("/etc/dovecot/sieve/", "sieve/"), ("/usr/local/lib/dovecot-learn", "learn")]
         } else if name.ends_with(".sieve") {
             &[("/etc/mailseal.toml", "mailseal.toml")]
-        } else if name.contains("imap") {
+        } else if name.contains("imap") || name.contains("receive") {
             &[("/etc/dovecot/sieve/", "sieve/")]
         } else {
             &[
@@ -357,6 +373,18 @@ pub fn free_port(address: Ipv4Addr) -> u16 {
         let port = 10_000 + NEXT.fetch_add(1, Ordering::Relaxed) % 20_000;
         if TcpListener::bind((address, port)).is_ok() {
             return port;
+        }
+    }
+}
+
+/// Makes a folder, and all below it, the mail user's own.
+fn give_to_mail_user(path: &Path) {
+    chown(path, Some(DELIVERY_USER), Some(DELIVERY_GROUP)).unwrap();
+    for entry in fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            give_to_mail_user(&entry);
+        } else {
+            chown(entry, Some(DELIVERY_USER), Some(DELIVERY_GROUP)).unwrap();
         }
     }
 }

@@ -245,6 +245,16 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_of_many_messages_is_found() {
+        let home = tempfile::tempdir().unwrap();
+        let replaced = |uid| Replaced { uid, size: 1, hash: "0".repeat(64) };
+        let many = Entry { replaced: (0..1000).map(replaced).collect(), ..entry(1) };
+        let mut journal = Journal::open(home.path(), || ()).unwrap();
+        journal.write(&many).unwrap();
+        assert_eq!(journal.left().unwrap(), [many]);
+    }
+
+    #[test]
     fn a_file_that_cannot_be_opened_is_an_error() {
         let home = tempfile::tempdir().unwrap();
         let gone = Journal::open(&home.path().join("gone"), || ());

@@ -35,7 +35,7 @@ use crate::keys::addressee::Addressee;
 use crate::mailbox::encrypt::dovecot::journal::Journal;
 use crate::mailbox::encrypt::event::{Complaint, Event, Mailbox, Settings, Suspect, Target};
 use crate::mailbox::encrypt::message::{Readable, StoredSealer};
-use crate::mailbox::encrypt::recipients::{addressee, config, sealer, warn};
+use crate::mailbox::encrypt::recipients::{addressee, config, style, warn};
 use crate::mailbox::tally::Tally;
 
 /// The largest batch: while it lasts, a client that changes one of its messages is not followed.
@@ -82,8 +82,8 @@ pub fn run<R: BufRead + Send, W: Write + Send>(
         Addressee::Clear(why) => work.count(why.reason()),
         Addressee::Sealed { recipients, .. } => {
             warn(&mailbox.target, &recipients, report);
-            let sealer = sealer(settings, &mailbox.target, &config, &recipients);
-            work.seal(&sealer)
+            let style = style(settings, &mailbox.target, &config);
+            work.seal(&StoredSealer { sealer: style.sealer(&recipients), unpack: settings.how.unpack })
         }
     });
     report(Event::Maildir { target: 0, elsewhere: 0, changed: work.changed });

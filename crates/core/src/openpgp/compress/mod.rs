@@ -12,9 +12,13 @@ use zlib_rs::adler32::adler32;
 use self::windows::Windows;
 use super::framing::Packet;
 use super::header::tag;
+use super::padding::{Material, Padding};
 
 /// What a ZLIB stream with the usual window begins with (RFC 1950, section 2.2).
 const ZLIB_HEADER: [u8; 2] = [0x78, 0x9c];
+
+/// An empty last block with the fixed code (RFC 1951, section 3.2.6), from a border of octets on.
+const LAST_BLOCK: [u8; 2] = [0b011, 0];
 
 /// How a message is compressed before it is encrypted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,12 +33,13 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// The algorithm to use for recipients who all read `readable`.
-    pub(super) fn algorithm(self, readable: &[CompressionAlgorithm]) -> CompressionAlgorithm {
+    /// The algorithm to use for recipients who all read `readable`. Where there is to be something in it `anyway`, data that is
+    /// not compressed goes into a compressed packet as well, as it is.
+    pub(super) fn algorithm(self, readable: &[CompressionAlgorithm], anyway: bool) -> CompressionAlgorithm {
         let mut wanted = [CompressionAlgorithm::Zip, CompressionAlgorithm::Zlib].into_iter();
         match self {
-            Self::None => None,
-            Self::Auto | Self::Zlib(_) => wanted.find(|algorithm| readable.contains(algorithm)),
+            Self::None if !anyway => None,
+            _ => wanted.find(|algorithm| readable.contains(algorithm)),
         }
         .unwrap_or(CompressionAlgorithm::Uncompressed)
     }
@@ -78,21 +83,32 @@ impl<W: Write> Compressor<W> {
         }
         let deflate = match compression {
             Compression::Zlib(level) => Windows::of_zlib(packet, level.into()),
-            Compression::Auto | Compression::None => Windows::new(packet),
+            Compression::Auto => Windows::new(packet),
+            Compression::None => Windows::of_zlib(packet, 0),
         };
         Ok(Self { deflate, adler: zlib.then_some(1) })
     }
 
-    /// Ends the packet and gives the writer below back.
+    /// Ends the packet, filled up as `padding` says, and gives the writer below back, and how long the packet is where it is
+    /// filled up.
     ///
     /// # Errors
     /// Those of the writer below.
-    pub fn finish(self) -> io::Result<W> {
-        let mut packet = self.deflate.finish()?;
-        if let Some(adler) = self.adler {
-            packet.write_all(&adler.to_be_bytes())?;
-        }
-        packet.finish()
+    pub fn finish(self, padding: Padding) -> io::Result<(W, Option<u64>)> {
+        let checksum = self.adler.map(u32::to_be_bytes);
+        let checksum = checksum.as_ref().map_or(&[][..], |adler| &adler[..]);
+        let (mut packet, class) = if padding == Padding::None {
+            (self.deflate.finish()?, None)
+        } else {
+            let mut packet = self.deflate.finish_open()?;
+            let end = (LAST_BLOCK.len() + checksum.len()) as u64;
+            let filling = padding.filling(Material::Blocks, |octets| packet.length_with(octets + end));
+            Material::Blocks.write(filling.octets, &mut packet)?;
+            packet.write_all(&LAST_BLOCK)?;
+            (packet, Some(filling.class))
+        };
+        packet.write_all(checksum)?;
+        Ok((packet.finish()?, class))
     }
 }
 
@@ -137,7 +153,7 @@ mod tests {
     fn compressed(data: &[u8], piece: usize, algorithm: CompressionAlgorithm, how: Compression) -> Vec<u8> {
         let mut compressor = Compressor::new(Vec::new(), algorithm, how).unwrap();
         data.chunks(piece).for_each(|part| compressor.write_all(part).unwrap());
-        compressor.finish().unwrap()
+        compressor.finish(Padding::None).unwrap().0
     }
 
     /// The body of a packet in its partial lengths.
@@ -206,15 +222,18 @@ mod tests {
     #[test]
     fn the_algorithm_is_one_that_all_can_read() {
         use CompressionAlgorithm::{BZip2, Uncompressed, Zip, Zlib};
-        let cases: [(Compression, &[CompressionAlgorithm], CompressionAlgorithm); 5] = [
-            (Compression::Auto, &[Zip, Zlib], Zip),
-            (Compression::Zlib(9), &[Zlib, BZip2], Zlib),
-            (Compression::Auto, &[BZip2], Uncompressed),
-            (Compression::Auto, &[], Uncompressed),
-            (Compression::None, &[Zip], Uncompressed),
+        let cases: [(Compression, &[CompressionAlgorithm], bool, CompressionAlgorithm); 8] = [
+            (Compression::Auto, &[Zip, Zlib], false, Zip),
+            (Compression::Zlib(9), &[Zlib, BZip2], false, Zlib),
+            (Compression::Auto, &[BZip2], false, Uncompressed),
+            (Compression::Auto, &[], true, Uncompressed),
+            (Compression::None, &[Zip], false, Uncompressed),
+            (Compression::None, &[Zlib], true, Zlib),
+            (Compression::None, &[BZip2], true, Uncompressed),
+            (Compression::Zlib(1), &[Zip], true, Zip),
         ];
-        for (compression, readable, expected) in cases {
-            assert_eq!(compression.algorithm(readable), expected, "{compression:?} {readable:?}");
+        for (compression, readable, anyway, expected) in cases {
+            assert_eq!(compression.algorithm(readable, anyway), expected, "{compression:?} {readable:?}");
         }
     }
 

@@ -5,8 +5,9 @@
 //! window counts as base64 only when its characters are about equally frequent and it does not repeat itself.
 
 use std::io::{self, Write};
+use std::ops::RangeInclusive;
 
-use zlib_rs::{Deflate, DeflateFlush, Status};
+use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Status};
 
 use super::base64_block::Bits;
 
@@ -38,8 +39,11 @@ const REPEATED: usize = 16;
 /// zlib's level, gpg's default: what it makes must not be larger.
 const LEVEL: i32 = 6;
 
-/// zlib looks 32 KiB back.
-const WINDOW_BITS: u8 = 15;
+/// zlib looks 32 KiB back, and at least 512 bytes.
+const WINDOW_BITS: RangeInclusive<i32> = 9..=15;
+
+/// What zlib keeps free of its window, in bytes, rounded up.
+const LOOKAHEAD: usize = 512;
 
 /// Bytes that zlib is given room for at once.
 const OUTPUT: usize = 32 * 1024;
@@ -51,7 +55,9 @@ pub struct Windows<W> {
     /// Who tells base64; where there is none, zlib does all.
     judge: Option<Judge>,
     mode: Mode,
-    zlib: Deflate,
+    level: i32,
+    /// There is none before it has something to do: what a short text needs is most of the memory that sealing it takes.
+    zlib: Option<Deflate>,
     output: Vec<u8>,
 }
 
@@ -69,8 +75,24 @@ impl<W: Write> Windows<W> {
 
     /// Compresses to `inner`, all with zlib's `level`.
     pub fn of_zlib(inner: W, level: i32) -> Self {
-        let zlib = Deflate::new(level, false, WINDOW_BITS);
-        Self { inner, window: Vec::new(), judge: None, mode: Mode::Zlib, zlib, output: vec![0; OUTPUT] }
+        let output = vec![0; OUTPUT];
+        Self { inner, window: Vec::new(), judge: None, mode: Mode::Zlib, level, zlib: None, output }
+    }
+
+    /// Compresses what is left up to a border of octets, and gives the writer below back. The stream has no end yet.
+    ///
+    /// # Errors
+    /// Those of the writer below.
+    pub fn finish_open(mut self) -> io::Result<W> {
+        self.compress_last()?;
+        match std::mem::replace(&mut self.mode, Mode::Zlib) {
+            Mode::Zlib => self.run_zlib(&[], DeflateFlush::SyncFlush)?,
+            Mode::Base64(mut bits) => {
+                bits.end();
+                self.inner.write_all(&bits.take())?;
+            }
+        }
+        Ok(self.inner)
     }
 
     /// Compresses what is left, ends the stream, and gives the writer below back.
@@ -78,8 +100,7 @@ impl<W: Write> Windows<W> {
     /// # Errors
     /// Those of the writer below.
     pub fn finish(mut self) -> io::Result<W> {
-        let window = std::mem::take(&mut self.window);
-        self.compress(&window)?;
+        self.compress_last()?;
         match std::mem::replace(&mut self.mode, Mode::Zlib) {
             Mode::Zlib => self.run_zlib(&[], DeflateFlush::Finish)?,
             Mode::Base64(mut bits) => {
@@ -88,6 +109,15 @@ impl<W: Write> Windows<W> {
             }
         }
         Ok(self.inner)
+    }
+
+    /// Compresses the last window: where it is the only one, with no more memory than that needs.
+    fn compress_last(&mut self) -> io::Result<()> {
+        let window = std::mem::take(&mut self.window);
+        if self.zlib.is_none() && self.level > 0 {
+            self.zlib = Some(deflate(self.level, window.len()));
+        }
+        self.compress(&window)
     }
 
     /// Compresses one window.
@@ -118,15 +148,15 @@ impl<W: Write> Windows<W> {
     }
 
     fn run_zlib(&mut self, mut data: &[u8], flush: DeflateFlush) -> io::Result<()> {
+        let zlib = self.zlib.get_or_insert_with(|| deflate(self.level, usize::MAX));
         loop {
-            let (before_in, before_out) = (self.zlib.total_in(), self.zlib.total_out());
-            let status = self
-                .zlib
+            let (before_in, before_out) = (zlib.total_in(), zlib.total_out());
+            let status = zlib
                 .compress(data, &mut self.output, flush)
                 .map_err(|error| io::Error::other(error.as_str()))?;
             // Both are at most the lengths of the slices.
-            data = &data[(self.zlib.total_in() - before_in) as usize..];
-            let written = (self.zlib.total_out() - before_out) as usize;
+            data = &data[(zlib.total_in() - before_in) as usize..];
+            let written = (zlib.total_out() - before_out) as usize;
             self.inner.write_all(&self.output[..written])?;
             let room_left = written < self.output.len();
             if status == Status::StreamEnd || (data.is_empty() && room_left && flush != DeflateFlush::Finish)
@@ -158,6 +188,20 @@ impl<W: Write> Write for Windows<W> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// zlib for at most `length` bytes: what it makes of them is the same with more memory.
+fn deflate(level: i32, length: usize) -> Deflate {
+    let bits = WINDOW_BITS.clone().find(|bits| 1usize << bits >= length.saturating_add(LOOKAHEAD));
+    let window_bits = bits.unwrap_or(*WINDOW_BITS.end());
+    // As many symbols as the window has bytes, up to zlib's default.
+    let mem_level = (window_bits - 6).min(DeflateConfig::default().mem_level);
+    Deflate::new_with_config(DeflateConfig {
+        level,
+        window_bits: -window_bits,
+        mem_level,
+        ..DeflateConfig::default()
+    })
 }
 
 /// Tells base64 of compressed data from everything else.
@@ -212,4 +256,40 @@ fn is_even_base64(window: &[u8]) -> bool {
     // Of n random characters, n + n²/64 pairs are the same, each with itself included.
     let expected = characters + characters * characters / 64;
     characters > all / 2 && strangers <= all / STRANGERS && pairs * 100 <= expected * EVENNESS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever is written at once, and however much zlib may take.
+    fn made(text: &[u8], level: i32, fitted: bool) -> Vec<u8> {
+        let mut windows = Windows::of_zlib(Vec::new(), level);
+        if !fitted {
+            windows.zlib = Some(deflate(level, usize::MAX));
+        }
+        windows.write_all(text).unwrap();
+        windows.finish().unwrap()
+    }
+
+    #[test]
+    fn a_short_text_becomes_the_same_with_less_memory() {
+        let mail = include_bytes!("../../../../../fixtures/mails/alternative.eml").repeat(8);
+        let noise: Vec<u8> = (0..20_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let borders = WINDOW_BITS.map(|bits| (1usize << bits) - LOOKAHEAD);
+        let lengths =
+            borders.flat_map(|at| [at.saturating_sub(1), at, at + 1]).chain([0, 1, 100, WINDOW - 1, WINDOW]);
+        for length in lengths.filter(|length| *length <= WINDOW) {
+            for level in [1, 5, 6, 9] {
+                for text in [&mail, &noise, &vec![b'a'; WINDOW]] {
+                    let text = &text[..length.min(text.len())];
+                    assert_eq!(
+                        made(text, level, true),
+                        made(text, level, false),
+                        "{length} bytes, level {level}"
+                    );
+                }
+            }
+        }
+    }
 }

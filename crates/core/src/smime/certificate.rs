@@ -1,0 +1,175 @@
+//! An X.509 certificate, as far as sealing needs it (RFC 5280).
+
+use cms::cert::IssuerAndSerialNumber;
+use der::asn1::{ObjectIdentifier, Utf8StringRef};
+use der::{Decode as _, Encode as _};
+use sha2::{Digest as _, Sha256};
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
+
+use crate::limits;
+
+/// `emailAddress` in a name (RFC 2985, section 5.2.1).
+const EMAIL_ADDRESS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.1");
+
+/// `SmtpUTF8Mailbox` among the alternative names (RFC 9598, section 3).
+const SMTP_UTF8_MAILBOX: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.8.9");
+
+/// Octets of a digest that identify a certificate in the log, as those of an OpenPGP key id do.
+const ID: usize = 8;
+
+/// A certificate that could be read. Whether mail may be sealed to it, [`super::fitness`] says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    der: Vec<u8>,
+    fields: x509_cert::Certificate,
+}
+
+/// Why a certificate, or a file with certificates, cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unreadable {
+    /// A certificate is longer than [`limits::CERTIFICATE`].
+    #[error("a certificate has {0} bytes, and may have {most}", most = limits::CERTIFICATE)]
+    TooLong(usize),
+    /// There are more than [`limits::CERTIFICATES`].
+    #[error("it holds more than {most} certificates", most = limits::CERTIFICATES)]
+    TooMany,
+    /// It holds a private key: with it whoever reads the file reads the mail.
+    #[error("it holds a private key")]
+    PrivateKey,
+    /// It is a PKCS #12 file whose content is encrypted: a private key may be in it.
+    #[error("its content is encrypted, and may hold a private key")]
+    Encrypted,
+    /// There is no certificate in it.
+    #[error("it holds no certificate")]
+    Nothing,
+    /// It is broken; the text says where.
+    #[error("it is broken: {0}")]
+    Broken(String),
+}
+
+impl From<der::Error> for Unreadable {
+    fn from(error: der::Error) -> Self {
+        Self::Broken(error.to_string())
+    }
+}
+
+impl Certificate {
+    /// Reads a certificate in DER.
+    ///
+    /// # Errors
+    /// [`Unreadable`] where it is none, or not encoded as DER asks.
+    pub fn from_der(octets: &[u8]) -> Result<Self, Unreadable> {
+        if octets.len() > limits::CERTIFICATE {
+            return Err(Unreadable::TooLong(octets.len()));
+        }
+        let fields = x509_cert::Certificate::from_der(octets)?;
+        let certificate = Self { der: octets.to_vec(), fields };
+        // Readers compare issuer and serial number octet by octet.
+        let id = certificate.issuer_and_serial_number();
+        for part in [id.issuer.to_der()?, id.serial_number.to_der()?] {
+            if memchr::memmem::find(octets, &part).is_none() {
+                return Err(Unreadable::Broken("its issuer is not encoded as DER asks".into()));
+            }
+        }
+        Ok(certificate)
+    }
+
+    /// The certificate in DER, as it was read.
+    #[must_use]
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// The fields of the certificate.
+    pub(crate) fn fields(&self) -> &x509_cert::TbsCertificate {
+        &self.fields.tbs_certificate
+    }
+
+    /// The fields, and what its issuer signed them with.
+    pub(crate) fn signed(&self) -> &x509_cert::Certificate {
+        &self.fields
+    }
+
+    /// SHA-256 of the certificate, in hexadecimal digits.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        hexadecimal(&Sha256::digest(&self.der))
+    }
+
+    /// What the log calls it, 16 hexadecimal digits: of a message no more can be told than issuer and serial number, of which
+    /// this is a digest.
+    #[must_use]
+    pub fn id(&self) -> String {
+        id(&self.issuer_and_serial_number())
+    }
+
+    /// Its subject, for people. It comes from whoever made the certificate.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        self.fields().subject.to_string()
+    }
+
+    /// Its issuer, for people.
+    #[must_use]
+    pub fn issuer(&self) -> String {
+        self.fields().issuer.to_string()
+    }
+
+    /// Its serial number, in hexadecimal digits.
+    #[must_use]
+    pub fn serial_number(&self) -> String {
+        hexadecimal(self.fields().serial_number.as_bytes())
+    }
+
+    /// What messages call it.
+    pub(crate) fn issuer_and_serial_number(&self) -> IssuerAndSerialNumber {
+        IssuerAndSerialNumber {
+            issuer: self.fields().issuer.clone(),
+            serial_number: self.fields().serial_number.clone(),
+        }
+    }
+
+    /// The mail addresses it is for: those among its alternative names, and those in its subject.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
+        let names = self.fields().get::<SubjectAltName>().ok().flatten();
+        let names = names.map(|(_, SubjectAltName(names))| names).unwrap_or_default();
+        let alternative = names.iter().filter_map(|name| match name {
+            GeneralName::Rfc822Name(address) => Some(address.to_string()),
+            GeneralName::OtherName(other) if other.type_id == SMTP_UTF8_MAILBOX => {
+                let text: Utf8StringRef<'_> = other.value.decode_as().ok()?;
+                Some(text.to_string())
+            }
+            _ => None,
+        });
+        let parts = self.fields().subject.0.iter().flat_map(|part| part.0.iter());
+        let in_subject = parts.filter(|part| part.oid == EMAIL_ADDRESS);
+        let in_subject = in_subject.filter_map(|part| String::from_utf8(part.value.value().to_vec()).ok());
+        let mut addresses: Vec<String> = alternative.chain(in_subject).collect();
+        addresses.dedup_by(|one, other| is_same_address(one, other));
+        addresses
+    }
+
+    /// Whether it is for this mail address. Case does not count, as it does not with OpenPGP.
+    #[must_use]
+    pub fn is_for(&self, address: &str) -> bool {
+        self.addresses().iter().any(|own| is_same_address(own, address))
+    }
+}
+
+/// What the log calls a certificate that messages call so.
+pub(crate) fn id(name: &IssuerAndSerialNumber) -> String {
+    // What was decoded can be encoded.
+    let encoded = name.to_der().unwrap_or_default();
+    hexadecimal(&Sha256::digest(encoded)[..ID])
+}
+
+fn is_same_address(one: &str, other: &str) -> bool {
+    one.to_lowercase() == other.to_lowercase()
+}
+
+fn hexadecimal(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02X}")).collect()
+}

@@ -1,0 +1,75 @@
+//! The blocks of a PEM file (RFC 7468), whatever text stands between them.
+
+use super::certificate::Unreadable;
+
+const BEGIN: &[u8] = b"-----BEGIN ";
+const END: &[u8] = b"-----END ";
+const DASHES: &[u8] = b"-----";
+
+/// What OpenPGP calls its blocks, which are not quite PEM.
+const OPENPGP: &[u8] = b"PGP ";
+
+/// One block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block<'a> {
+    /// What it says it is: `CERTIFICATE`.
+    pub label: &'a [u8],
+    /// What it holds.
+    pub octets: Vec<u8>,
+}
+
+/// The blocks in `text`, but for OpenPGP's; none where it is no PEM.
+///
+/// # Errors
+/// [`Unreadable::Broken`] where a block does not end, or holds what is no base64.
+pub fn blocks(text: &[u8]) -> Result<Vec<Block<'_>>, Unreadable> {
+    let mut blocks = Vec::new();
+    let mut lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    while let Some(line) = lines.next() {
+        let Some(label) = between(line, BEGIN).filter(|label| !label.starts_with(OPENPGP)) else { continue };
+        let mut characters = Vec::new();
+        loop {
+            let line = lines.next().ok_or_else(|| Unreadable::Broken("a PEM block does not end".into()))?;
+            match between(line, END) {
+                Some(end) if end == label => break,
+                Some(_) => return Err(Unreadable::Broken("a PEM block ends as another".into())),
+                None => characters.extend_from_slice(line),
+            }
+        }
+        let octets = base64_simd::STANDARD.decode_to_vec(&characters);
+        let octets = octets.map_err(|_| Unreadable::Broken("a PEM block holds what is no base64".into()))?;
+        blocks.push(Block { label, octets });
+    }
+    Ok(blocks)
+}
+
+fn between<'a>(line: &'a [u8], begin: &[u8]) -> Option<&'a [u8]> {
+    line.strip_prefix(begin)?.strip_suffix(DASHES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_found_among_text() {
+        let text = b"Bag Attributes\r\n-----BEGIN A-----\r\nAQ\r\nID\r\n-----END A-----\r\n\n-----BEGIN B B-----\n-----END B B-----";
+        let [a, b] = &blocks(text).unwrap()[..] else { panic!() };
+        assert_eq!((a.label, &a.octets[..]), (&b"A"[..], &[1, 2, 3][..]));
+        assert_eq!((b.label, &b.octets[..]), (&b"B B"[..], &[][..]));
+        assert_eq!(blocks(b"text"), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn what_is_broken_is_told() {
+        for (text, expected) in [
+            ("-----BEGIN A-----\nAQID\n", "does not end"),
+            ("-----BEGIN A-----\nAQID\n-----END B-----\n", "ends as another"),
+            ("-----BEGIN A-----\nAQ!D\n-----END A-----\n", "no base64"),
+            ("-----BEGIN A-----\nProc-Type: 4,ENCRYPTED\n\nAQID\n-----END A-----\n", "no base64"),
+        ] {
+            let error = blocks(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Private keys in files: PKCS #12, and PEM or DER with PKCS #8, PKCS #1 or SEC 1.
+
+use aes::cipher::block_padding::Pkcs7;
+use aes::cipher::{BlockDecryptMut as _, KeyIvInit as _};
+use cms::encrypted_data::EncryptedData;
+use cms::enveloped_data::RecipientInfo;
+use der::asn1::{ObjectIdentifier, OctetStringRef};
+use der::oid::AssociatedOid;
+use der::{Decode as _, Encode as _};
+use p256::elliptic_curve::sec1::{ModulusSize, ValidatePublicKey};
+use p256::elliptic_curve::{Curve, FieldBytesSize, SecretKey};
+use pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, PrivateKeyInfo};
+use pkcs12::kdf::{Pkcs12KeyType, derive_key_utf8};
+use pkcs12::pbe_params::{EncryptedPrivateKeyInfo, Pkcs12PbeParams};
+use pkcs12::pfx::Pfx;
+use pkcs12::safe_bag::SafeContents;
+use rsa::RsaPrivateKey;
+use rsa::pkcs1::DecodeRsaPrivateKey as _;
+use sha1::Sha1;
+use x509_cert::spki::AlgorithmIdentifierOwned;
+use zeroize::Zeroizing;
+
+use super::recipient::{ContentKey, PrivateKey};
+use super::{bundle, pem};
+
+/// `id-data` (RFC 5652).
+const DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.1");
+
+/// Octets of a key and an initialisation vector for Triple DES.
+const TRIPLE_DES: (usize, usize) = (24, 8);
+
+/// Most rounds of an old key derivation: a file is somebody's, and may be anybody's.
+const ROUNDS: i32 = 10_000_000;
+
+/// Private keys.
+pub struct PrivateKeys(Vec<PrivateKey>);
+
+impl std::fmt::Debug for PrivateKeys {
+    /// How many there are.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} private keys", self.0.len())
+    }
+}
+
+/// Why private keys cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Locked {
+    /// A password is needed, or another one.
+    #[error("the password does not open it")]
+    Password,
+    /// There is none in it.
+    #[error("it holds no private key")]
+    Nothing,
+    /// A private key is of a kind that mail is not sealed to.
+    #[error("its key is neither RSA nor on P-256, P-384 or P-521")]
+    Unsupported,
+    /// It is encrypted in a way that is not known.
+    #[error("it is encrypted in a way that is not known ({0})")]
+    Unknown(ObjectIdentifier),
+    /// It is broken; the text says where.
+    #[error("it is broken: {0}")]
+    Broken(String),
+}
+
+impl From<der::Error> for Locked {
+    fn from(error: der::Error) -> Self {
+        Self::Broken(error.to_string())
+    }
+}
+
+impl PrivateKeys {
+    /// Whether a file with this content holds X.509's private keys or PKCS #12, and not OpenPGP's. It is not read.
+    #[must_use]
+    pub fn seem_to_be_in(octets: &[u8]) -> bool {
+        let pem = memchr::memmem::find(octets, b"PRIVATE KEY-----").is_some()
+            && memchr::memmem::find(octets, b"-----BEGIN PGP").is_none();
+        // A SEQUENCE that takes all of it, in DER or, as some programs write PKCS #12, with an indefinite length.
+        let sequence = octets.starts_with(&[0x30]) && octets.get(1).is_some_and(|length| *length >= 0x80);
+        pem || sequence
+    }
+
+    /// Reads the private keys in a file with this content, unlocked with `password` where they are locked.
+    ///
+    /// # Errors
+    /// [`Locked`].
+    pub fn read(octets: &[u8], password: &str) -> Result<Self, Locked> {
+        let blocks = pem::blocks(octets).map_err(|error| Locked::Broken(error.to_string()))?;
+        if blocks.is_empty() {
+            let keys = if Pfx::from_der(octets).is_ok() {
+                read_pfx(octets, password)?
+            } else {
+                vec![read_der(octets, password)?]
+            };
+            return Self::of(keys);
+        }
+        let keys = blocks.iter().filter(|block| block.label.ends_with(b"PRIVATE KEY"));
+        Self::of(keys.map(|block| read_der(&block.octets, password)).collect::<Result<_, _>>()?)
+    }
+
+    fn of(keys: Vec<PrivateKey>) -> Result<Self, Locked> {
+        if keys.is_empty() { Err(Locked::Nothing) } else { Ok(Self(keys)) }
+    }
+
+    /// Each key for itself and not locked, as [`PrivateKeys::read`] reads it (PKCS #8): for another process. One that cannot be
+    /// written is left out.
+    #[must_use]
+    pub fn export(&self) -> Vec<Vec<u8>> {
+        let exported = self.0.iter().filter_map(|key| {
+            let document = match key {
+                PrivateKey::Rsa(key) => key.to_pkcs8_der(),
+                PrivateKey::P256(key) => key.to_pkcs8_der(),
+                PrivateKey::P384(key) => key.to_pkcs8_der(),
+                PrivateKey::P521(key) => key.to_pkcs8_der(),
+            };
+            document.ok().map(|document| document.as_bytes().to_vec())
+        });
+        exported.collect()
+    }
+
+    /// The content key that one of `recipients` carries to one of these keys.
+    #[must_use]
+    pub fn open(&self, recipients: &[RecipientInfo]) -> Option<ContentKey> {
+        recipients.iter().find_map(|info| self.0.iter().find_map(|key| key.open(info)))
+    }
+}
+
+/// A key in PKCS #8, locked or not, in PKCS #1 or in SEC 1.
+fn read_der(octets: &[u8], password: &str) -> Result<PrivateKey, Locked> {
+    if let Ok(locked) = EncryptedPrivateKeyInfo::from_der(octets) {
+        let scheme = locked.encryption_algorithm.to_der()?;
+        let unlocked = unlock(&scheme, locked.encrypted_data.as_bytes(), password)?;
+        // By chance a wrong password leaves a proper end, and no key before it.
+        PrivateKeyInfo::try_from(&**unlocked).map_err(|_| Locked::Password)?;
+        return read_unlocked(&unlocked);
+    }
+    read_unlocked(octets)
+}
+
+/// The curves are tried from the shortest on: a shorter number could be one of a longer curve.
+fn read_unlocked(octets: &[u8]) -> Result<PrivateKey, Locked> {
+    let rsa = RsaPrivateKey::from_pkcs8_der(octets).ok();
+    let rsa = rsa.or_else(|| RsaPrivateKey::from_pkcs1_der(octets).ok());
+    let key = rsa.map(|key| PrivateKey::Rsa(Box::new(key)));
+    let key = key.or_else(|| on_curve(octets).map(PrivateKey::P256));
+    let key = key.or_else(|| on_curve(octets).map(PrivateKey::P384));
+    key.or_else(|| on_curve(octets).map(PrivateKey::P521)).ok_or(Locked::Unsupported)
+}
+
+fn on_curve<C>(octets: &[u8]) -> Option<SecretKey<C>>
+where
+    C: AssociatedOid + Curve + ValidatePublicKey,
+    FieldBytesSize<C>: ModulusSize,
+{
+    let key = SecretKey::from_pkcs8_der(octets).ok();
+    key.or_else(|| SecretKey::from_sec1_der(octets).ok())
+}
+
+/// The keys in a PKCS #12 file (RFC 7292). Its code of integrity is not looked at: a key that was changed opens nothing.
+fn read_pfx(octets: &[u8], password: &str) -> Result<Vec<PrivateKey>, Locked> {
+    let pfx = Pfx::from_der(octets)?;
+    let mut keys = Vec::new();
+    for part in bundle::parts(&pfx)? {
+        let is_locked = part.content_type != DATA;
+        let content = if part.content_type == DATA {
+            let content: OctetStringRef<'_> = part.content.decode_as()?;
+            Zeroizing::new(content.as_bytes().to_vec())
+        } else {
+            let encrypted: EncryptedData = part.content.decode_as()?;
+            let content = encrypted.enc_content_info;
+            let octets =
+                content.encrypted_content.as_ref().map(|octets| octets.as_bytes()).unwrap_or_default();
+            match unlock(&content.content_enc_alg.to_der()?, octets, password) {
+                Ok(content) => content,
+                // Certificates, encrypted as was usual once. They are not needed.
+                Err(Locked::Unknown(_)) => continue,
+                Err(error) => return Err(error),
+            }
+        };
+        let bags = SafeContents::from_der(&content);
+        for bag in if is_locked { bags.map_err(|_| Locked::Password)? } else { bags? } {
+            let value = bundle::bag_value(&bag.bag_value)?;
+            match bag.bag_id {
+                pkcs12::PKCS_12_KEY_BAG_OID => keys.push(read_unlocked(value)?),
+                pkcs12::PKCS_12_PKCS8_KEY_BAG_OID => keys.push(read_der(value, password)?),
+                _ => {}
+            }
+        }
+    }
+    Ok(keys)
+}
+
+/// Decrypts `octets` as the algorithm `scheme` says: PBES2 (RFC 8018), or Triple DES as PKCS #12 used it before.
+fn unlock(scheme: &[u8], octets: &[u8], password: &str) -> Result<Zeroizing<Vec<u8>>, Locked> {
+    if let Ok(scheme) = pkcs8::pkcs5::EncryptionScheme::from_der(scheme) {
+        let plain = scheme.decrypt(password, octets);
+        return plain.map(Zeroizing::new).map_err(|_| Locked::Password);
+    }
+    let scheme = AlgorithmIdentifierOwned::from_der(scheme)?;
+    if scheme.oid != pkcs12::PKCS_12_PBE_WITH_SHAAND3_KEY_TRIPLE_DES_CBC {
+        return Err(Locked::Unknown(scheme.oid));
+    }
+    let parameters = scheme.parameters.ok_or_else(|| Locked::Broken("a cipher without parameters".into()))?;
+    let parameters: Pkcs12PbeParams = parameters.decode_as()?;
+    let (salt, rounds) = (parameters.salt.as_bytes(), parameters.iterations);
+    if salt.is_empty() || !(1..=ROUNDS).contains(&rounds) {
+        return Err(Locked::Broken("the parameters of a cipher".into()));
+    }
+    let derive =
+        |what, length| derive_key_utf8::<Sha1>(password, salt, what, rounds, length).map(Zeroizing::new);
+    let key = derive(Pkcs12KeyType::EncryptionKey, TRIPLE_DES.0)?;
+    let vector = derive(Pkcs12KeyType::Iv, TRIPLE_DES.1)?;
+    let cipher = cbc::Decryptor::<des::TdesEde3>::new_from_slices(&key, &vector);
+    let cipher = cipher.map_err(|error| Locked::Broken(error.to_string()))?;
+    let mut plain = Zeroizing::new(octets.to_vec());
+    let length = cipher.decrypt_padded_mut::<Pkcs7>(&mut plain).map_err(|_| Locked::Password)?.len();
+    plain.truncate(length);
+    Ok(plain)
+}
