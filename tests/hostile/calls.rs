@@ -186,7 +186,7 @@ fn rewrites(errors: &[&str], options: &[&[&str]], is_wanted: impl Fn(&Call) -> b
 
 /// A flush that failed is not tried again for the same file, and the run does not succeed.
 fn check_flush(log: &Path, status: Option<i32>) -> Result<(), String> {
-    let text = String::from_utf8_lossy(&fs::read(log).unwrap()).into_owned();
+    let text = strace::read(log);
     let mut flushes =
         text.lines().filter(|line| line.contains("fsync(")).skip_while(|line| !line.contains("INJECTED"));
     let failed = flushes.next().ok_or("no flush failed")?;

@@ -75,7 +75,7 @@ impl Traced {
         let log = dir.path().join("log");
         let run = self.run(&[], &log);
         assert_eq!(run.status, Some(0), "{run:?}");
-        let text = String::from_utf8_lossy(&std::fs::read(&log).unwrap()).into_owned();
+        let text = read(&log);
         let thread = text.lines().find(|line| line.contains(mark)).and_then(|line| line.split(' ').next());
         let thread = thread.unwrap_or_else(|| panic!("no {mark} in {text}"));
         let mut counts: HashMap<&str, usize> = HashMap::new();
@@ -95,6 +95,27 @@ impl Traced {
             .filter(|call| !["execve", "exit_group", "exit", "brk"].contains(&&*call.name))
             .collect()
     }
+}
+
+/// What strace wrote, one call a line: a call that was interrupted by another thread's is put together again, where it ended.
+pub fn read(log: &Path) -> String {
+    let written = std::fs::read(log).unwrap();
+    let mut begun: HashMap<&str, &str> = HashMap::new();
+    let mut text = String::new();
+    let written = String::from_utf8_lossy(&written);
+    for line in written.lines() {
+        let (thread, rest) = line.split_once(' ').unwrap_or((line, ""));
+        if let Some(beginning) = line.strip_suffix(" <unfinished ...>") {
+            begun.insert(thread, beginning);
+            continue;
+        }
+        let end = rest.trim_start().strip_prefix("<... ").and_then(|rest| rest.split_once(" resumed>"));
+        match end.and_then(|(_, end)| Some((begun.remove(thread)?, end))) {
+            Some((beginning, end)) => text.extend([beginning, end, "\n"]),
+            None => text.extend([line, "\n"]),
+        }
+    }
+    text
 }
 
 /// Whether strace is there.

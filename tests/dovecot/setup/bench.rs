@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::ops::Deref;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -178,7 +179,11 @@ impl Bench {
     /// Stops Dovecot.
     pub fn stop(&mut self) {
         self.server.kill();
-        fs::remove_file(self.path("run/master.pid")).unwrap();
+        // It listens before it writes the file.
+        match fs::remove_file(self.path("run/master.pid")) {
+            Err(error) if error.kind() != ErrorKind::NotFound => panic!("{error}"),
+            _ => {}
+        }
     }
 
     /// Starts it where it was stopped.
