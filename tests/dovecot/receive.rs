@@ -579,8 +579,10 @@ fn stored_mail_is_not_sealed_to_a_key_of_the_mailbox(flavour: Flavour) {
             .args(more);
         bulk.arg(&maildir).output().unwrap()
     };
-    let refused = run(&[]);
-    assert!(said(&refused).contains("--accept-mailbox"), "{}", said(&refused));
+    for doubted in [&[][..], &["--unconfirmed"]] {
+        let refused = run(doubted);
+        assert!(said(&refused).contains("--accept-mailbox"), "{doubted:?}: {}", said(&refused));
+    }
     let clear = || server.inbox(ALICE).iter().any(|message| !is_sealed(message));
     assert!(clear());
     let taken = run(&["--accept-mailbox"]);

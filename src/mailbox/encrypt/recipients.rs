@@ -28,7 +28,7 @@ pub(super) fn config(settings: &Settings) -> Result<Config, Error> {
 /// whole to what nobody has shown to be able to read, and who is observed keeps clear mail.
 ///
 /// # Errors
-/// Those of [`addressee::find`]; [`Error::Unconfirmed`], [`Error::ByMailbox`].
+/// Those of [`addressee::find`] and [`Received::find`]; [`Error::Unconfirmed`], [`Error::ByMailbox`].
 pub(super) fn addressee(settings: &Settings, target: &Target, config: &Config) -> Result<Addressee, Error> {
     let (user, now) = (&*target.user, SystemTime::now());
     if !settings.certs.is_empty() {
@@ -51,9 +51,8 @@ pub(super) fn addressee(settings: &Settings, target: &Target, config: &Config) -
             Enrolled::of(&config.keys).and_then(|enrolled| enrolled.file(&user, home)?.is_confirmed(certs));
         if !confirmed.unwrap_or(false) {
             let trust = Trust::of_process(config.keys.trusted_groups.ids());
-            let received = Received::find(&config.keys, &user, home, &trust);
-            let by_mailbox = received.and_then(|received| received.map_or(Ok(false), |it| it.holds(certs)));
-            match by_mailbox.unwrap_or(false) {
+            let received = Received::find(&config.keys, &user, home, &trust)?;
+            match received.map_or(Ok(false), |it| it.holds(certs))? {
                 true if !settings.how.accept_mailbox => {
                     return Err(Error::ByMailbox { user: user.name().into() });
                 }
