@@ -51,7 +51,11 @@ pub(super) fn addressee(settings: &Settings, target: &Target, config: &Config) -
             Enrolled::of(&config.keys).and_then(|enrolled| enrolled.file(&user, home)?.is_confirmed(certs));
         if !confirmed.unwrap_or(false) {
             let trust = Trust::of_process(config.keys.trusted_groups.ids());
-            let received = Received::find(&config.keys, &user, home, &trust)?;
+            // Where no home is known, they were found elsewhere.
+            let received = match home {
+                Some(_) => Received::find(&config.keys, &user, home, &trust)?,
+                None => None,
+            };
             match received.map_or(Ok(false), |it| it.holds(certs))? {
                 true if !settings.how.accept_mailbox => {
                     return Err(Error::ByMailbox { user: user.name().into() });
