@@ -1,8 +1,10 @@
-//! Lines of base64, at the speed of a SIMD encoder: the armor of OpenPGP and the body of S/MIME.
+//! Base64, at the speed of SIMD: the armor of OpenPGP and the body of S/MIME, written as lines and read from whatever lines.
 
 use std::io::{self, Write};
 
 use base64_simd::{Out, STANDARD};
+
+use crate::unseal::broken;
 
 /// Octets in a line of 64 characters.
 const LINE: usize = 48;
@@ -78,5 +80,65 @@ impl<W: Write> Write for Lines<W> {
     /// Does nothing: a line cannot be shorter than it is.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Characters that are read, group by group, and the octets that they stand for until those are given out.
+#[derive(Debug)]
+pub struct Groups {
+    /// Those that do not make a whole group yet.
+    characters: Vec<u8>,
+    decoded: Vec<u8>,
+    /// Where in what is decoded the next octet to be given out is.
+    next: usize,
+}
+
+impl Groups {
+    /// With room for so many characters at once.
+    pub fn with_capacity(characters: usize) -> Self {
+        let room = || Vec::with_capacity(characters);
+        Self { characters: room(), decoded: room(), next: 0 }
+    }
+
+    /// Adds characters, without blanks and line ends.
+    pub fn extend(&mut self, characters: impl IntoIterator<Item = u8>) {
+        self.characters.extend(characters);
+    }
+
+    /// Whether there are characters that are not decoded.
+    pub fn has_characters(&self) -> bool {
+        !self.characters.is_empty()
+    }
+
+    /// Decodes the whole groups, or where the text has `ended`, all there is. What was decoded before must have been given out.
+    /// Gives whether the last group, which is filled up with `=`, was seen: no other may follow.
+    ///
+    /// # Errors
+    /// `what`, where it is no base64.
+    pub fn decode(&mut self, ended: bool, what: &'static str) -> io::Result<bool> {
+        let whole = if ended { self.characters.len() } else { self.characters.len() / 4 * 4 };
+        self.decoded.clear();
+        self.decoded.extend_from_slice(&self.characters[..whole]);
+        let last = self.decoded.ends_with(b"=");
+        let decoded = STANDARD.decode_inplace(&mut self.decoded);
+        let count = decoded.map_err(|_| broken(what))?.len();
+        self.decoded.truncate(count);
+        self.characters.drain(..whole);
+        self.next = 0;
+        Ok(last)
+    }
+
+    /// Whether everything that was decoded has been given out.
+    pub fn is_given_out(&self) -> bool {
+        self.next == self.decoded.len()
+    }
+
+    /// Gives out as many octets as `buffer` takes.
+    pub fn give_out(&mut self, buffer: &mut [u8]) -> usize {
+        let rest = &self.decoded[self.next..];
+        let count = buffer.len().min(rest.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        self.next += count;
+        count
     }
 }

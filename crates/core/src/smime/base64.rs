@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 
+use crate::base64::Groups;
 use crate::unseal::broken;
 
 /// Characters that are read at once.
@@ -12,11 +13,7 @@ const READ_SIZE: usize = 64 * 1024;
 pub struct Decoder<R> {
     inner: R,
     read: Vec<u8>,
-    /// Characters that do not make a whole group yet.
-    characters: Vec<u8>,
-    decoded: Vec<u8>,
-    /// Where in what is decoded the next octet to be read is.
-    next: usize,
+    groups: Groups,
     /// Whether the last group was seen: only blanks may follow it.
     last: bool,
     ended: bool,
@@ -25,43 +22,33 @@ pub struct Decoder<R> {
 impl<R: Read> Decoder<R> {
     /// Decodes `inner` to its end.
     pub fn new(inner: R) -> Self {
-        let room = || Vec::with_capacity(READ_SIZE);
-        Self { inner, read: room(), characters: room(), decoded: room(), next: 0, last: false, ended: false }
+        let (read, groups) = (Vec::with_capacity(READ_SIZE), Groups::with_capacity(READ_SIZE));
+        Self { inner, read, groups, last: false, ended: false }
     }
 
     fn fill(&mut self) -> io::Result<()> {
         self.read.clear();
         let count = (&mut self.inner).take(READ_SIZE as u64).read_to_end(&mut self.read)?;
         self.ended = count < READ_SIZE;
-        self.characters.extend(self.read.iter().filter(|byte| !matches!(byte, b'\r' | b'\n' | b' ' | b'\t')));
-        if self.last && !self.characters.is_empty() {
+        let is_blank = |byte: &u8| matches!(byte, b'\r' | b'\n' | b' ' | b'\t');
+        self.groups.extend(self.read.iter().copied().filter(|byte| !is_blank(byte)));
+        if self.last && self.groups.has_characters() {
             return Err(broken("something follows the encrypted message"));
         }
-        let whole = if self.ended { self.characters.len() } else { self.characters.len() / 4 * 4 };
-        self.decoded.clear();
-        self.decoded.extend_from_slice(&self.characters[..whole]);
-        self.last = self.decoded.ends_with(b"=");
-        let decoded = base64_simd::STANDARD.decode_inplace(&mut self.decoded);
-        let count = decoded.map_err(|_| broken("the body holds what is no base64, or is cut off"))?.len();
-        self.decoded.truncate(count);
-        self.characters.drain(..whole);
-        self.next = 0;
+        self.last |= self.groups.decode(self.ended, "the body holds what is no base64, or is cut off")?;
         Ok(())
     }
 }
 
 impl<R: Read> Read for Decoder<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.next == self.decoded.len() {
+        while self.groups.is_given_out() {
             if self.ended {
                 return Ok(0);
             }
             self.fill()?;
         }
-        let count = buffer.len().min(self.decoded.len() - self.next);
-        buffer[..count].copy_from_slice(&self.decoded[self.next..][..count]);
-        self.next += count;
-        Ok(count)
+        Ok(self.groups.give_out(buffer))
     }
 }
 
@@ -93,9 +80,17 @@ mod tests {
     #[test]
     fn what_is_cut_off_or_followed_is_an_error() {
         let long = "AAAA".repeat(READ_SIZE / 4 - 1) + "AA==";
-        for text in
-            ["AAA", "AA=", "A*AA", "AA==AAAA", "AAAA--", &format!("{long}AAAA"), &format!("{long}\n\nx")]
-        {
+        let blank = "\n".repeat(2 * READ_SIZE);
+        for text in [
+            "AAA",
+            "AA=",
+            "A*AA",
+            "AA==AAAA",
+            "AAAA--",
+            &format!("{long}AAAA"),
+            &format!("{long}\n\nx"),
+            &format!("{long}{blank}AAAA"),
+        ] {
             assert!(decoded(text.as_bytes()).is_err(), "{}", &text[text.len().saturating_sub(9)..]);
         }
         assert!(decoded((long + "\n\n").as_bytes()).is_ok());

@@ -6,6 +6,7 @@
 use std::io::{self, Read};
 
 use super::broken;
+use crate::base64::Groups;
 use crate::limits;
 
 const BEGIN: &[u8] = b"-----BEGIN PGP MESSAGE-----";
@@ -22,10 +23,7 @@ const BEFORE: usize = 2 * limits::PART_HEADER + 4 * limits::PREAMBLE;
 pub struct Armor<R> {
     lines: Lines<R>,
     closing: Vec<u8>,
-    /// Characters of base64; the first `next` octets of `decoded` are given out already.
-    characters: Vec<u8>,
-    decoded: Vec<u8>,
-    next: usize,
+    groups: Groups,
     /// Whether the checksum was seen: nothing but the end may follow it.
     checksum: bool,
     ended: bool,
@@ -48,8 +46,8 @@ impl<R: Read> Armor<R> {
         }
         while !lines.next()?.trim_ascii_end().is_empty() {}
         let closing = format!("--{boundary}--").into_bytes();
-        let (characters, decoded) = (Vec::with_capacity(READ_SIZE), Vec::with_capacity(READ_SIZE));
-        Ok(Some(Self { lines, closing, characters, decoded, next: 0, checksum: false, ended: false }))
+        let groups = Groups::with_capacity(READ_SIZE);
+        Ok(Some(Self { lines, closing, groups, checksum: false, ended: false }))
     }
 
     /// Decodes the lines that have been read.
@@ -63,23 +61,14 @@ impl<R: Read> Armor<R> {
                 }
                 // The checksum of the armor is not looked at; the encrypted packet has a better one.
                 Some(b'=') if line.len() == 5 && !self.checksum => self.checksum = true,
-                Some(_) if !self.checksum => self.characters.extend_from_slice(line),
+                Some(_) if !self.checksum => self.groups.extend(line.iter().copied()),
                 _ => return Err(broken("the armor holds more than one message")),
             }
             if !self.lines.has_next() {
                 break;
             }
         }
-        let whole = if self.ended { self.characters.len() } else { self.characters.len() / 4 * 4 };
-        self.decoded.clear();
-        self.decoded.extend_from_slice(&self.characters[..whole]);
-        let count = base64_simd::STANDARD
-            .decode_inplace(&mut self.decoded)
-            .map_err(|_| broken("the armor holds what is no base64"))?
-            .len();
-        self.decoded.truncate(count);
-        self.characters.drain(..whole);
-        self.next = 0;
+        self.groups.decode(self.ended, "the armor holds what is no base64")?;
         if self.ended { self.demand_closing() } else { Ok(()) }
     }
 
@@ -99,16 +88,13 @@ impl<R: Read> Armor<R> {
 
 impl<R: Read> Read for Armor<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.next == self.decoded.len() {
+        while self.groups.is_given_out() {
             if self.ended {
                 return Ok(0);
             }
             self.fill()?;
         }
-        let count = buffer.len().min(self.decoded.len() - self.next);
-        buffer[..count].copy_from_slice(&self.decoded[self.next..][..count]);
-        self.next += count;
-        Ok(count)
+        Ok(self.groups.give_out(buffer))
     }
 }
 
