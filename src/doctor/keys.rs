@@ -7,7 +7,8 @@ use std::time::SystemTime;
 use super::access::others_who_can_change;
 use super::findings::Findings;
 use super::users::Users;
-use crate::config::Config;
+use crate::cli::sealing::Sealing;
+use crate::config::{Config, Mode};
 use crate::error::Error;
 use crate::keys::enrol;
 use crate::keystore;
@@ -33,6 +34,7 @@ pub fn check(config: &Config, users: &Users, findings: &mut Findings) {
         check_place(file, mail_user.can_read(file), findings);
     }
     let sealed = check_enrolled(config, users, findings);
+    check_rules(config, users, findings);
     findings.ok_unless_said(CHECK, format!("{sealed} enrolled users' can be sealed to"));
     check_register(config, users, findings);
     findings.ok_unless_said(REGISTER, "it is complete, and every store bears its marker");
@@ -104,8 +106,29 @@ fn test(enrolled: &Enrolled<'_>, user: &User, config: &Config, users: &Users) ->
         });
     }
     let recovery = keystore::read_recovery(&config.keys.recovery, &Trust::of(identity.uid, groups), None)?;
-    enrol::test_seal(user.name(), (&file.load()?, &recovery), config.keys.preference(), SystemTime::now())
-        .map(drop)
+    let certs = (&*file.load()?, &*recovery);
+    let style = config.style(user.name(), &Sealing::default());
+    enrol::test_seal(user.name(), certs, config.keys.preference(), &style, SystemTime::now()).map(drop)
+}
+
+/// Tries a message on the certificates that rules of `[[users]]` name.
+fn check_rules(config: &Config, users: &Users, findings: &mut Findings) {
+    let trust = Trust::of(users.mail_user().uid, config.keys.trusted_groups.ids());
+    for (number, rule) in config.users.iter().enumerate() {
+        if rule.mode == Mode::Off || rule.key.is_empty() {
+            continue;
+        }
+        let label = format!("rule {} of [[users]]", number + 1);
+        let tried = keystore::read_all_named(&rule.key, &trust, None).and_then(|certs| {
+            let recovery = keystore::read_recovery(&config.keys.recovery, &trust, None)?;
+            let style = config.style_under(Some(rule), &Sealing::default());
+            let certs = (&*certs, &*recovery);
+            enrol::test_seal(&label, certs, config.keys.preference(), &style, SystemTime::now())
+        });
+        if let Err(error) = tried {
+            findings.fail(CHECK, format!("mail under {label} is deferred: {error}"), error.hint());
+        }
+    }
 }
 
 /// Looks at what a delivery believes when it finds no certificate.
