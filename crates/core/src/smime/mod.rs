@@ -19,7 +19,7 @@
 //! streams; and the order in which AES-GCM's two parts, counter mode and GHASH, take a text, for the same reason.
 //!
 //! The content is encrypted with AES-256-GCM where every certificate says that its owner reads that, else with AES-256-CBC,
-//! because some readers open nothing else (gpgsm). Then **a message is malleable**: who can write to a mailbox can change what
+//! because some readers open nothing else (gpgsm, Thunderbird). Then **a message is malleable**: who can write to a mailbox can change what
 //! is opened, and nothing in the message tells. Each message that is sealed so bears
 //! [`Warning::Malleable`](crate::recipients::Warning::Malleable).
 
