@@ -1,7 +1,6 @@
 //! What touches mail in `encrypt-maildir` and `mailseal audit` has no other files than the Maildir's.
 
 use std::collections::HashSet;
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 
