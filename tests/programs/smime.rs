@@ -657,7 +657,8 @@ fn a_user_whose_mail_is_to_be_padded_is_refused() {
     const SOURCES: &str = "sources = [\"file:DIR/keys/%{user}.pgp\"]";
     let rule = |pad: &str| format!("\n[[users]]\nmatch = [\"al*\"]\npad = \"{pad}\"\n");
     let admin = Admin::with(SOURCES);
-    for (number, padded) in [format!("\n[message]\npad = \"4KiB\"\n"), rule("padme")].into_iter().enumerate()
+    for (number, padded) in
+        ["\n[message]\npad = \"4KiB\"\n".to_owned(), rule("padme")].into_iter().enumerate()
     {
         admin.configure(&format!("{SOURCES}{padded}"));
         let refused = admin.run(&["add", "alice", &named("rsa.pem")]);
