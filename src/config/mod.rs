@@ -429,7 +429,13 @@ impl Config {
     /// all.
     #[must_use]
     pub fn style(&self, user: &str, said: &Sealing) -> Style {
-        let rule = User::parse(user).ok().and_then(|user| self.rule(&user));
+        self.style_under(User::parse(user).ok().and_then(|user| self.rule(&user)), said)
+    }
+
+    /// How mail under `rule` is sealed, or that of users under none: as `said` on the command line, else as the rule says, else as
+    /// for all.
+    #[must_use]
+    pub fn style_under(&self, rule: Option<&Rule>, said: &Sealing) -> Style {
         let general = &self.message;
         let protect_headers =
             said.protect_headers.map(Policy::from).or(rule.and_then(|rule| rule.protect_headers));

@@ -7,7 +7,8 @@ use std::time::SystemTime;
 use super::access::others_who_can_change;
 use super::findings::Findings;
 use super::users::Users;
-use crate::config::Config;
+use crate::cli::sealing::Sealing;
+use crate::config::{Config, Mode, Rule};
 use crate::error::Error;
 use crate::keys::enrol;
 use crate::keystore;
@@ -33,6 +34,7 @@ pub fn check(config: &Config, users: &Users, findings: &mut Findings) {
         check_place(file, mail_user.can_read(file), findings);
     }
     let sealed = check_enrolled(config, users, findings);
+    check_rules(config, users, findings);
     findings.ok_unless_said(CHECK, format!("{sealed} enrolled users' can be sealed to"));
     check_register(config, users, findings);
     findings.ok_unless_said(REGISTER, "it is complete, and every store bears its marker");
@@ -104,8 +106,32 @@ fn test(enrolled: &Enrolled<'_>, user: &User, config: &Config, users: &Users) ->
         });
     }
     let recovery = keystore::read_recovery(&config.keys.recovery, &Trust::of(identity.uid, groups), None)?;
-    enrol::test_seal(user.name(), (&file.load()?, &recovery), config.keys.preference(), SystemTime::now())
-        .map(drop)
+    let certs = (&*file.load()?, &*recovery);
+    let style = config.style(user.name(), &Sealing::default());
+    enrol::test_seal(user.name(), certs, config.keys.preference(), &style, SystemTime::now()).map(drop)
+}
+
+/// Tries a message on the certificates that rules of `[[users]]` name.
+fn check_rules(config: &Config, users: &Users, findings: &mut Findings) {
+    let trust = Trust::of(users.mail_user().uid, config.keys.trusted_groups.ids());
+    for (number, rule) in config.users.iter().enumerate() {
+        let label = format!("rule {} of [[users]]", number + 1);
+        if let Err(error) = try_rule(config, rule, &label, &trust) {
+            findings.fail(CHECK, format!("mail under {label} is deferred: {error}"), error.hint());
+        }
+    }
+}
+
+/// Does what a delivery under `rule` does, where that seals to certificates that it names.
+fn try_rule(config: &Config, rule: &Rule, label: &str, trust: &Trust) -> Result<(), Error> {
+    if rule.mode == Mode::Off || rule.key.is_empty() {
+        return Ok(());
+    }
+    let certs = keystore::read_all_named(&rule.key, trust, None)?;
+    let recovery = keystore::read_recovery(&config.keys.recovery, trust, None)?;
+    let style = config.style_under(Some(rule), &Sealing::default());
+    let (pair, preference) = ((&*certs, &*recovery), config.keys.preference());
+    enrol::test_seal(label, pair, preference, &style, SystemTime::now()).map(drop)
 }
 
 /// Looks at what a delivery believes when it finds no certificate.
@@ -151,5 +177,34 @@ fn check_register(config: &Config, users: &Users, findings: &mut Findings) {
             );
             findings.fail(REGISTER, what, mend);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mailseal_core::error::Error as CoreError;
+
+    use super::*;
+    use crate::keystore::samples::Site;
+
+    #[test]
+    fn a_rule_is_tried_as_a_delivery_under_it_seals() {
+        let site = Site::new();
+        site.write("rsa.pem", &std::fs::read(testing::smime::file("rsa.pem")).unwrap());
+        let tried = |settings: &str, key: &str| {
+            let rule = format!("[[users]]\nmatch = [\"alice\"]\nkey = [{:?}]\n", site.at(key));
+            let config: Config = toml::from_str(&format!("{rule}{settings}")).unwrap();
+            try_rule(&config, &config.users[0], "a rule", &Trust::of_process(&[]))
+        };
+        for settings in
+            ["", "pad = \"none\"\n[message]\npad = \"padme\"\n", "pad = \"4KiB\"\nmode = \"off\"\n"]
+        {
+            assert!(tried(settings, "rsa.pem").is_ok(), "{settings}");
+        }
+        for settings in ["pad = \"4KiB\"\n", "[message]\npad = \"padme\"\n"] {
+            let error = tried(settings, "rsa.pem").unwrap_err();
+            assert!(matches!(error, Error::Core(CoreError::SmimePadding)), "{settings}: {error}");
+        }
+        assert!(matches!(tried("", "missing.pem"), Err(Error::KeyStore { .. })));
     }
 }

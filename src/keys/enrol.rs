@@ -13,6 +13,7 @@ use sequoia_openpgp::policy::StandardPolicy;
 use sequoia_openpgp::{Cert, Packet};
 
 use crate::config::Preference;
+use crate::config::style::Style;
 use crate::error::Error;
 use crate::keys::addressee;
 use crate::keystore;
@@ -95,7 +96,7 @@ fn check(cert: &AnyCert, address: Option<&str>, now: SystemTime) -> Result<Candi
     Ok(Candidate { cert, worth, warnings })
 }
 
-/// Seals a message to `certs` and `recovery`, as a delivery will.
+/// Seals a message to `certs` and `recovery`, as a delivery will: filled up as `style` says.
 ///
 /// # Errors
 /// Those of sealing; the warnings that a delivery would log, otherwise.
@@ -103,10 +104,11 @@ pub fn test_seal(
     user: &str,
     (certs, recovery): (&[AnyCert], &[AnyCert]),
     preference: Preference,
+    style: &Style,
     now: SystemTime,
 ) -> Result<Vec<&'static str>, Error> {
     let recipients = addressee::choose(user, (certs, recovery), preference, WhenExpired::Encrypt, now)?;
-    let sealer = Sealer::to(&recipients, Policy::None);
+    let sealer = Sealer { protect_headers: Policy::None, ..style.sealer(&recipients) };
     let mut message = &b"Subject: test\r\n\r\ntest\r\n"[..];
     let opening = Opening::read(&mut message)?;
     let sealed = sealer.seal(&opening, &mut message, std::io::sink())?;

@@ -214,7 +214,7 @@ pub const WARNINGS: &[Meaning] = &[
         "malleable",
         "The message was sealed with S/MIME, in the way that every mail program opens: it stays secret, but nothing in it \
          tells when somebody changed it.",
-        "Nothing, or use OpenPGP: docs/smime.md says more.",
+        "Nothing, or use OpenPGP, or certificates that list AES-GCM: docs/smime.md says more.",
     ),
     meaning(
         "hp-skipped-signed",

@@ -3,14 +3,14 @@
 //! What is decrypted goes straight into the new seal: it is never on a disk. The new message takes the old one's place
 //! only when the old one was proven to its end. Nothing else is sealed or opened: clear mail is `encrypt-maildir`'s.
 
-use std::io::Write as _;
+use std::io::{Read, Write as _};
 use std::time::SystemTime;
 
 use mailseal_core::error::Error as CoreError;
 use mailseal_core::message::opening::Opening;
 use mailseal_core::recipients::{Recipients, WhenExpired};
 use mailseal_core::seal::Sealer;
-use mailseal_core::unseal::{Foreign, Inspected, Unsealed, inspect, read_error};
+use mailseal_core::unseal::{Envelope, Foreign, Inspected, Unsealed, inspect, read_error};
 use mailseal_maildir::commit::Uids;
 use mailseal_maildir::draft::{Change, Draft, Original};
 
@@ -51,6 +51,19 @@ pub fn run(
     sweep.rewrite(uids, &transform, tell)
 }
 
+/// Whether a message is for the new keys alone: of a run before, or delivered since the key was changed.
+fn is_done<R: Read>(envelope: &Envelope<R>, opener: Opener<'_>, new: &Recipients) -> Result<bool, Error> {
+    let recipients = envelope.recipients();
+    if recipients.is_empty() || !recipients.iter().all(|id| new.have_key(id)) {
+        return Ok(false);
+    }
+    let Some(recipients) = envelope.smime_recipients() else { return Ok(true) };
+    // Issuer and serial number, which is all that is said of an S/MIME certificate, may be those of the old one as well. What
+    // the old keys do not open is not for that.
+    let opened = opener.keys.content_key(recipients)?;
+    Ok(opened.is_none_or(|opened| new.have_smime_key(&opened.public)))
+}
+
 fn reseal(
     original: &Original,
     draft: &mut Draft<'_>,
@@ -61,15 +74,10 @@ fn reseal(
     let Some((opening, stored)) = Stored::open(original.file())? else {
         return Ok(Change::Keep(Verdict::Clear));
     };
-    match inspect(&opening, std::io::empty()) {
-        // Of a run before, or delivered since the key was changed.
-        Ok(Inspected::Sealed(envelope))
-            if !envelope.recipients().is_empty()
-                && envelope.recipients().iter().all(|id| new.recipients.have_key(id)) =>
-        {
-            return Ok(Change::Keep(Verdict::Encrypted));
-        }
-        _ => {}
+    if let Ok(Inspected::Sealed(envelope)) = inspect(&opening, std::io::empty())
+        && is_done(&envelope, opener, new.recipients)?
+    {
+        return Ok(Change::Keep(Verdict::Encrypted));
     }
     let alive = || tell(Event::Alive);
     opener.open(&opening, &stored, &alive, |unsealed| {

@@ -107,7 +107,8 @@ pub fn try_named(config: &Config, now: SystemTime) -> Vec<(usize, Result<Vec<&'s
         let tried = named(config, rule, None).transpose()?.and_then(|certs| {
             let recovery = keystore::read_recovery(&config.keys.recovery, &trust, None)?;
             let (label, preference) = (label(number + 1), config.keys.preference());
-            let mut warnings = enrol::test_seal(&label, (&certs, &recovery), preference, now)?;
+            let style = config.outgoing_style(rule);
+            let mut warnings = enrol::test_seal(&label, (&certs, &recovery), preference, &style, now)?;
             let recipients = addressee::recipients(&config.keys, &label, &certs, (&trust, None), now)?;
             if is_for_short_mail(config, rule, &recipients)? {
                 warnings.push(SHORT_ONLY);

@@ -295,12 +295,15 @@ fn mtail_and_the_dashboard_know_the_lines() {
         command.args(["--user", "alice", "--log", &target, "--key"]).arg(oracle::key("expired"));
         assert_eq!(filter::run(&mut command, &mail.bytes, mail.bytes.len()).status, Some(0));
     }
+    let mut smime = Command::new(testing::program("mailseal-filter"));
+    smime.args(["--user", "alice", "--log", &target, "--key"]).arg(testing::smime::file("rsa.pem"));
+    filter::run(&mut smime, b"Subject: x\n\nx\n", 99);
     let mut off = Command::new(testing::program("mailseal-filter"));
     off.args(["--user", "alice", "--log", &target, "--off", "--key"]).arg(oracle::key("expired"));
     filter::run(&mut off, b"Subject: x\n\nx\n", 99);
     let lines = fs::read_to_string(&written).unwrap();
     let (status, found) = json(&[written.to_str().unwrap()], b"");
-    assert_eq!((status, &found["messages"]), (Some(0), &21.into()));
+    assert_eq!((status, &found["messages"]), (Some(0), &22.into()));
 
     let bulk = "user=a folder=INBOX messages=10 sealed=7 unchanged=2 failed=1 in=1 out=2 ms=5";
     let mut log = format!("2026-11-01T00:00:00+01:00 mail encrypt-maildir[9]: {bulk}\n");
@@ -328,10 +331,11 @@ fn mtail_and_the_dashboard_know_the_lines() {
             .find(|it| it["Labels"].as_array().is_none_or(|found| found == labels))
             .map(|it| it["Value"].clone())
     };
-    assert_eq!(value("mailseal_messages_total", &["sealed", "-"]).unwrap()["Value"], 20);
+    assert_eq!(value("mailseal_messages_total", &["sealed", "-"]).unwrap()["Value"], 21);
     assert_eq!(value("mailseal_messages_total", &["unchanged", "off"]).unwrap()["Value"], 1);
     assert_eq!(value("mailseal_warnings_total", &["expired"]).unwrap()["Value"], 20);
-    assert_eq!(value("mailseal_seal_seconds", &[]).unwrap()["Count"], 20);
+    assert_eq!(value("mailseal_warnings_total", &["malleable"]).unwrap()["Value"], 1);
+    assert_eq!(value("mailseal_seal_seconds", &[]).unwrap()["Count"], 21);
     assert_eq!(value("mailseal_bulk_messages_total", &["failed"]).unwrap()["Value"], 1);
     let size = found["outcomes"].as_array().unwrap().len();
     assert_eq!(size, 2);

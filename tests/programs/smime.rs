@@ -32,6 +32,9 @@ use testing::{
 
 const KEYS: [&str; 5] = ["rsa", "rsa-4096", "p256", "p384", "p521"];
 
+/// Those of certificates that list AES-256-GCM.
+const GCM_KEYS: [&str; 2] = ["rsa-gcm", "p256-gcm"];
+
 const RECORD: &[u8] = b"Mailseal-Record: mailseal1;";
 
 fn certificate(name: &str) -> Certificate {
@@ -86,7 +89,7 @@ fn check(to: &Recipients, name: &str, message: &[u8]) -> Result<(Vec<u8>, Vec<u8
 
 /// Whether `mailseal decrypt` gives `message` back.
 fn check_back(name: &str, sealed: &[u8], message: &[u8]) -> Result<(), String> {
-    let back = smime::decrypt(&file(&format!("{name}.key")), None, sealed);
+    let back = smime::decrypt(&smime::key(name), None, sealed);
     if back.status != Some(0) || !back.stderr.is_empty() {
         return Err(format!("mailseal decrypt: {:?}, {}", back.status, back.stderr));
     }
@@ -98,7 +101,7 @@ fn check_back(name: &str, sealed: &[u8], message: &[u8]) -> Result<(), String> {
 fn every_mail_of_the_fixtures_opens() {
     let (gpgsm, nss) = (Mutex::new(Gpgsm::new()), Mutex::new(Nss::new(&["rsa"])));
     let mails: Vec<_> = fixtures::mails("mails").into_iter().enumerate().collect();
-    let (all, rsa) = (recipients(&KEYS), recipients(&["rsa"]));
+    let (all, rsa, gcm) = (recipients(&KEYS), recipients(&["rsa"]), recipients(&GCM_KEYS));
     jobs::all(
         &mails,
         |(_, mail)| mail.name.clone(),
@@ -107,11 +110,14 @@ fn every_mail_of_the_fixtures_opens() {
             for (variant, message) in variants.iter().enumerate() {
                 let name = KEYS[(number + variant) % KEYS.len()];
                 let (out, opened) = check(&all, name, message)?;
+                let gcm_name = GCM_KEYS[(number + variant) % GCM_KEYS.len()];
+                let (authenticated, _) = check(&gcm, gcm_name, message)?;
                 if variant == number % variants.len() {
                     compare("gpgsm", &gpgsm.lock().unwrap().open(&cms(&out))?, &[opened])?;
                     let for_rsa = nss.lock().unwrap().open(&cms(&sealed(&rsa, Policy::None, message)))?;
                     compare("NSS", entity(&for_rsa)?, &expected_entities(message))?;
                     check_back(name, &out, message)?;
+                    check_back(gcm_name, &authenticated, message)?;
                 }
             }
             Ok(())
@@ -141,7 +147,7 @@ const BUFFERS: [usize; 5] = [16, 18 * 1024, 16 * 1024, 64 * 1024, 1024 * 1024];
 
 #[test]
 fn every_size_near_a_border_opens() {
-    let one = recipients(&["p256"]);
+    let (one, gcm) = (recipients(&["p256"]), recipients(&["p256-gcm"]));
     let near = |border: usize| (0..3).map(move |step| (border + step).saturating_sub(1));
     let borders = BUFFERS.iter().flat_map(|size| (1..=2).map(move |times| times * size));
     // The record and the entity's header lie between the body's end and the borders of the layers.
@@ -156,8 +162,8 @@ fn every_size_near_a_border_opens() {
             let line = b"the canary sings at noon, and at night it sings again, whoever listens\r\n";
             let body: Vec<u8> = line.iter().cycle().take(*size).copied().collect();
             let message = [&b"Subject: canary\r\nContent-Type: text/plain\r\n\r\n"[..], &body].concat();
-            let out = sealed(&one, Policy::None, &message);
-            compare("openssl", entity(&smime::openssl("p256", &out)?)?, &expected_entities(&message))
+            check(&one, "p256", &message)?;
+            check(&gcm, "p256-gcm", &message).map(drop)
         },
     );
 }
@@ -166,7 +172,7 @@ fn every_size_near_a_border_opens() {
 fn other_programs_read_what_is_said_of_them() {
     let message = b"From: bob@example.org\nSubject: canary\n\nbody\n";
     let entities = expected_entities(message);
-    let nss = Nss::new(&KEYS);
+    let (nss, gpgsm) = (Nss::new(&KEYS), Gpgsm::new());
     for name in KEYS {
         let out = sealed(&recipients(&[name]), Policy::None, message);
         compare("openssl", entity(&smime::openssl(name, &out).unwrap()).unwrap(), &entities).unwrap();
@@ -178,10 +184,19 @@ fn other_programs_read_what_is_said_of_them() {
             }
         }
     }
+    for name in GCM_KEYS {
+        let out = sealed(&recipients(&[name]), Policy::None, message);
+        compare("openssl", entity(&smime::openssl(name, &out).unwrap()).unwrap(), &entities).unwrap();
+        // Neither NSS 3.87 nor GnuPG 2.2.40 knows authEnveloped-data.
+        let error = nss.open(&cms(&out)).unwrap_err();
+        assert!(error.contains("SEC_ERROR_UNRECOGNIZED_OID"), "{error}");
+        let error = gpgsm.open(&cms(&out)).unwrap_err();
+        assert!(error.contains("Buffer too short"), "{error}");
+    }
     let oaep = recipients(&["rsa"]).with_key_transport(KeyTransport::Oaep);
     let out = sealed(&oaep, Policy::None, message);
     compare("openssl", entity(&smime::openssl("rsa", &out).unwrap()).unwrap(), &entities).unwrap();
-    let error = Gpgsm::new().open(&cms(&out)).unwrap_err();
+    let error = gpgsm.open(&cms(&out)).unwrap_err();
     assert!(error.contains("error getting encrypted session key"), "{error}");
 }
 
@@ -241,6 +256,25 @@ fn private_keys_in_every_form_open_it() {
         let path = dir.path().join(name);
         fs::write(&path, content).unwrap();
         smime::decrypt(&path, None, &out).assert_failed(name, 75);
+    }
+}
+
+/// The last octet of the ciphertext, which tells of nothing before it, and the last one of the tag.
+#[test]
+fn what_is_changed_under_gcm_is_not_given_out() {
+    let message = [&b"Subject: canary\n\n"[..], &b"canary\n".repeat(20_000)].concat();
+    let out = sealed(&recipients(&["p256-gcm"]), Policy::None, &message);
+    let octets = cms(&out);
+    let header = &out[..out.windows(2).position(|pair| pair == b"\n\n").unwrap() + 1];
+    assert_eq!(smime::decrypt(&file("p256.key"), None, &out).stdout, message);
+    for from_end in [1 + 6, 16 + 6 + 2 + 4 + 1, 100_000] {
+        let mut changed = octets.clone();
+        let at = changed.len() - from_end;
+        changed[at] ^= 1;
+        let body = base64_simd::STANDARD.encode_to_string(&changed);
+        let run = smime::decrypt(&file("p256.key"), None, &[header, b"\n", body.as_bytes()].concat());
+        run.assert_failed(&format!("changed at {from_end} from the end"), 65);
+        assert!(run.stderr.contains("the integrity check fails"), "{}", run.stderr);
     }
 }
 
@@ -424,6 +458,44 @@ fn stored_mail_is_sealed_audited_resealed_and_comes_back() {
     }
 }
 
+/// All that a message says of a certificate are its issuer and its serial number.
+#[test]
+fn mail_is_resealed_to_another_key_with_the_same_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let serial = |name: &str| {
+        let digits = certificate(name).serial_number();
+        let number = u16::from_str_radix(&digits, 16).unwrap().to_be_bytes();
+        [2, 2, number[0], number[1]]
+    };
+    let der = certificate("p384").der().to_vec();
+    let at = der.windows(4).position(|octets| octets == serial("p384")).unwrap();
+    let new = dir.path().join("new.der");
+    fs::write(&new, [&der[..at], &serial("p256"), &der[at + 4..]].concat()).unwrap();
+    let maildir = dir.path().join("Maildir");
+    for folder in ["cur", "new", "tmp"] {
+        fs::create_dir_all(maildir.join(folder)).unwrap();
+    }
+    let message = b"Subject: canary\n\nbody\n";
+    fs::write(maildir.join("cur/1.host:2,S"), message).unwrap();
+    let (path, new) = (maildir.to_str().unwrap(), new.to_str().unwrap());
+    let run = program("encrypt-maildir", &["--offline", "--key", &named("p256.pem"), path], b"");
+    assert_eq!(run.status, Some(0), "{}", run.stderr);
+    let stored = || {
+        let entry = fs::read_dir(maildir.join("cur")).unwrap().next().unwrap();
+        fs::read(entry.unwrap().path()).unwrap()
+    };
+    let reseal = |key: &str| {
+        let run = program("mailseal", &["reseal", "--secret-key", &named(key), "--key", new, path], b"");
+        assert_eq!(run.status, Some(0), "{}", run.stderr);
+        stored()
+    };
+    let resealed = reseal("p256.key");
+    assert_eq!(smime::decrypt(&file("p384.key"), None, &resealed).stdout, message);
+    for key in ["p256.key", "p384.key"] {
+        assert!(reseal(key) == resealed, "what is done is left as it is, with {key}");
+    }
+}
+
 #[test]
 fn a_delivery_finds_it_and_leaves_what_is_sealed() {
     const SOURCES: &str = r#"sources = ["file:DIR/keys/%{user}.pgp", "dir:DIR/homes/%{user}"]"#;
@@ -577,4 +649,34 @@ fn no_padding_is_an_error_of_the_configuration() {
     let run = program("mailseal-filter", &arguments, b"Subject: canary\n\nbody\n");
     run.assert_failed("padding", 78);
     assert!(run.stderr.contains("cannot be padded"), "{}", run.stderr);
+}
+
+/// Mail would wait for ever; it is told before.
+#[test]
+fn a_user_whose_mail_is_to_be_padded_is_refused() {
+    const SOURCES: &str = "sources = [\"file:DIR/keys/%{user}.pgp\"]";
+    let rule = |pad: &str| format!("\n[[users]]\nmatch = [\"al*\"]\npad = \"{pad}\"\n");
+    let admin = Admin::with(SOURCES);
+    for (number, padded) in
+        ["\n[message]\npad = \"4KiB\"\n".to_owned(), rule("padme")].into_iter().enumerate()
+    {
+        admin.configure(&format!("{SOURCES}{padded}"));
+        let refused = admin.run(&["add", "alice", &named("rsa.pem")]);
+        refused.assert_failed("padding", 78);
+        for expected in ["cannot be padded", "in a rule of [[users]]"] {
+            assert!(refused.stderr.contains(expected), "{expected}: {}", refused.stderr);
+        }
+        assert!(!admin.key_file("alice").exists());
+        if number == 0 {
+            admin.configure(&format!("{SOURCES}{padded}{}", rule("none")));
+            admin.run(&["add", "alice", &named("rsa.pem")]).said();
+            assert_eq!(admin.run(&["check"]).said(), "");
+            // Set later.
+            admin.configure(&format!("{SOURCES}{padded}"));
+            let run = admin.run(&["check"]);
+            assert_eq!(run.status, Some(1), "{}", run.stderr);
+            assert!(String::from_utf8_lossy(&run.stdout).contains("cannot be padded"), "{run:?}");
+            admin.run(&["remove", "alice"]).said();
+        }
+    }
 }

@@ -1,6 +1,7 @@
 """Shows sealed mails in Thunderbird: what stands in its Subject line and list, what the body begins with, and a picture.
 
-`thunderbird.py SECRET-KEY PICTURES MAIL…` writes a line a mail: name, Subject shown, Subject in the list, body.
+`thunderbird.py SECRET-KEY PICTURES MAIL…` writes a line a mail: name, Subject shown, Subject in the list, body. The key is
+OpenPGP's, or S/MIME's as PKCS #12 (`.p12`) with the password "secret".
 """
 
 import contextlib
@@ -79,6 +80,10 @@ def session(key, preferences=""):
     """Thunderbird with the secret key in a profile of its own, under remote control, and the name of its display."""
     profile = Path(tempfile.mkdtemp(prefix="thunderbird"))
     (profile / "user.js").write_text(PREFS + preferences)
+    is_smime = str(key).endswith(".p12")
+    if is_smime:
+        subprocess.run(["certutil", "-N", "-d", f"sql:{profile}", "--empty-password"], check=True)
+        subprocess.run(["pk12util", "-i", key, "-d", f"sql:{profile}", "-W", "secret", "-K", ""], check=True, stdout=sys.stderr)
     display = ":97"
     environment = dict(os.environ, DISPLAY=display, HOME=str(profile), MOZ_HEADLESS="", LANG="C.UTF-8")
     environment.pop("MOZ_HEADLESS")
@@ -91,9 +96,10 @@ def session(key, preferences=""):
     try:
         remote = Marionette(PORT)
         time.sleep(5)
-        armored = subprocess.run(["gpg", "--enarmor"], input=Path(key).read_bytes(), capture_output=True).stdout.decode()
-        armored = armored.replace("PGP ARMORED FILE", "PGP PRIVATE KEY BLOCK")
-        print("keys:", remote.run(IMPORT, armored), file=sys.stderr)
+        if not is_smime:
+            armored = subprocess.run(["gpg", "--enarmor"], input=Path(key).read_bytes(), capture_output=True).stdout.decode()
+            armored = armored.replace("PGP ARMORED FILE", "PGP PRIVATE KEY BLOCK")
+            print("keys:", remote.run(IMPORT, armored), file=sys.stderr)
         yield remote, display
     finally:
         os.killpg(thunderbird.pid, 15)

@@ -15,6 +15,11 @@ pub fn file(name: &str) -> PathBuf {
     folder("smime").join(name)
 }
 
+/// The private key to the certificate `NAME.pem`. Those that list AES-256-GCM have the keys of others.
+pub fn key(name: &str) -> PathBuf {
+    file(&format!("{}.key", name.trim_end_matches("-gcm")))
+}
+
 /// What runs of a reader give.
 pub type Opened = Result<Vec<u8>, String>;
 
@@ -24,7 +29,7 @@ pub fn openssl(name: &str, mail: &[u8]) -> Opened {
     command
         .args(["cms", "-decrypt", "-inform", "SMIME", "-binary", "-recip"])
         .arg(file(&format!("{name}.pem")));
-    command.arg("-inkey").arg(file(&format!("{name}.key")));
+    command.arg("-inkey").arg(key(name));
     told("openssl", run(&mut command, mail, mail.len().max(1)))
 }
 

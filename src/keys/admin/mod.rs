@@ -44,6 +44,7 @@ use serde::{Deserialize, Serialize};
 use crate::cli::sealing::Sealing;
 use crate::config::Config;
 use crate::config::outgoing::Rule;
+use crate::config::style::Style;
 use crate::console::date::day;
 use crate::console::json;
 use crate::console::table::Table;
@@ -233,7 +234,8 @@ impl<'a> Keys<'a> {
         let _lock = file.lock()?;
         let certs = with_old(user, &new, &file, addition.existing)?;
         let preference = self.config.keys.preference();
-        let warnings = enrol::test_seal(user.name(), (&certs, &self.recovery()?), preference, self.now)?;
+        let (style, pair) = (self.style(user), (&*certs, &*self.recovery()?));
+        let warnings = enrol::test_seal(user.name(), pair, preference, &style, self.now)?;
         // First what makes a delivery careful: from here on, losing the file is no reason for clear mail.
         self.make_known(user)?;
         file.store(&certs)?;
@@ -431,7 +433,7 @@ impl<'a> Keys<'a> {
         let mut rest = &*message;
         let opening = Opening::read(&mut rest)?;
         self.enrolled()?.file(user, self.home.as_deref())?.remember_test(&code::hash(&code)?, &certs)?;
-        let style = self.config.style(user.name(), &Sealing::default());
+        let style = self.style(user);
         style.sealer(&recipients).seal(&opening, &mut rest, &mut out)?;
         out.flush().map_err(CoreError::Write)?;
         Ok(Exit::Ok)
@@ -571,6 +573,11 @@ impl<'a> Keys<'a> {
         Ok(rows)
     }
 
+    /// How mail for `user` is sealed.
+    fn style(&self, user: &User) -> Style {
+        self.config.style(user.name(), &Sealing::default())
+    }
+
     /// What is wrong with the certificates of `user`, or will be `within` that time.
     fn faults(&self, user: &User, recovery: &[AnyCert], within: Duration) -> Vec<Row> {
         let file = self.enrolled().and_then(|enrolled| enrolled.file(user, self.home.as_deref()));
@@ -578,7 +585,8 @@ impl<'a> Keys<'a> {
             Ok(loaded) => loaded,
             Err(error) => return vec![broken(user.name(), &error)],
         };
-        self.faults_of(user.name(), &certs, recovery, within, &|cert| is_confirmed(&file, cert))
+        let pair = (&*certs, recovery);
+        self.faults_of(user.name(), pair, &self.style(user), within, &|cert| is_confirmed(&file, cert))
     }
 
     /// The same for the certificates that a rule of `[[outgoing]]` names.
@@ -586,7 +594,8 @@ impl<'a> Keys<'a> {
         match policy::named(self.config, rule, None) {
             Ok(None) => Vec::new(),
             Ok(Some(certs)) => {
-                let mut rows = self.faults_of(label, &certs, recovery, within, &|_| false);
+                let style = self.config.outgoing_style(rule);
+                let mut rows = self.faults_of(label, (&certs, recovery), &style, within, &|_| false);
                 if rows.is_empty() && self.is_for_short_mail(label, rule, &certs) {
                     rows.push(broken(label, &CoreError::Padding.into()));
                 }
@@ -606,8 +615,8 @@ impl<'a> Keys<'a> {
     fn faults_of(
         &self,
         user: &str,
-        certs: &[AnyCert],
-        recovery: &[AnyCert],
+        (certs, recovery): (&[AnyCert], &[AnyCert]),
+        style: &Style,
         within: Duration,
         confirmed: &dyn Fn(&AnyCert) -> bool,
     ) -> Vec<Row> {
@@ -621,7 +630,7 @@ impl<'a> Keys<'a> {
             .collect();
         if rows.is_empty()
             && let Err(error) =
-                enrol::test_seal(user, (certs, recovery), self.config.keys.preference(), self.now)
+                enrol::test_seal(user, (certs, recovery), self.config.keys.preference(), style, self.now)
         {
             rows.push(broken(user, &error));
         }

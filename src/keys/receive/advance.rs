@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Session;
 use super::state::{self, Pending, Stage, State, Stop, Store};
+use crate::cli::sealing::Sealing;
 use crate::config::Receive;
 use crate::error::Error;
 use crate::keys::enrol;
@@ -186,7 +187,9 @@ impl Session<'_> {
             }
         }
         let recovery = keystore::read_recovery(&self.config.keys.recovery, &self.trust, None)?;
-        enrol::test_seal(self.user.name(), (&certs, &recovery), self.config.keys.preference(), self.now)?;
+        let (name, preference) = (self.user.name(), self.config.keys.preference());
+        let style = self.config.style(name, &Sealing::default());
+        enrol::test_seal(name, (&certs, &recovery), preference, &style, self.now)?;
         received.store(&certs)?;
         // Not where another source, or another file in the folder, has the last word.
         let found = self.existing().map(|found| state::fingerprints(&found));

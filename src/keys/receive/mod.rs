@@ -274,9 +274,9 @@ impl<'a> Session<'a> {
         };
         let certs: Vec<AnyCert> = candidates.iter().map(|it| it.cert.clone()).collect();
         let recovery = keystore::read_recovery(&keys.recovery, &self.trust, None)?;
-        if let Err(error) =
-            enrol::test_seal(self.user.name(), (&certs, &recovery), keys.preference(), self.now)
-        {
+        let (name, preference) = (self.user.name(), keys.preference());
+        let style = self.config.style(name, &Sealing::default());
+        if let Err(error) = enrol::test_seal(name, (&certs, &recovery), preference, &style, self.now) {
             return Ok(Answer::Unfit(error.to_string()));
         }
         let warnings: Vec<String> = candidates.iter().flat_map(|it| it.warnings.iter().cloned()).collect();

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use mailseal_core::error::Error as CoreError;
-use mailseal_core::smime::recipient::{ContentKey, RecipientInfo};
+use mailseal_core::smime::recipient::RecipientInfo;
 use mailseal_core::smime::secret::PrivateKeys;
-use mailseal_core::unseal::keys::{Key, Keys};
+use mailseal_core::unseal::keys::{Key, Keys, Opened};
 use sequoia_openpgp::Packet;
 use sequoia_openpgp::cert::CertParser;
 use sequoia_openpgp::crypto::{KeyPair, Password};
@@ -138,15 +138,15 @@ impl Keys for KeyFiles {
         Ok(None)
     }
 
-    fn content_key(&self, recipients: &[RecipientInfo]) -> Result<Option<ContentKey>, CoreError> {
+    fn content_key(&self, recipients: &[RecipientInfo]) -> Result<Option<Opened>, CoreError> {
         // Held while a passphrase is asked for, so that one prompt is there at a time.
         let mut files = self.private.lock().unwrap_or_else(PoisonError::into_inner);
         let mut failed = None;
         for file in files.iter_mut() {
             match file.unlocked(&self.passphrases) {
                 Ok(keys) => {
-                    if let Some(key) = keys.open(recipients) {
-                        return Ok(Some(key));
+                    if let Some(opened) = keys.open(recipients) {
+                        return Ok(Some(opened));
                     }
                 }
                 // Another file may be all that is needed.

@@ -35,6 +35,10 @@ use run::{Mail, Run, run};
 /// Certificates of both formats, and the most resident memory each may take, in KiB.
 const FORMATS: [(&str, i64); 2] = [("curve25519", 10 * 1024), ("v6", 20 * 1024)];
 
+/// The same of S/MIME: with AES-CBC, and with AES-GCM.
+const SMIME: [(&str, i64); 3] =
+    [("smime/rsa.pem", 12 * 1024), ("smime/p256.pem", 12 * 1024), ("smime/p256-gcm.pem", 12 * 1024)];
+
 /// Pages of its own code that a debug build keeps in memory beyond those of a release build, and some room.
 const DEBUG_CODE: i64 = 4 * 1024;
 
@@ -59,8 +63,11 @@ fn assert_fate(what: &str, most: i64, fate: Fate, run: &Run) {
     let sealed = || {
         let beginning = String::from_utf8_lossy(&run.output.beginning);
         let ending = String::from_utf8_lossy(&run.output.ending);
-        (beginning.len() == 4096 || beginning.contains("boundary=\"=_mailseal-"))
-            && ending.contains("\n-----END PGP MESSAGE-----\n\n--=_mailseal-")
+        let is_smime =
+            beginning.contains("\nContent-Description: S/MIME message, sealed at rest by mailseal\n");
+        is_smime && !ending.contains("\n\n")
+            || (beginning.len() == 4096 || beginning.contains("boundary=\"=_mailseal-"))
+                && ending.contains("\n-----END PGP MESSAGE-----\n\n--=_mailseal-")
     };
     let unchanged = || run.output.length == run.input.length && run.output.checksum() == run.input.checksum();
     let as_meant = match fate {
@@ -86,23 +93,40 @@ fn defuse(what: &str, size: usize, fate: Fate, mail: impl Fn(usize) -> Mail) {
 
 /// The same with options for the filter.
 fn defuse_with(options: &[&str], what: &str, size: usize, fate: Fate, mail: impl Fn(usize) -> Mail) {
-    for (cert, most) in FORMATS {
-        let [quarter, full] = [size / 4, size].map(|size| {
-            let run = run(cert, options, Some(ADDRESS_SPACE), mail(size));
-            eprintln!(
-                "{what}, {cert}: {} bytes in, {} out, exit {}, {} KiB, {:.3} s",
-                run.input.length,
-                run.output.length,
-                run.status,
-                run.peak,
-                run.time.as_secs_f64()
-            );
-            assert_fate(what, most, fate, &run);
-            run.time
-        });
-        let limit = 8 * quarter + Duration::from_millis(100);
-        assert!(full <= limit, "{what}, {cert}: {quarter:?} for a quarter, but {full:?} for all of it");
+    for format in FORMATS {
+        defuse_as(format, options, (what, size, fate), &mail);
     }
+}
+
+/// The same of what is sealed with S/MIME.
+fn defuse_smime(what: &str, size: usize, mail: impl Fn(usize) -> Mail) {
+    for format in SMIME {
+        defuse_as(format, &[], (what, size, Fate::Sealed), &mail);
+    }
+}
+
+/// The same with one certificate and the most resident memory that it may take, in KiB.
+fn defuse_as(
+    (cert, most): (&str, i64),
+    options: &[&str],
+    (what, size, fate): (&str, usize, Fate),
+    mail: &impl Fn(usize) -> Mail,
+) {
+    let [quarter, full] = [size / 4, size].map(|size| {
+        let run = run(cert, options, Some(ADDRESS_SPACE), mail(size));
+        eprintln!(
+            "{what}, {cert}: {} bytes in, {} out, exit {}, {} KiB, {:.3} s",
+            run.input.length,
+            run.output.length,
+            run.status,
+            run.peak,
+            run.time.as_secs_f64()
+        );
+        assert_fate(what, most, fate, &run);
+        run.time
+    });
+    let limit = 8 * quarter + Duration::from_millis(100);
+    assert!(full <= limit, "{what}, {cert}: {quarter:?} for a quarter, but {full:?} for all of it");
 }
 
 #[test]
@@ -110,6 +134,7 @@ fn large_bodies() {
     defuse("body", 64 * MIB, Fate::Sealed, mail::body);
     defuse("line", 64 * MIB, Fate::Sealed, mail::line);
     defuse("empty lines", 16 * MIB, Fate::Sealed, mail::empty_lines);
+    defuse_smime("body", 64 * MIB, mail::body);
 }
 
 /// Takes a minute: `cargo test --test hostile bombs:: -- --ignored`.
@@ -122,6 +147,7 @@ fn bodies_of_a_gigabyte() {
     defuse("preamble of 1 GB", 1000 * MIB, Fate::Sealed, mail::preamble);
     defuse("near-boundaries of 1 GB", 1000 * MIB, Fate::Sealed, mail::near_boundaries);
     defuse("encrypted mail of 1 GB", 1000 * MIB, Fate::Unchanged, mail::encrypted);
+    defuse_smime("body of 1 GB", 1000 * MIB, mail::body);
 }
 
 #[test]

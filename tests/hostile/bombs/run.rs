@@ -78,9 +78,10 @@ pub fn program() -> PathBuf {
     env::var_os("MAILSEAL_FILTER").map_or_else(|| testing::program("mailseal-filter"), PathBuf::from)
 }
 
-/// The arguments every run has.
+/// The arguments every run has. The certificate is one of OpenPGP's by its name, or a file of the fixtures.
 pub fn arguments(cert: &str) -> Vec<String> {
-    let cert = format!("{}/fixtures/certs/{cert}.pgp", env!("CARGO_MANIFEST_DIR"));
+    let file = if cert.contains('.') { cert.to_owned() } else { format!("certs/{cert}.pgp") };
+    let cert = format!("{}/fixtures/{file}", env!("CARGO_MANIFEST_DIR"));
     ["--deadline", "600", "--key", &cert].map(String::from).into()
 }
 

@@ -15,12 +15,13 @@ use self::openpgp::Container;
 use crate::cert::Fitness;
 use crate::error::Error;
 use crate::smime::certificate::Certificate;
+use crate::smime::enveloped::Method;
 use crate::smime::recipient::KeyTransport;
 
 /// A certificate that expires within this time is warned about.
 pub const EXPIRING: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// The encryption container (RFC 9580, section 5.13; RFC 5652, section 6).
+/// The encryption container (RFC 9580, section 5.13; RFC 5652, section 6; RFC 5083).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// Version 1, which every reader knows.
@@ -29,6 +30,8 @@ pub enum Format {
     Seipd2,
     /// S/MIME's enveloped-data, with AES-256-CBC.
     EnvelopedData,
+    /// S/MIME's authEnveloped-data, with AES-256-GCM, for recipients whose certificates all say that they read it.
+    AuthEnvelopedData,
 }
 
 impl Format {
@@ -39,6 +42,7 @@ impl Format {
             Self::Seipd1 => "seipd1",
             Self::Seipd2 => "seipd2",
             Self::EnvelopedData => "cms-cbc",
+            Self::AuthEnvelopedData => "cms-gcm",
         }
     }
 }
@@ -134,7 +138,10 @@ impl Session {
                 Container::Seipd1 => Format::Seipd1,
                 Container::Seipd2 => Format::Seipd2,
             },
-            Self::Smime(_) => Format::EnvelopedData,
+            Self::Smime(session) => match session.method {
+                Method::Cbc => Format::EnvelopedData,
+                Method::Gcm => Format::AuthEnvelopedData,
+            },
         }
     }
 
@@ -218,6 +225,18 @@ impl Recipients {
         match &self.0 {
             Kind::OpenPgp(choice) => choice.keys().any(|key| key.keyid().to_hex() == id),
             Kind::Smime(choice, _) => choice.certificates().any(|certificate| certificate.id() == id),
+        }
+    }
+
+    /// Whether one of them is an S/MIME certificate for the key with these octets
+    /// ([`PrivateKey::public`](crate::smime::recipient::PrivateKey::public)).
+    #[must_use]
+    pub fn have_smime_key(&self, public: &[u8]) -> bool {
+        match &self.0 {
+            Kind::OpenPgp(_) => false,
+            Kind::Smime(choice, _) => {
+                choice.certificates().any(|certificate| certificate.public_key() == Some(public))
+            }
         }
     }
 

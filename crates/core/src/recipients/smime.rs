@@ -9,6 +9,7 @@ use super::{Choice, Member, Warning};
 use crate::error::Error;
 use crate::limits;
 use crate::smime::certificate::Certificate;
+use crate::smime::enveloped::Method;
 use crate::smime::fitness::assess;
 use crate::smime::recipient::{ContentKey, Failed, KeyTransport, PublicKey, encrypt};
 
@@ -27,6 +28,7 @@ pub(super) struct Key {
 #[derive(Debug)]
 pub struct Session {
     pub(crate) key: ContentKey,
+    pub(crate) method: Method,
     pub(crate) recipients: Vec<RecipientInfo>,
     /// What the log calls the certificates.
     pub key_ids: Vec<String>,
@@ -52,6 +54,11 @@ impl Choice<Key> {
         self.members.iter().map(|member| &member.keys.certificate)
     }
 
+    /// How messages are encrypted: so that every recipient reads them.
+    fn method(&self) -> Method {
+        if self.certificates().all(Certificate::reads_gcm) { Method::Gcm } else { Method::Cbc }
+    }
+
     /// Makes a content key for one message and encrypts it to every certificate.
     ///
     /// # Errors
@@ -60,9 +67,12 @@ impl Choice<Key> {
     pub(super) fn session(&self, transport: KeyTransport) -> Result<Session, Error> {
         let mut key = ContentKey::default();
         sequoia_openpgp::crypto::random(&mut key[..]).map_err(Error::OpenPgp)?;
+        let method = self.method();
         let mut warnings = self.warnings.clone();
-        warnings.push(Warning::Malleable);
-        let mut session = Session { key, recipients: Vec::new(), key_ids: Vec::new(), warnings };
+        if method == Method::Cbc {
+            warnings.push(Warning::Malleable);
+        }
+        let mut session = Session { key, method, recipients: Vec::new(), key_ids: Vec::new(), warnings };
         let (mut failed, mut users, mut octets) = (Vec::new(), 0, 0);
         for member in &self.members {
             match member.keys.encrypt(&session.key, transport) {

@@ -27,7 +27,10 @@ pub enum Shell {
         boundary: String,
     },
     /// S/MIME's `application/pkcs7-mime`, in base64.
-    Smime,
+    Smime {
+        /// What of it: `enveloped-data`, or another of RFC 8551's `smime-type`.
+        kind: &'static str,
+    },
 }
 
 impl Shell {
@@ -46,10 +49,10 @@ impl Shell {
                 out.write_all(mime_version(ending).as_bytes())?;
                 out.write_all(content_type(boundary, ending).as_bytes())
             }
-            Self::Smime => write!(
+            Self::Smime { kind } => write!(
                 out,
                 "MIME-Version: 1.0{ending}\
-                 Content-Type: application/pkcs7-mime; smime-type=enveloped-data;{ending}\
+                 Content-Type: application/pkcs7-mime; smime-type={kind};{ending}\
                  \tname=\"smime.p7m\"{ending}\
                  Content-Transfer-Encoding: base64{ending}\
                  Content-Disposition: attachment; filename=\"smime.p7m\"{ending}\
@@ -65,7 +68,7 @@ impl Shell {
                 out.write_all(ending.as_bytes())?;
                 out.write_all(before(boundary, ending).as_bytes())
             }
-            Self::Smime => out.write_all(ending.as_bytes()),
+            Self::Smime { .. } => out.write_all(ending.as_bytes()),
         }
     }
 
@@ -73,7 +76,7 @@ impl Shell {
     fn write_after(&self, ending: &str, out: &mut impl Write) -> io::Result<()> {
         match self {
             Self::PgpMime { boundary } => out.write_all(behind(boundary, ending).as_bytes()),
-            Self::Smime => Ok(()),
+            Self::Smime { .. } => Ok(()),
         }
     }
 }

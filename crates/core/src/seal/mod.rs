@@ -1,5 +1,5 @@
-//! Seals one message: its entity becomes one OpenPGP message inside RFC 3156's `multipart/encrypted`, or an enveloped-data of
-//! S/MIME.
+//! Seals one message: its entity becomes one OpenPGP message inside RFC 3156's `multipart/encrypted`, or an enveloped-data or
+//! authEnveloped-data of S/MIME.
 //!
 //! The beginning has been read; the rest is streamed, in constant memory. What the header becomes is
 //! [`envelope`]'s business, the ciphertext [`crate::openpgp`]'s and [`crate::smime`]'s.
@@ -177,7 +177,7 @@ impl Sealing<'_> {
                 sequoia_openpgp::crypto::random(&mut random).map_err(Error::OpenPgp)?;
                 Shell::pgp_mime(random)
             }
-            Session::Smime(_) => Shell::Smime,
+            Session::Smime(session) => Shell::Smime { kind: session.method.name() },
         };
         let envelope = Envelope::new(opening.head(), opening.line_ending(), plan.protection, mark, shell);
         envelope.write_before(&mut out).map_err(Error::Write)?;
@@ -221,7 +221,8 @@ fn write_enveloped<W: Write + Send + Sync>(
     write_data: impl FnOnce(&mut dyn Write) -> Result<(), Error>,
 ) -> Result<W, Error> {
     let lines = stage(Lines::new(out, ending), pieces, |out| {
-        let mut content = Enveloped::new(out, &session.key, &session.recipients).map_err(Error::Write)?;
+        let content = Enveloped::new(out, session.method, &session.key, &session.recipients);
+        let mut content = content.map_err(Error::Write)?;
         write_data(&mut content)?;
         content.finish().map(drop).map_err(Error::Write)
     })?;

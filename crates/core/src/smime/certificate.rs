@@ -6,6 +6,7 @@ use der::{Decode as _, Encode as _};
 use sha2::{Digest as _, Sha256};
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::spki::AlgorithmIdentifierOwned;
 
 use crate::limits;
 
@@ -14,6 +15,10 @@ const EMAIL_ADDRESS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.11
 
 /// `SmtpUTF8Mailbox` among the alternative names (RFC 9598, section 3).
 const SMTP_UTF8_MAILBOX: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.8.9");
+
+/// `smimeCapabilities` (RFC 4262), and what it lists for AES-256-GCM (RFC 5084).
+const CAPABILITIES: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.15");
+const READS_GCM: ObjectIdentifier = super::enveloped::AES256_GCM;
 
 /// Octets of a digest that identify a certificate in the log, as those of an OpenPGP key id do.
 const ID: usize = 8;
@@ -150,6 +155,22 @@ impl Certificate {
         let mut addresses: Vec<String> = alternative.chain(in_subject).collect();
         addresses.dedup_by(|one, other| is_same_address(one, other));
         addresses
+    }
+
+    /// The octets of its public key: RSA's numbers (PKCS #1), or a point on a curve (SEC 1).
+    pub(crate) fn public_key(&self) -> Option<&[u8]> {
+        self.fields().subject_public_key_info.subject_public_key.as_bytes()
+    }
+
+    /// Whether it says that its owner reads AES-256-GCM. What cannot be read says nothing.
+    #[must_use]
+    pub fn reads_gcm(&self) -> bool {
+        let extensions = self.fields().extensions.as_deref().unwrap_or_default();
+        let mut capabilities = extensions.iter().filter(|extension| extension.extn_id == CAPABILITIES);
+        let (Some(capabilities), None) = (capabilities.next(), capabilities.next()) else { return false };
+        // Each is written as an algorithm with its parameters is (RFC 8551, section 2.5.2).
+        let listed = Vec::<AlgorithmIdentifierOwned>::from_der(capabilities.extn_value.as_bytes());
+        listed.is_ok_and(|listed| listed.iter().any(|capability| capability.oid == READS_GCM))
     }
 
     /// Whether it is for this mail address. Case does not count, as it does not with OpenPGP.

@@ -23,9 +23,8 @@ use crate::limits;
 const FOR_MAIL: [ObjectIdentifier; 2] =
     [ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.4"), ObjectIdentifier::new_unwrap("2.5.29.37.0")];
 
-/// Signatures that certificates may have: RSA (PKCS #1 and PSS), ECDSA and EdDSA, with SHA-2.
-const SIGNATURES: [&str; 11] = [
-    "1.2.840.113549.1.1.10",
+/// Signatures that certificates may have: RSA (PKCS #1), ECDSA and EdDSA, with SHA-2.
+const SIGNATURES: [&str; 10] = [
     "1.2.840.113549.1.1.11",
     "1.2.840.113549.1.1.12",
     "1.2.840.113549.1.1.13",
@@ -51,7 +50,18 @@ const WEAK: [(&str, &str); 7] = [
 
 /// RSASSA-PSS, which names its hash in its parameters; SHA-1 where it does not.
 const PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
-const SHA1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.14.3.2.26");
+
+/// The hashes that it may name: SHA-2.
+const HASHES: [&str; 4] =
+    ["2.16.840.1.101.3.4.2.1", "2.16.840.1.101.3.4.2.2", "2.16.840.1.101.3.4.2.3", "2.16.840.1.101.3.4.2.4"];
+
+/// The names of weak ones.
+const WEAK_HASHES: [(&str, &str); 4] = [
+    ("1.2.840.113549.2.2", "MD2"),
+    ("1.2.840.113549.2.4", "MD4"),
+    ("1.2.840.113549.2.5", "MD5"),
+    ("1.3.14.3.2.26", "SHA-1"),
+];
 
 /// What [`assess`] found out about a certificate.
 #[derive(Clone, Debug)]
@@ -133,22 +143,26 @@ fn look_at_form(fields: &TbsCertificate) -> Result<(), Unfit> {
 
 fn look_at_signature(certificate: &Certificate) -> Result<(), Unfit> {
     let algorithm = &certificate.signed().signature_algorithm;
-    let weak = |name: &str| Unfit::Policy(format!("it is signed over {name}"));
-    let name = algorithm.oid.to_string();
     if algorithm.oid == PSS {
         let parameters = algorithm.parameters.as_ref().and_then(|parameters| parameters.to_der().ok());
         let parameters = parameters.unwrap_or_default();
         let parameters = rsa::pkcs1::RsaPssParams::from_der(&parameters);
-        let hash = parameters.map_err(|error| Unfit::Form(format!("its signature: {error}")))?.hash.oid;
-        return if hash == SHA1 { Err(weak("SHA-1")) } else { Ok(()) };
+        let parameters = parameters.map_err(|error| Unfit::Form(format!("its signature: {error}")))?;
+        return demand_strong(parameters.hash.oid, &WEAK_HASHES, &HASHES);
     }
-    if let Some((_, hash)) = WEAK.iter().find(|(weak, _)| *weak == name) {
-        return Err(weak(hash));
+    demand_strong(algorithm.oid, &WEAK, &SIGNATURES)
+}
+
+/// Demands that `identifier` is one of `strong`.
+fn demand_strong(identifier: ObjectIdentifier, weak: &[(&str, &str)], strong: &[&str]) -> Result<(), Unfit> {
+    let identifier = identifier.to_string();
+    if let Some((_, name)) = weak.iter().find(|(weak, _)| *weak == identifier) {
+        return Err(Unfit::Policy(format!("it is signed over {name}")));
     }
-    if SIGNATURES.contains(&&*name) {
+    if strong.contains(&&*identifier) {
         Ok(())
     } else {
-        Err(Unfit::Policy(format!("it is signed with an algorithm that is not known: {name}")))
+        Err(Unfit::Policy(format!("it is signed with an algorithm that is not known: {identifier}")))
     }
 }
 

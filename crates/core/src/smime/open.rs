@@ -1,7 +1,8 @@
-//! Reads enveloped-data as [`super::enveloped`] writes it, as a stream.
+//! Reads enveloped-data and authEnveloped-data as [`super::enveloped`] writes them, as a stream.
 //!
-//! What is written in another way is none of ours. **The content is not authenticated**: that it decrypts says only that
-//! it was not cut off, and that its last block was filled up as it should be.
+//! What is written in another way is none of ours. **The content of enveloped-data is not authenticated**: that it decrypts
+//! says only that it was not cut off, and that its last block was filled up as it should be. That of authEnveloped-data is, and
+//! is proven where reading has come to its end, and not before.
 
 use std::io::{self, Read};
 
@@ -14,7 +15,11 @@ use der::asn1::{AnyRef, OctetStringRef};
 use der::{Decode as _, Reader as _, SliceReader};
 use x509_cert::spki::AlgorithmIdentifierOwned;
 
-use super::enveloped::{AES256_CBC, BEGINNING, BLOCK, CIPHERTEXT, CONTENT, ENDS};
+use super::enveloped::{
+    AES256_CBC, AES256_GCM, BLOCK, CIPHERTEXT, CONTENT, DIFFERENCE, GcmParameters, INNER_ENDS, Method,
+    OUTER_ENDS, TAG_HEADER,
+};
+use super::gcm::{Gcm, NONCE, TAG};
 use super::recipient::{self, ContentKey};
 use crate::limits;
 use crate::record::Record;
@@ -36,13 +41,21 @@ const OCTET_STRING: u8 = 0x04;
 /// Least octets that the length of a string is written with in a long form.
 const LONG: u8 = 0x80;
 
-/// An enveloped-data, read up to its ciphertext.
+/// A message, read up to its ciphertext.
 pub struct Enveloped<R> {
     /// Those it is for.
     pub recipients: Vec<RecipientInfo>,
-    vector: [u8; BLOCK],
+    start: Start,
     /// The ciphertext.
     pub strings: Strings<R>,
+}
+
+/// What a cipher starts from.
+enum Start {
+    /// The initialisation vector of AES-256-CBC.
+    Cbc([u8; BLOCK]),
+    /// The nonce of AES-256-GCM.
+    Gcm([u8; NONCE]),
 }
 
 impl<R: Read> Enveloped<R> {
@@ -52,9 +65,7 @@ impl<R: Read> Enveloped<R> {
     /// Those of `inner`.
     pub fn read(mut inner: R) -> io::Result<Option<Self>> {
         let mut version = [0];
-        if !is_next(&mut inner, &BEGINNING)? {
-            return Ok(None);
-        }
+        let Some(method) = method(&mut inner)? else { return Ok(None) };
         inner.read_exact(&mut version)?;
         let Some(recipients) = value(&mut inner, SET, limits::CMS_FRAMES)? else { return Ok(None) };
         // To put them in order takes time that grows with the square of their number.
@@ -66,12 +77,12 @@ impl<R: Read> Enveloped<R> {
             return Ok(None);
         }
         let Some(cipher) = value(&mut inner, SEQUENCE, limits::CMS_ALGORITHM)? else { return Ok(None) };
-        let Some(vector) = vector(&cipher) else { return Ok(None) };
+        let Some(start) = start(method, &cipher) else { return Ok(None) };
         if !is_next(&mut inner, &CIPHERTEXT)? {
             return Ok(None);
         }
-        let strings = Strings { inner, left: 0, ended: false };
-        Ok(Some(Self { recipients: recipients.into_vec(), vector, strings }))
+        let strings = Strings { inner, method, tag: [0; TAG], left: 0, ended: false };
+        Ok(Some(Self { recipients: recipients.into_vec(), start, strings }))
     }
 
     /// What the log calls those it is for.
@@ -81,7 +92,10 @@ impl<R: Read> Enveloped<R> {
 
     /// The content, decrypted with `key`.
     pub fn decrypt(self, key: &ContentKey) -> Content<R> {
-        let cipher = Decryptor::new(&(**key).into(), &self.vector.into());
+        let cipher = match &self.start {
+            Start::Cbc(vector) => Cipher::Cbc(Decryptor::new(&(**key).into(), vector.into()).into()),
+            Start::Gcm(nonce) => Cipher::Gcm(Some(Gcm::new(key, nonce).into())),
+        };
         let plain = Vec::with_capacity(DECRYPTED_SIZE + BLOCK);
         Content { inner: self.strings, cipher, plain, next: 0, end: 0, ended: false }
     }
@@ -118,6 +132,18 @@ fn is_next(inner: &mut impl Read, expected: &[u8]) -> io::Result<bool> {
     Ok(found == expected)
 }
 
+/// Reads what a message begins with: `None` where it is something else.
+fn method(inner: &mut impl Read) -> io::Result<Option<Method>> {
+    let mut first = [0; DIFFERENCE];
+    inner.read_exact(&mut first)?;
+    for method in [Method::Cbc, Method::Gcm] {
+        if let Some(rest) = method.beginning().strip_prefix(&first) {
+            return Ok(is_next(inner, rest)?.then_some(method));
+        }
+    }
+    Ok(None)
+}
+
 /// The next value with its tag and length; `None` where it has another tag, or is longer than `most`.
 fn value(inner: &mut impl Read, tag: u8, most: usize) -> io::Result<Option<Vec<u8>>> {
     let mut found = [0];
@@ -152,17 +178,30 @@ fn length(inner: &mut impl Read, octets: &mut Vec<u8>) -> io::Result<Option<usiz
     Ok(Some(length[..count].iter().fold(0, |sum, octet| sum * 256 + usize::from(*octet))))
 }
 
-/// The initialisation vector of AES-256-CBC; `None` for another cipher.
-fn vector(cipher: &[u8]) -> Option<[u8; BLOCK]> {
-    let cipher = AlgorithmIdentifierOwned::from_der(cipher).ok().filter(|cipher| cipher.oid == AES256_CBC)?;
-    let parameters = cipher.parameters?;
-    let vector: OctetStringRef<'_> = parameters.decode_as().ok()?;
-    vector.as_bytes().try_into().ok()
+/// What the cipher `algorithm` starts from; `None` for another one than that of `method`.
+fn start(method: Method, algorithm: &[u8]) -> Option<Start> {
+    let algorithm = AlgorithmIdentifierOwned::from_der(algorithm).ok()?;
+    let parameters = algorithm.parameters?;
+    match (method, algorithm.oid) {
+        (Method::Cbc, AES256_CBC) => {
+            let vector: OctetStringRef<'_> = parameters.decode_as().ok()?;
+            vector.as_bytes().try_into().ok().map(Start::Cbc)
+        }
+        (Method::Gcm, AES256_GCM) => {
+            let parameters: GcmParameters = parameters.decode_as().ok()?;
+            let nonce = parameters.nonce.as_bytes().try_into().ok()?;
+            (usize::from(parameters.tag) == TAG).then_some(Start::Gcm(nonce))
+        }
+        _ => None,
+    }
 }
 
 /// The octets of the strings of a ciphertext. They end only where the message does.
 pub struct Strings<R> {
     inner: R,
+    method: Method,
+    /// The authentication tag, where the message has ended and has one.
+    tag: [u8; TAG],
     /// Octets of the string that is read.
     left: usize,
     ended: bool,
@@ -179,17 +218,26 @@ impl<R: Read> Strings<R> {
                     .ok_or_else(|| broken("a string of the ciphertext has no length"))?;
             }
             [0] => {
-                let mut ends = [0; ENDS.len() - 1];
-                self.inner.read_exact(&mut ends)?;
-                if ends != ENDS[1..] {
-                    return Err(broken("something follows the ciphertext"));
+                self.demand_next(&INNER_ENDS[1..])?;
+                if self.method == Method::Gcm {
+                    self.demand_next(&TAG_HEADER)?;
+                    self.inner.read_exact(&mut self.tag)?;
                 }
+                self.demand_next(&OUTER_ENDS)?;
                 demand_end(&mut self.inner, "something follows the encrypted message")?;
                 self.ended = true;
             }
             _ => return Err(broken("there is something else among the ciphertext")),
         }
         Ok(())
+    }
+
+    fn demand_next(&mut self, expected: &[u8]) -> io::Result<()> {
+        if is_next(&mut self.inner, expected)? {
+            Ok(())
+        } else {
+            Err(broken("something follows the ciphertext"))
+        }
     }
 }
 
@@ -217,8 +265,8 @@ impl<R: Read> Read for Strings<R> {
 /// Decrypts what is read, and demands that its end is as it should be.
 pub struct Content<R> {
     inner: Strings<R>,
-    cipher: Decryptor<Aes256>,
-    /// Decrypted octets; the last block of them may be filled up.
+    cipher: Cipher,
+    /// Decrypted octets; with CBC, the last block of them may be filled up.
     plain: Vec<u8>,
     /// Where in them the next ones to be read are.
     next: usize,
@@ -227,20 +275,35 @@ pub struct Content<R> {
     ended: bool,
 }
 
+enum Cipher {
+    Cbc(Box<Decryptor<Aes256>>),
+    /// `None` when all is decrypted.
+    Gcm(Option<Box<Gcm>>),
+}
+
 impl<R: Read> Content<R> {
     fn fill(&mut self) -> io::Result<()> {
         self.plain.drain(..self.end);
         (self.next, self.end) = (0, 0);
         let start = self.plain.len();
         let count = (&mut self.inner).take(DECRYPTED_SIZE as u64).read_to_end(&mut self.plain)?;
-        let (blocks, rest) = InOutBuf::from(&mut self.plain[start..]).into_chunks();
-        if !rest.is_empty() {
-            return Err(broken("the ciphertext is cut off"));
-        }
-        self.cipher.decrypt_blocks_inout_mut(blocks);
         self.ended = count < DECRYPTED_SIZE;
-        let filling = if self.ended { self.filling()? } else { BLOCK };
-        self.end = self.plain.len() - filling;
+        let piece = &mut self.plain[start..];
+        match &mut self.cipher {
+            Cipher::Cbc(cipher) => {
+                let (blocks, rest) = InOutBuf::from(piece).into_chunks();
+                if !rest.is_empty() {
+                    return Err(broken("the ciphertext is cut off"));
+                }
+                cipher.decrypt_blocks_inout_mut(blocks);
+                let filling = if self.ended { self.filling()? } else { BLOCK };
+                self.end = self.plain.len() - filling;
+            }
+            Cipher::Gcm(cipher) => {
+                decrypt(cipher, piece, self.ended.then_some(&self.inner.tag))?;
+                self.end = self.plain.len();
+            }
+        }
         Ok(())
     }
 
@@ -251,6 +314,21 @@ impl<R: Read> Content<R> {
         let filling = start.map(|start| &self.plain[start..]).unwrap_or_default();
         let is_sound = (1..=BLOCK).contains(&filling.len()) && filling.iter().all(|octet| *octet == last);
         if is_sound { Ok(filling.len()) } else { Err(broken("its last block is not as it should be")) }
+    }
+}
+
+/// Decrypts `piece`, and where it is the last one, demands that `tag` is that of all.
+fn decrypt(cipher: &mut Option<Box<Gcm>>, piece: &mut [u8], tag: Option<&[u8; TAG]>) -> io::Result<()> {
+    // After the last piece, or what failed, nothing comes.
+    let Some(mut gcm) = cipher.take() else { return Err(broken("nothing more can be decrypted")) };
+    gcm.decrypt(piece)?;
+    match tag {
+        None => {
+            *cipher = Some(gcm);
+            Ok(())
+        }
+        Some(tag) if gcm.verify(tag) => Ok(()),
+        Some(_) => Err(broken("the integrity check fails: it was changed, or cut off")),
     }
 }
 

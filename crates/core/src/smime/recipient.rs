@@ -14,7 +14,7 @@ use der::{Decode as _, Encode as _};
 use p256::elliptic_curve::ecdh::{EphemeralSecret, diffie_hellman};
 use p256::elliptic_curve::sec1::{FromEncodedPoint, ModulusSize, ToEncodedPoint};
 use p256::elliptic_curve::{self, AffinePoint, CurveArithmetic, FieldBytesSize};
-use rsa::pkcs1::{DecodeRsaPublicKey as _, RsaOaepParams};
+use rsa::pkcs1::{DecodeRsaPublicKey as _, EncodeRsaPublicKey as _, RsaOaepParams};
 use rsa::rand_core::OsRng;
 use rsa::traits::PublicKeyParts as _;
 use rsa::{Oaep, Pkcs1v15Encrypt, RsaPrivateKey, RsaPublicKey};
@@ -271,6 +271,21 @@ pub(crate) fn ids(info: &RecipientInfo) -> Vec<String> {
 }
 
 impl PrivateKey {
+    /// The octets of the public key that belongs to it, as they stand in certificates: RSA's numbers (PKCS #1), or a point on a
+    /// curve (SEC 1), not compressed.
+    #[must_use]
+    pub fn public(&self) -> Vec<u8> {
+        match self {
+            // What was read can be encoded.
+            Self::Rsa(key) => {
+                key.to_public_key().to_pkcs1_der().map(|key| key.as_bytes().to_vec()).unwrap_or_default()
+            }
+            Self::P256(key) => key.public_key().to_encoded_point(false).as_bytes().to_vec(),
+            Self::P384(key) => key.public_key().to_encoded_point(false).as_bytes().to_vec(),
+            Self::P521(key) => key.public_key().to_encoded_point(false).as_bytes().to_vec(),
+        }
+    }
+
     /// The content key that `info` carries; `None` where it is for another key.
     #[must_use]
     pub fn open(&self, info: &RecipientInfo) -> Option<ContentKey> {

@@ -9,6 +9,8 @@ use der::oid::AssociatedOid;
 use der::{Decode as _, Encode as _};
 use p256::elliptic_curve::sec1::{ModulusSize, ValidatePublicKey};
 use p256::elliptic_curve::{Curve, FieldBytesSize, SecretKey};
+use pkcs8::pkcs5::EncryptionScheme;
+use pkcs8::pkcs5::pbes2::Kdf;
 use pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, PrivateKeyInfo};
 use pkcs12::kdf::{Pkcs12KeyType, derive_key_utf8};
 use pkcs12::pbe_params::{EncryptedPrivateKeyInfo, Pkcs12PbeParams};
@@ -20,8 +22,9 @@ use sha1::Sha1;
 use x509_cert::spki::AlgorithmIdentifierOwned;
 use zeroize::Zeroizing;
 
-use super::recipient::{ContentKey, PrivateKey};
+use super::recipient::PrivateKey;
 use super::{bundle, pem};
+use crate::unseal::keys::Opened;
 
 /// `id-data` (RFC 5652).
 const DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.1");
@@ -29,8 +32,16 @@ const DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.
 /// Octets of a key and an initialisation vector for Triple DES.
 const TRIPLE_DES: (usize, usize) = (24, 8);
 
-/// Most rounds of an old key derivation: a file is somebody's, and may be anybody's.
-const ROUNDS: i32 = 10_000_000;
+/// Most rounds of deriving keys from a password that reading a file may take, all keys in it together: a file is somebody's, and may be
+/// anybody's. openssl takes 2048, Python's cryptography 20,000, and the most careful advice is some 1,400,000; these take some
+/// seconds.
+const ROUNDS: u64 = 10_000_000;
+
+/// Most octets of memory that scrypt may take: openssl takes 16 MiB.
+const SCRYPT_MEMORY: u64 = 128 * 1024 * 1024;
+
+/// Octets that scrypt mixes in the time that a round of the others takes, or less.
+const SCRYPT_ROUND: u64 = 256;
 
 /// Private keys.
 pub struct PrivateKeys(Vec<PrivateKey>);
@@ -55,6 +66,9 @@ pub enum Locked {
     /// A private key is of a kind that mail is not sealed to.
     #[error("its key is neither RSA nor on P-256, P-384 or P-521")]
     Unsupported,
+    /// Its password is made into a key with more work than is allowed.
+    #[error("to try its password takes more time or memory than is allowed")]
+    Costly,
     /// It is encrypted in a way that is not known.
     #[error("it is encrypted in a way that is not known ({0})")]
     Unknown(ObjectIdentifier),
@@ -85,17 +99,19 @@ impl PrivateKeys {
     /// # Errors
     /// [`Locked`].
     pub fn read(octets: &[u8], password: &str) -> Result<Self, Locked> {
+        let mut work = Work::default();
         let blocks = pem::blocks(octets).map_err(|error| Locked::Broken(error.to_string()))?;
         if blocks.is_empty() {
             let keys = if Pfx::from_der(octets).is_ok() {
-                read_pfx(octets, password)?
+                read_pfx(octets, password, &mut work)?
             } else {
-                vec![read_der(octets, password)?]
+                vec![read_der(octets, password, &mut work)?]
             };
             return Self::of(keys);
         }
         let keys = blocks.iter().filter(|block| block.label.ends_with(b"PRIVATE KEY"));
-        Self::of(keys.map(|block| read_der(&block.octets, password)).collect::<Result<_, _>>()?)
+        let keys = keys.map(|block| read_der(&block.octets, password, &mut work));
+        Self::of(keys.collect::<Result<_, _>>()?)
     }
 
     fn of(keys: Vec<PrivateKey>) -> Result<Self, Locked> {
@@ -118,18 +134,54 @@ impl PrivateKeys {
         exported.collect()
     }
 
-    /// The content key that one of `recipients` carries to one of these keys.
+    /// The content key that one of `recipients` carries to one of these keys, and which that is.
     #[must_use]
-    pub fn open(&self, recipients: &[RecipientInfo]) -> Option<ContentKey> {
-        recipients.iter().find_map(|info| self.0.iter().find_map(|key| key.open(info)))
+    pub fn open(&self, recipients: &[RecipientInfo]) -> Option<Opened> {
+        let opened = |info: &RecipientInfo, key: &PrivateKey| {
+            Some(Opened { content_key: key.open(info)?, public: key.public() })
+        };
+        recipients.iter().find_map(|info| self.0.iter().find_map(|key| opened(info, key)))
+    }
+}
+
+/// How many rounds of deriving keys may still be done.
+struct Work(u64);
+
+impl Default for Work {
+    fn default() -> Self {
+        Self(ROUNDS)
+    }
+}
+
+impl Work {
+    fn take(&mut self, rounds: u64) -> Result<(), Locked> {
+        self.0 = self.0.checked_sub(rounds).ok_or(Locked::Costly)?;
+        Ok(())
+    }
+
+    /// What deriving a key as `scheme` says takes.
+    fn take_pbes2(&mut self, scheme: &EncryptionScheme<'_>) -> Result<(), Locked> {
+        match scheme.pbes2().map(|parameters| &parameters.kdf) {
+            Some(Kdf::Pbkdf2(parameters)) => self.take(parameters.iteration_count.into()),
+            Some(Kdf::Scrypt(parameters)) => {
+                // RFC 7914, section 2.
+                let memory = parameters.cost_parameter.saturating_mul(128 * u64::from(parameters.block_size));
+                if memory > SCRYPT_MEMORY {
+                    return Err(Locked::Costly);
+                }
+                self.take(memory.saturating_mul(parameters.parallelization.into()) / SCRYPT_ROUND)
+            }
+            // No other derives a key.
+            _ => Ok(()),
+        }
     }
 }
 
 /// A key in PKCS #8, locked or not, in PKCS #1 or in SEC 1.
-fn read_der(octets: &[u8], password: &str) -> Result<PrivateKey, Locked> {
+fn read_der(octets: &[u8], password: &str, work: &mut Work) -> Result<PrivateKey, Locked> {
     if let Ok(locked) = EncryptedPrivateKeyInfo::from_der(octets) {
         let scheme = locked.encryption_algorithm.to_der()?;
-        let unlocked = unlock(&scheme, locked.encrypted_data.as_bytes(), password)?;
+        let unlocked = unlock(&scheme, locked.encrypted_data.as_bytes(), password, work)?;
         // By chance a wrong password leaves a proper end, and no key before it.
         PrivateKeyInfo::try_from(&**unlocked).map_err(|_| Locked::Password)?;
         return read_unlocked(&unlocked);
@@ -157,7 +209,7 @@ where
 }
 
 /// The keys in a PKCS #12 file (RFC 7292). Its code of integrity is not looked at: a key that was changed opens nothing.
-fn read_pfx(octets: &[u8], password: &str) -> Result<Vec<PrivateKey>, Locked> {
+fn read_pfx(octets: &[u8], password: &str, work: &mut Work) -> Result<Vec<PrivateKey>, Locked> {
     let pfx = Pfx::from_der(octets)?;
     let mut keys = Vec::new();
     for part in bundle::parts(&pfx)? {
@@ -170,7 +222,7 @@ fn read_pfx(octets: &[u8], password: &str) -> Result<Vec<PrivateKey>, Locked> {
             let content = encrypted.enc_content_info;
             let octets =
                 content.encrypted_content.as_ref().map(|octets| octets.as_bytes()).unwrap_or_default();
-            match unlock(&content.content_enc_alg.to_der()?, octets, password) {
+            match unlock(&content.content_enc_alg.to_der()?, octets, password, work) {
                 Ok(content) => content,
                 // Certificates, encrypted as was usual once. They are not needed.
                 Err(Locked::Unknown(_)) => continue,
@@ -182,7 +234,7 @@ fn read_pfx(octets: &[u8], password: &str) -> Result<Vec<PrivateKey>, Locked> {
             let value = bundle::bag_value(&bag.bag_value)?;
             match bag.bag_id {
                 pkcs12::PKCS_12_KEY_BAG_OID => keys.push(read_unlocked(value)?),
-                pkcs12::PKCS_12_PKCS8_KEY_BAG_OID => keys.push(read_der(value, password)?),
+                pkcs12::PKCS_12_PKCS8_KEY_BAG_OID => keys.push(read_der(value, password, work)?),
                 _ => {}
             }
         }
@@ -191,8 +243,14 @@ fn read_pfx(octets: &[u8], password: &str) -> Result<Vec<PrivateKey>, Locked> {
 }
 
 /// Decrypts `octets` as the algorithm `scheme` says: PBES2 (RFC 8018), or Triple DES as PKCS #12 used it before.
-fn unlock(scheme: &[u8], octets: &[u8], password: &str) -> Result<Zeroizing<Vec<u8>>, Locked> {
-    if let Ok(scheme) = pkcs8::pkcs5::EncryptionScheme::from_der(scheme) {
+fn unlock(
+    scheme: &[u8],
+    octets: &[u8],
+    password: &str,
+    work: &mut Work,
+) -> Result<Zeroizing<Vec<u8>>, Locked> {
+    if let Ok(scheme) = EncryptionScheme::from_der(scheme) {
+        work.take_pbes2(&scheme)?;
         let plain = scheme.decrypt(password, octets);
         return plain.map(Zeroizing::new).map_err(|_| Locked::Password);
     }
@@ -203,9 +261,10 @@ fn unlock(scheme: &[u8], octets: &[u8], password: &str) -> Result<Zeroizing<Vec<
     let parameters = scheme.parameters.ok_or_else(|| Locked::Broken("a cipher without parameters".into()))?;
     let parameters: Pkcs12PbeParams = parameters.decode_as()?;
     let (salt, rounds) = (parameters.salt.as_bytes(), parameters.iterations);
-    if salt.is_empty() || !(1..=ROUNDS).contains(&rounds) {
-        return Err(Locked::Broken("the parameters of a cipher".into()));
-    }
+    let count = u64::try_from(rounds).ok().filter(|count| *count > 0 && !salt.is_empty());
+    let count = count.ok_or_else(|| Locked::Broken("the parameters of a cipher".into()))?;
+    // Once for the key, and once for the initialisation vector.
+    work.take(count.saturating_mul(2))?;
     let derive =
         |what, length| derive_key_utf8::<Sha1>(password, salt, what, rounds, length).map(Zeroizing::new);
     let key = derive(Pkcs12KeyType::EncryptionKey, TRIPLE_DES.0)?;
@@ -216,4 +275,45 @@ fn unlock(scheme: &[u8], octets: &[u8], password: &str) -> Result<Zeroizing<Vec<
     let length = cipher.decrypt_padded_mut::<Pkcs7>(&mut plain).map_err(|_| Locked::Password)?.len();
     plain.truncate(length);
     Ok(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use pkcs8::pkcs5::pbes2::{self, Pbkdf2Params, ScryptParams};
+
+    use super::*;
+
+    /// What reading a key gives that is locked with a password that is made into a key so.
+    fn read(kdf: Kdf<'_>) -> Result<PrivateKeys, Locked> {
+        let scheme: EncryptionScheme<'_> =
+            pbes2::Parameters { kdf, encryption: pbes2::EncryptionScheme::Aes256Cbc { iv: &[0; 16] } }.into();
+        let locked =
+            pkcs8::EncryptedPrivateKeyInfo { encryption_algorithm: scheme, encrypted_data: &[0; 32] };
+        PrivateKeys::read(&locked.to_der().unwrap(), "secret")
+    }
+
+    #[test]
+    fn passwords_are_tried_in_bounded_time_and_memory() {
+        let pbkdf2 = |rounds| read(Pbkdf2Params::hmac_with_sha256(rounds, b"salt").unwrap().into());
+        let scrypt = |cost_parameter, block_size, parallelization| {
+            let (salt, key_length) = (&b"salt"[..], None);
+            read(ScryptParams { salt, cost_parameter, block_size, parallelization, key_length }.into())
+        };
+        for (costly, usual) in
+            [(pbkdf2(ROUNDS as u32 + 1), pbkdf2(2048)), (scrypt(1 << 21, 8, 1), scrypt(1 << 14, 8, 1))]
+        {
+            assert_eq!((costly.err(), usual.err()), (Some(Locked::Costly), Some(Locked::Password)));
+        }
+        assert_eq!(scrypt(1 << 14, 8, u16::MAX).err(), Some(Locked::Costly));
+        assert_eq!(scrypt(1 << 62, u16::MAX, u16::MAX).err(), Some(Locked::Costly));
+    }
+
+    #[test]
+    fn all_keys_in_a_file_share_the_work() {
+        let mut work = Work::default();
+        assert_eq!(
+            (work.take(ROUNDS / 2), work.take(ROUNDS / 2), work.take(1)),
+            (Ok(()), Ok(()), Err(Locked::Costly))
+        );
+    }
 }

@@ -4,10 +4,17 @@
 use std::io::Read as _;
 use std::time::{Duration, SystemTime};
 
-use cms::enveloped_data::RecipientInfo;
+use cms::cert::IssuerAndSerialNumber;
+use cms::content_info::CmsVersion;
+use cms::enveloped_data::{KeyTransRecipientInfo, RecipientIdentifier, RecipientInfo};
+use der::asn1::{ObjectIdentifier, OctetString};
 use sequoia_openpgp::packet::PKESK;
+use x509_cert::name::Name;
+use x509_cert::serial_number::SerialNumber;
+use x509_cert::spki::AlgorithmIdentifierOwned;
 
 use super::certificate::{Certificate, Unreadable};
+use super::enveloped::{Enveloped, Method};
 use super::fitness::assess;
 use super::recipient::{ContentKey, KeyTransport};
 use super::secret::{Locked, PrivateKeys};
@@ -21,7 +28,7 @@ use crate::openpgp::padding::Padding;
 use crate::protect::Policy;
 use crate::recipients::{Format, Recipients, Warning, WhenExpired};
 use crate::seal::{Sealed, Sealer};
-use crate::unseal::keys::{Key, Keys};
+use crate::unseal::keys::{Key, Keys, Opened};
 use crate::unseal::original::Endings;
 use crate::unseal::{Expansion, Foreign, Inspected, Unsealed, inspect, prove, unseal};
 
@@ -51,7 +58,7 @@ impl Keys for Holder {
         Ok(None)
     }
 
-    fn content_key(&self, recipients: &[RecipientInfo]) -> Result<Option<ContentKey>, Error> {
+    fn content_key(&self, recipients: &[RecipientInfo]) -> Result<Option<Opened>, Error> {
         Ok(self.0.open(recipients))
     }
 }
@@ -127,13 +134,94 @@ fn every_size_round_a_border_comes_back() {
     let holder = holder("p256");
     let recipients = recipients(&["p256"]);
     let sealer = Sealer::to(&recipients, Policy::None);
+    let authenticated = self::recipients(&["p256-gcm"]);
+    let with_gcm = Sealer::to(&authenticated, Policy::None);
     // What stands before the body inside moves the borders of blocks and strings: all of them are among these.
     for border in [0, 16 * 1024, 32 * 1024, 64 * 1024, 128 * 1024, limits::LOOK_AHEAD] {
         for size in border.saturating_sub(140)..border + 40 {
             let mail = message(size);
             assert_comes_back(&seal(&sealer, &mail).0, &holder, &mail, &size.to_string());
+            assert_comes_back(&seal(&with_gcm, &mail).0, &holder, &mail, &format!("{size} with GCM"));
         }
     }
+}
+
+#[test]
+fn gcm_is_used_where_every_certificate_lists_it() {
+    let mail = message(5000);
+    for (names, format) in [
+        (&["p256-gcm"][..], Format::AuthEnvelopedData),
+        (&["rsa-gcm"], Format::AuthEnvelopedData),
+        (&["rsa-gcm", "p256-gcm"], Format::AuthEnvelopedData),
+        (&["rsa-gcm", "p256"], Format::EnvelopedData),
+        (&["rsa"], Format::EnvelopedData),
+    ] {
+        let to = recipients(names);
+        let (sealed, told) = seal(&Sealer::to(&to, Policy::Baseline), &mail);
+        assert_eq!(told.format, format, "{names:?}");
+        let malleable: &[Warning] = if format == Format::EnvelopedData { &[Warning::Malleable] } else { &[] };
+        assert_eq!(told.warnings, malleable, "{names:?}");
+        let text = String::from_utf8(sealed.clone()).unwrap();
+        assert_eq!(text.contains("smime-type=authEnveloped-data;"), malleable.is_empty(), "{text}");
+        for name in names {
+            assert_comes_back(&sealed, &holder(name.trim_end_matches("-gcm")), &mail, name);
+        }
+        let opening = Opening::read(&mut &*sealed).unwrap();
+        assert_eq!(classify(opening.head(), opening.body(), true), Some(Encrypted::Smime));
+    }
+    // The recovery certificate has to read it as well.
+    let (own, recovery) = ([certificate("p256-gcm")], [certificate("rsa")]);
+    let both = Recipients::choose_smime("alice", &own, &recovery, WhenExpired::Encrypt, now()).unwrap();
+    assert_eq!(seal(&Sealer::to(&both, Policy::None), &mail).1.format, Format::EnvelopedData);
+    assert_eq!(Format::AuthEnvelopedData.name(), "cms-gcm");
+}
+
+/// Whatever octet of a message with GCM is changed: it is opened as it was, or not at all.
+#[test]
+fn what_is_changed_under_gcm_is_never_given_out() {
+    let mail = message(600);
+    let sealed = sealed(&["p256-gcm"], &mail, Policy::None);
+    let holder = holder("p256");
+    let start = Opening::read(&mut &*sealed).unwrap().head().fields().len() + 1;
+    let mut refused = 0;
+    for at in start..sealed.len() {
+        for character in *b"A/=\n" {
+            let mut changed = sealed.clone();
+            changed[at] = character;
+            match opened(&changed, &holder) {
+                Ok(Ok((back, _))) => assert!(back == mail, "{at}: {}", String::from_utf8_lossy(&back)),
+                Ok(Err(_)) | Err(_) => refused += 1,
+            }
+        }
+    }
+    assert!(refused > 3 * (sealed.len() - start), "{refused}");
+}
+
+/// Each recipient of a message may cost an operation with a private key.
+#[test]
+fn messages_with_too_many_recipients_are_not_opened() {
+    let one = |number: u16| {
+        RecipientInfo::Ktri(KeyTransRecipientInfo {
+            version: CmsVersion::V0,
+            rid: RecipientIdentifier::IssuerAndSerialNumber(IssuerAndSerialNumber {
+                issuer: Name::default(),
+                serial_number: SerialNumber::new(&number.to_be_bytes()).unwrap(),
+            }),
+            key_enc_alg: AlgorithmIdentifierOwned {
+                oid: ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1"),
+                parameters: None,
+            },
+            enc_key: OctetString::new([1]).unwrap(),
+        })
+    };
+    let read = |count: u16| {
+        let recipients: Vec<_> = (0x1000..0x1000 + count).map(one).collect();
+        let content = Enveloped::new(Vec::new(), Method::Cbc, &ContentKey::default(), &recipients).unwrap();
+        let message = content.finish().unwrap();
+        open::Enveloped::read(&*message).unwrap().map(|read| read.recipients.len())
+    };
+    let most = limits::CMS_RECIPIENTS;
+    assert_eq!((read(1), read(most as u16), read(most as u16 + 1)), (Some(1), Some(most), None));
 }
 
 #[test]
@@ -226,8 +314,7 @@ fn what_a_sender_encrypted_stays() {
     let mail = message(100);
     let session = recipients(&["p256"]).session().unwrap();
     let crate::recipients::Session::Smime(session) = session else { panic!() };
-    let mut content =
-        super::enveloped::Enveloped::new(Vec::new(), &session.key, &session.recipients).unwrap();
+    let mut content = Enveloped::new(Vec::new(), Method::Cbc, &session.key, &session.recipients).unwrap();
     std::io::Write::write_all(&mut content, &mail).unwrap();
     let body = base64_simd::STANDARD.encode_to_string(content.finish().unwrap());
     let header = "From: a@b\nContent-Type: application/pkcs7-mime\nContent-Transfer-Encoding: Base64\n";
@@ -240,8 +327,13 @@ fn what_a_sender_encrypted_stays() {
 /// Nothing tells when ciphertext is changed; all that is cut off, or follows, is.
 #[test]
 fn what_is_cut_off_or_followed_is_damaged() {
-    let mail = message(3000);
-    let sealed = sealed(&["p256"], &mail, Policy::None);
+    for name in ["p256", "p256-gcm"] {
+        assert_end_is_demanded(&message(3000), name);
+    }
+}
+
+fn assert_end_is_demanded(mail: &[u8], name: &str) {
+    let sealed = sealed(&[name], mail, Policy::None);
     let holder = holder("p256");
     let start = Opening::read(&mut &*sealed).unwrap().head().fields().len() + 1;
     // Its last blank alone may go.
@@ -252,7 +344,7 @@ fn what_is_cut_off_or_followed_is_damaged() {
         let followed = [&sealed, more.as_bytes()].concat();
         assert!(opened(&followed, &holder).is_err(), "{more:?}");
     }
-    assert_comes_back(&[&sealed, &b" \n\n"[..]].concat(), &holder, &mail, "blank lines");
+    assert_comes_back(&[&sealed, &b" \n\n"[..]].concat(), &holder, mail, "blank lines");
     let opening = Opening::read(&mut &*sealed).unwrap();
     let mut plain = Vec::new();
     prove(&opening, std::io::empty(), &holder, u64::MAX, &mut plain).unwrap();
@@ -328,6 +420,12 @@ fn certificates_are_worth_what_they_say() {
         ("md5.der", policy("it is signed over MD5")),
         ("sha1.der", policy("it is signed over SHA-1")),
         ("pss-sha1.pem", policy("it is signed over SHA-1")),
+        ("pss-md5.der", policy("it is signed over MD5")),
+        (
+            "pss-unknown.der",
+            policy("it is signed with an algorithm that is not known: 2.16.840.1.101.3.4.2.127"),
+        ),
+        ("rsa-gcm.pem", Fitness::Fit),
         (
             "unknown-signature.der",
             policy("it is signed with an algorithm that is not known: 1.2.840.113549.1.1.127"),
@@ -365,6 +463,34 @@ fn certificates_are_chosen_as_openpgp_s_are() {
     let mail = message(10);
     let (sealed, _) = seal(&Sealer::to(&both, Policy::None), &mail);
     assert_comes_back(&sealed, &holder("p384"), &mail, "recovery");
+}
+
+#[test]
+fn certificates_say_whether_their_owners_read_gcm() {
+    for (name, reads) in [("rsa-gcm", true), ("p256-gcm", true), ("rsa", false), ("p256", false)] {
+        assert_eq!(certificate(name).reads_gcm(), reads, "{name}");
+    }
+    // Broken, or listing something else.
+    let der = certificate("rsa-gcm").der().to_vec();
+    let at = memchr::memmem::rfind(&der, b"\x60\x86\x48\x01\x65\x03\x04\x01\x2e").unwrap();
+    for (place, octet) in [(at + 8, 0x1a), (at - 1, 8), (at - 3, 0x0a), (at - 4, 0x31)] {
+        let mut changed = der.clone();
+        changed[place] = octet;
+        assert!(!Certificate::from_der(&changed).unwrap().reads_gcm(), "{place}");
+    }
+}
+
+#[test]
+fn a_private_key_knows_its_certificate() {
+    let to = recipients(&["rsa", "p256"]);
+    for (name, is_one) in [("rsa", true), ("p256", true), ("p384", false), ("rsa-4096", false)] {
+        let sealed = sealed(&[name], &message(10), Policy::None);
+        let opening = Opening::read(&mut &*sealed).unwrap();
+        let Inspected::Sealed(envelope) = inspect(&opening, std::io::empty()).unwrap() else { panic!() };
+        let opened = holder(name).content_key(envelope.smime_recipients().unwrap()).unwrap().unwrap();
+        assert_eq!(certificate(name).public_key(), Some(&*opened.public), "{name}");
+        assert_eq!(to.have_smime_key(&opened.public), is_one, "{name}");
+    }
 }
 
 #[test]

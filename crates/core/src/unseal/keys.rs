@@ -16,14 +16,23 @@ pub trait Keys: Sync {
     /// [`Error::Keys`], with an error of the implementation's own, when a key is here and cannot be used.
     fn session_key(&self, packets: &[PKESK]) -> Result<Option<Key>, Error>;
 
-    /// The content key of an S/MIME message that is for these recipients; `None` where none of them has a key that is here,
-    /// as in whoever holds no such keys.
+    /// What opens an S/MIME message that is for these recipients; `None` where none of them has a key that is here, as in
+    /// whoever holds no such keys.
     ///
     /// # Errors
     /// As [`Keys::session_key`].
-    fn content_key(&self, _recipients: &[RecipientInfo]) -> Result<Option<ContentKey>, Error> {
+    fn content_key(&self, _recipients: &[RecipientInfo]) -> Result<Option<Opened>, Error> {
         Ok(None)
     }
+}
+
+/// The content key of an S/MIME message, and what opened it.
+#[derive(Debug)]
+pub struct Opened {
+    /// The content key.
+    pub content_key: ContentKey,
+    /// Which key carried it ([`PrivateKey::public`](crate::smime::recipient::PrivateKey::public)).
+    pub public: Vec<u8>,
 }
 
 /// A session key.

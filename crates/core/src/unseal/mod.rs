@@ -10,7 +10,7 @@
 //! Each layer demands that the one below ends where it does itself. So who has read the end of the message, and no
 //! error, knows that it is whole and unchanged: the integrity check of the encrypted packet, the armor and the MIME
 //! structure round it. **Before the end nothing is proven**: whoever reads must not give anything away until then. S/MIME
-//! has no integrity check: of it, the end proves that nothing was cut off there, and no more.
+//! with AES-CBC has no integrity check: of it, the end proves that nothing was cut off there, and no more.
 //!
 //! Memory is bounded whatever the message holds. Where the secret keys are, whoever implements [`keys::Keys`] knows.
 
@@ -32,6 +32,7 @@ use std::io::{self, Chain, Cursor, Read, Write};
 use std::num::NonZeroU64;
 
 use aes::{Aes128, Aes192, Aes256};
+use cms::enveloped_data::RecipientInfo;
 use sequoia_openpgp::KeyID;
 use sequoia_openpgp::packet::PKESK;
 use sequoia_openpgp::parse::Parse as _;
@@ -180,6 +181,15 @@ impl<R: Read> Envelope<R> {
     #[must_use]
     pub fn is_smime(&self) -> bool {
         matches!(self.sealed, Container::Smime(_))
+    }
+
+    /// What carries its key to the recipients, with S/MIME.
+    #[must_use]
+    pub fn smime_recipients(&self) -> Option<&[RecipientInfo]> {
+        match &self.sealed {
+            Container::OpenPgp(_) => None,
+            Container::Smime(sealed) => Some(&sealed.recipients),
+        }
     }
 
     /// Reads it to its end: there is nothing in it but the encrypted packet. Its ciphertext goes to `ciphertext`, without
@@ -366,11 +376,11 @@ impl<'a> Inside<'a> {
         keys: &dyn Keys,
         ours: bool,
     ) -> Result<Self, Error> {
-        let Some(key) = keys.content_key(&sealed.recipients)? else {
+        let Some(opened) = keys.content_key(&sealed.recipients)? else {
             let error = Error::NoSecretKey { recipients: sealed.ids().join(", ") };
             return if ours { Err(error) } else { Ok(Self::Foreign(Foreign::Encrypted)) };
         };
-        let mut content = sealed.decrypt(&key);
+        let mut content = sealed.decrypt(&opened.content_key);
         match open::take_record(&mut content).map_err(read_error)? {
             Some(record) => Ok(Self::Ours(record, Box::new(content))),
             // With the wrong key, or changed, it begins with something else as well.

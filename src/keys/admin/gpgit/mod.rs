@@ -19,6 +19,7 @@ use self::home::{Answer as Found, KIND, Named, Question};
 use super::by_owner::{self, Asking, Owner};
 use super::register::{UserList, everybody};
 use super::{Action, Addition, Existing, Input, Keys, say};
+use crate::cli::sealing::Sealing;
 use crate::console::json;
 use crate::console::table::Table;
 use crate::dovecot::installation::Installation;
@@ -247,7 +248,8 @@ impl Keys<'_> {
             }
             let certs: Vec<_> = found.into_iter().map(|it| it.cert).collect();
             let preference = self.config.keys.preference();
-            enrol::test_seal(user.name(), (&certs, &self.recovery()?), preference, self.now)?;
+            let style = self.config.style(user.name(), &Sealing::default());
+            enrol::test_seal(user.name(), (&certs, &self.recovery()?), preference, &style, self.now)?;
             return Ok((fingerprint, Outcome::WouldEnrol));
         }
         let input = Input { name: name.into(), contents: Bytes(bytes.to_vec()) };
