@@ -129,7 +129,7 @@ pub fn read_site(dovecot: &mut Dovecot) -> Result<(Source, Site), Error> {
     } else if all_of(dovecot, &source)?.as_ref().unwrap_or(&trial).effective != dovecot.effective {
         return Err(refusal(
             format!("{} is not read as Dovecot reads it", dovecot.main.display()),
-            "put mailseal in by hand (README), and report this",
+            "put mailseal in by hand (docs/dovecot.md), and report this",
         ));
     }
     let site = dovecot.site(&trial).map_err(failed)?;
