@@ -150,7 +150,7 @@ impl Dovecot {
 pub fn refused(why: &str) -> Error {
     Error::Setup {
         what: format!("Dovecot refuses its configuration as it is: {why}"),
-        hint: "mend that first: doveconf -n says the same".into(),
+        hint: "fix that first: `doveconf -n` shows the same".into(),
     }
 }
 

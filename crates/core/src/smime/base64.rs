@@ -42,7 +42,8 @@ impl<R: Read> Decoder<R> {
         self.decoded.extend_from_slice(&self.characters[..whole]);
         self.last = self.decoded.ends_with(b"=");
         let decoded = base64_simd::STANDARD.decode_inplace(&mut self.decoded);
-        let count = decoded.map_err(|_| broken("the body holds what is no base64, or is cut off"))?.len();
+        let count =
+            decoded.map_err(|_| broken("the body holds something that is not base64, or is cut off"))?.len();
         self.decoded.truncate(count);
         self.characters.drain(..whole);
         self.next = 0;

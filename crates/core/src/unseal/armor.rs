@@ -75,7 +75,7 @@ impl<R: Read> Armor<R> {
         self.decoded.extend_from_slice(&self.characters[..whole]);
         let count = base64_simd::STANDARD
             .decode_inplace(&mut self.decoded)
-            .map_err(|_| broken("the armor holds what is no base64"))?
+            .map_err(|_| broken("the armor holds something that is not base64"))?
             .len();
         self.decoded.truncate(count);
         self.characters.drain(..whole);
