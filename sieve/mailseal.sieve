@@ -14,7 +14,7 @@
 require ["vnd.dovecot.filter", "vnd.dovecot.environment", "environment", "variables", "relational",
   "comparator-i;ascii-numeric", "encoded-character", "fileinto"];
 
-# What is the user's own comes from the user database (README: "Settings of a user's own"); what is not set is empty.
+# What is the user's own comes from the user database (docs/dovecot.md); what is not set is empty.
 set "config" "/etc/mailseal.toml";
 set "user" "${env.vnd.dovecot.username}";
 set "key" "${env.vnd.dovecot.config.mailseal_key}";

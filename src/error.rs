@@ -44,7 +44,7 @@ pub enum Error {
         hint: String,
     },
     /// A delivery as root.
-    #[error("running as root, whose certificates are nobody's")]
+    #[error("running as root, and root has no mail user's certificates")]
     Root,
     /// The process could not give up root's rights.
     #[error("cannot give up root's rights: {what}")]
@@ -456,7 +456,7 @@ impl Error {
                 "replace the certificate that `recovery` names, or remove it from there".into()
             }
             Self::Sandbox { .. } => {
-                "use a kernel with Landlock and seccomp, or leave --sandbox require away".into()
+                "use a kernel with Landlock and seccomp, or do without --sandbox require".into()
             }
             Self::Core(CoreError::Damaged { .. }) => "leave it as it is, and look for a whole copy of it, in a backup".into(),
             Self::Core(CoreError::Expands { .. }) => {
@@ -490,5 +490,116 @@ impl Error {
             }
             Self::Core(CoreError::OpenPgp(_)) => "deliver it again; if it stays, report it with the certificate".into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Write as _;
+
+    fn io(kind: io::ErrorKind) -> io::Error {
+        io::Error::from(kind)
+    }
+
+    fn core() -> Vec<Error> {
+        let anyhow = sequoia_openpgp::anyhow::anyhow!("WHAT");
+        [
+            CoreError::Empty,
+            CoreError::HeaderTooLong,
+            CoreError::Read(io(io::ErrorKind::UnexpectedEof)),
+            CoreError::Write(io(io::ErrorKind::StorageFull)),
+            CoreError::NoUsableKey { user: "alice".into(), why: "WHY".into() },
+            CoreError::Recovery("WHY".into()),
+            CoreError::Padding,
+            CoreError::SmimePadding,
+            CoreError::Damaged { what: "WHAT".into() },
+            CoreError::Expands { most: 67_108_864 },
+            CoreError::NoSecretKey { recipients: "C37FA4B9682ECB87".into() },
+            CoreError::Keys("WHAT".into()),
+            CoreError::OpenPgp(anyhow),
+        ]
+        .map(Error::Core)
+        .into()
+    }
+
+    fn stores() -> Vec<Error> {
+        let (path, what, hint) = (PathBuf::from("/FILE"), String::from("WHAT"), String::from("HINT"));
+        let known = |standing| Error::Known { user: "alice".into(), standing };
+        vec![
+            Error::KeyStore { path: path.clone(), what: what.clone(), hint: hint.clone() },
+            Error::Enrol { path: path.clone(), what: what.clone(), hint: hint.clone() },
+            Error::SecretKey { path, what: what.clone(), hint },
+            Error::Agent { what },
+            Error::Ambiguous { address: "alice@example.org".into(), fingerprints: "ONE, OTHER".into() },
+            Error::Address { address: "alice".into() },
+            Error::Missing { user: "alice".into() },
+            known(Standing::Known),
+            known(Standing::Near),
+            known(Standing::Unasked),
+            known(Standing::Unknown),
+            Error::Unconfirmed { user: "alice".into() },
+            Error::ByMailbox { user: "alice".into() },
+        ]
+    }
+
+    fn deliveries() -> Vec<Error> {
+        let (path, what, hint) = (PathBuf::from("/FILE"), String::from("WHAT"), String::from("HINT"));
+        vec![
+            Error::Usage { what: what.clone(), hint: hint.clone() },
+            Error::Config { path: path.clone(), what: what.clone(), hint: hint.clone() },
+            Error::Root,
+            Error::Privileges { what: what.clone() },
+            Error::Owner { what: what.clone(), hint: hint.clone(), exit: Exit::Temporary },
+            Error::User { name: "alice".into(), what: "WHAT" },
+            Error::Home { path: path.clone(), what: what.clone() },
+            Error::Output(io(io::ErrorKind::NotFound)),
+            Error::Output(io(io::ErrorKind::StorageFull)),
+            Error::Pass(io(io::ErrorKind::StorageFull)),
+            Error::Command { program: path.clone(), what: what.clone() },
+            Error::NextHop { address: "ADDRESS".into(), what: what.clone() },
+            Error::Unresolved { recipient: "alice".into(), what: what.clone() },
+            Error::Held { path: path.clone(), what: what.clone(), hint: hint.clone() },
+            Error::Door { address: "ADDRESS".into(), what: what.clone(), hint: hint.clone() },
+            Error::Deadline { seconds: 50 },
+            Error::Sandbox { what: what.clone() },
+            Error::Log { path: path.clone(), source: io(io::ErrorKind::NotFound) },
+            Error::Maildir(MaildirError::NoMaildir {
+                path: path.clone(),
+                what: what.clone(),
+                hint: hint.clone(),
+            }),
+            Error::Maildir(MaildirError::Mail { path: path.clone(), source: io(io::ErrorKind::NotFound) }),
+            Error::Maildir(MaildirError::Mail { path, source: io(io::ErrorKind::StorageFull) }),
+            Error::InUse { user: "alice".into() },
+            Error::Dovecot { what: what.clone() },
+            Error::Setup { what, hint },
+        ]
+    }
+
+    /// `ERRORS=overwrite cargo test --lib error::` writes the table, to be read in the diff. Words in capitals are given where the
+    /// error arises.
+    #[test]
+    fn every_error_says_what_failed_and_what_to_do() {
+        let mut table = String::new();
+        let errors: Vec<Error> = [core(), stores(), deliveries()].into_iter().flatten().collect();
+        for error in &errors {
+            let (reason, status) = (error.reason(), error.exit() as u8);
+            writeln!(table, "{reason} {status}\n  {error}\n  hint: {}\n", error.hint()).unwrap();
+        }
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/errors.txt");
+        if std::env::var("ERRORS").is_ok_and(|value| value == "overwrite") {
+            std::fs::write(path, &table).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap(), table, "{path}: ERRORS=overwrite writes it");
+        let variants: std::collections::HashSet<_> = errors.iter().map(std::mem::discriminant).collect();
+        let source = include_str!("error.rs");
+        let (_, list) = source.split_once("pub enum Error {").unwrap();
+        let (list, _) = list.split_once("\n}\n").unwrap();
+        let declared = list.lines().filter(|line| {
+            line.strip_prefix("    ")
+                .is_some_and(|line| line.starts_with(|first: char| first.is_ascii_uppercase()))
+        });
+        assert_eq!(variants.len(), declared.count(), "an error is missing from the table");
     }
 }

@@ -375,7 +375,7 @@ impl Config {
             ),
             other => other,
         })?;
-        let wrong = |what| failed(what, "correct the file; README describes every setting".into());
+        let wrong = |what| failed(what, "correct the file; mailseal.toml(5) describes every setting".into());
         text.map(|text| Self::parse(&text).map_err(wrong)).transpose()
     }
 

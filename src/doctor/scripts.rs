@@ -167,7 +167,7 @@ fn check_compiled(installation: &Installation, path: &Path, findings: &mut Findi
         return findings.fail(
             CHECK,
             format!("{} does not compile, and Dovecot then delivers in clear: {why}", path.display()),
-            "mend the script, or enable sieve_extprograms and the extensions vnd.dovecot.filter and vnd.dovecot.environment",
+            "correct the script, or enable sieve_extprograms and the extensions vnd.dovecot.filter and vnd.dovecot.environment",
         );
     }
     let time = |path: &Path| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok();

@@ -274,7 +274,7 @@ fn account<'a>(asked: &str, mut fields: impl Iterator<Item = &'a str>) -> Accoun
             "gid" => account.gid = gid(&value),
             "home" if !value.is_empty() => account.home = Some(value.into()),
             _ if SEALING.iter().any(|setting| key.starts_with(setting)) => account.overrides.push(key.into()),
-            // Sieve sees them under these names (README: settings of a user's own).
+            // Sieve sees them under these names (docs/dovecot.md: settings of a user's own).
             _ => {
                 let name = PREFIXES.iter().find_map(|prefix| key.strip_prefix(prefix)).unwrap_or(key);
                 // An empty one is "yes" in Dovecot 2.3.

@@ -283,6 +283,25 @@ mod tests {
         }
     }
 
+    /// `PAGES=overwrite cargo test --lib words::` writes the tables of docs/failures.md.
+    #[test]
+    fn the_page_has_every_word() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/failures.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        let (before, _) = page.split_once("## The words of the log").unwrap();
+        let mut whole = format!("{before}## The words of the log\n");
+        for (field, meanings) in [("reason", REASONS), ("warn", WARNINGS)] {
+            whole.push_str(&format!("\n| `{field}=` | what happened | what to do |\n|---|---|---|\n"));
+            for Meaning { word, what, todo } in meanings {
+                whole.push_str(&format!("| `{word}` | {what} | {todo} |\n"));
+            }
+        }
+        if std::env::var("PAGES").is_ok_and(|value| value == "overwrite") {
+            std::fs::write(path, &whole).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap(), whole, "PAGES=overwrite writes it");
+    }
+
     #[test]
     fn sentences_are_whole() {
         for Meaning { word, what, todo } in REASONS.iter().chain(WARNINGS) {

@@ -255,11 +255,11 @@ where
                     Ok(Outcome::Replaced { finding, .. } | Outcome::Kept(finding)) => counts.count(finding),
                     Ok(Outcome::Missing | Outcome::Expunged) => {}
                     Ok(Outcome::Moved) => {
-                        let error = not_there(&path, "it was moved to another folder meanwhile");
+                        let error = not_there(&path, "it was moved to another folder during the run");
                         counts.fail(&path, error, tell);
                     }
                     Ok(Outcome::Changed) => {
-                        counts.fail(&path, not_there(&path, "it was changed meanwhile"), tell);
+                        counts.fail(&path, not_there(&path, "it was changed during the run"), tell);
                     }
                     Err(error) => counts.fail(&path, error, tell),
                 }

@@ -32,7 +32,7 @@ impl Address {
             return Err(refused("holds a second address"));
         }
         if local.is_empty() || local.chars().any(|c| c.is_control() || c == '/') || local.trim() != local {
-            return Err(refused("is no address whose rule could be told"));
+            return Err(refused("is not an address that a rule could be found for"));
         }
         let domain = mailbox.domain.as_deref().or(domain).ok_or_else(|| refused("has no domain"))?;
         let domain = normal_domain(domain).ok_or_else(|| refused("has a domain that is not a name"))?;
@@ -47,7 +47,10 @@ impl Address {
         let path = format!("<{text}>");
         let mailbox = Path::read(path.as_bytes()).filter(|(_, end)| *end == path.len());
         let mailbox = mailbox.and_then(|(path, _)| path.mailbox());
-        Self::of(&mailbox.ok_or_else(|| Error::User { name: text.into(), what: "is no address" })?, domain)
+        Self::of(
+            &mailbox.ok_or_else(|| Error::User { name: text.into(), what: "is not an address" })?,
+            domain,
+        )
     }
 
     /// Before the `@`.

@@ -69,7 +69,7 @@ impl Inherited {
             });
             let door = door.ok_or_else(|| Error::Door {
                 address: format!("the inherited socket {name:?}"),
-                what: "it is none of the doors".into(),
+                what: "it is not one of the doors".into(),
                 hint: "set FileDescriptorName to lmtp, outgoing or sieve in its unit".into(),
             })?;
             opened.push(Opened { door, socket, path: None });

@@ -191,7 +191,7 @@ fn folders(config: &Config, path: &Path) -> Vec<PathBuf> {
     // Landlock's rights go with a folder, and not with the one that takes its place when the register is restored. Above it there
     // may be all of a system.
     folders.extend(keys.known.parent().filter(|parent| parent.components().count() > 2).map(Path::to_owned));
-    // Where users have files of their own, an admin keeps them (README: settings of a user's own).
+    // Where users have files of their own, an admin keeps them (docs/dovecot.md: settings of a user's own).
     folders.push("/etc".into());
     folders.sort();
     folders.dedup();

@@ -61,7 +61,7 @@ impl Users {
     /// [`Error::Dovecot`] where Dovecot cannot say, [`Error::User`] for a path that names nobody.
     pub fn find(&self, config: &Config, path: &Path) -> Result<Option<Owner>, Error> {
         let serve = &config.serve;
-        let refused = || Error::User { name: path.to_string(), what: "is no address" };
+        let refused = || Error::User { name: path.to_string(), what: "is not an address" };
         let user = path.mailbox().ok_or_else(refused)?.user(&serve.recipient_delimiter);
         let Userdb::Dovecot(socket) = &serve.userdb else {
             return Ok(Some(Owner { name: user, ..Owner::default() }));
@@ -101,7 +101,7 @@ impl Users {
 /// Those of [`policy::find`] and [`policy::refuse_own`]; [`Error::User`] for a path that is not understood, while mail could have to
 /// be sealed.
 pub fn leaving(path: &Path, config: &Config, cache: &Cache) -> Result<(Owner, Treatment), Error> {
-    let refused = || Error::User { name: path.to_string(), what: "is no address" };
+    let refused = || Error::User { name: path.to_string(), what: "is not an address" };
     let mailbox = path.mailbox().ok_or_else(refused);
     let address = mailbox.and_then(|mailbox| Address::of(&mailbox, policy::domain(config).as_deref()));
     let address = match address {

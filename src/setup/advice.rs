@@ -112,7 +112,7 @@ fn through_deliver(postfix: Option<&Postfix>, mailseal: &Path, lines: &mut Vec<S
     let mut add = |line: &str| lines.push(format!("  {line}"));
     let mailseal = mailseal.display();
     add(
-        "mail comes by dovecot-lda: `mailseal deliver` (README has the lines for Exim and OpenSMTPD). With Postfix, in main.cf:",
+        "mail comes by dovecot-lda: `mailseal deliver` (docs/before-dovecot.md has the lines for Exim and OpenSMTPD). With Postfix, in main.cf:",
     );
     let command = postfix
         .map(|it| &*it.transports[0])

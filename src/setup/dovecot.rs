@@ -74,7 +74,7 @@ impl Dovecot {
         if !is_2_4 && !version.starts_with("2.3.") {
             return Err(Error::Setup {
                 what: format!("this is Dovecot {}", version.trim()),
-                hint: "setup knows 2.3 and 2.4; put mailseal in by hand (README)".into(),
+                hint: "setup knows 2.3 and 2.4; put mailseal in by hand (docs/dovecot.md)".into(),
             });
         }
         Ok(Self { main: named.clone().unwrap_or(main), named, is_2_4, effective, refused })
@@ -150,7 +150,7 @@ impl Dovecot {
 pub fn refused(why: &str) -> Error {
     Error::Setup {
         what: format!("Dovecot refuses its configuration as it is: {why}"),
-        hint: "mend that first: doveconf -n says the same".into(),
+        hint: "fix that first: `doveconf -n` shows the same".into(),
     }
 }
 

@@ -276,7 +276,7 @@ fn refuse_partial(all: &Block) -> Result<(), Error> {
     match partial.find(|block| has_ours(block)) {
         Some(block) => Err(refusal(
             format!("`{}` has settings of its own for Sieve or mail_plugins", block.name),
-            "set them for all clients alike, or put mailseal into this configuration by hand (README)",
+            "set them for all clients alike, or put mailseal into this configuration by hand (docs/dovecot.md)",
         )),
         None => Ok(()),
     }

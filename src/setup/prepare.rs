@@ -118,7 +118,7 @@ pub fn read_site(dovecot: &mut Dovecot) -> Result<(Source, Site), Error> {
     let source = Source::read(&dovecot.main)?;
     let failed = |what: String| {
         let what = format!("Dovecot's configuration without mailseal's file: {what}");
-        refusal(what, "mend that first; see what in it needs mailseal's settings")
+        refusal(what, "fix that first; see what in it needs mailseal's settings")
     };
     if let (Some(why), None) = (&dovecot.refused, &source.ours) {
         return Err(refused(why));
@@ -129,7 +129,7 @@ pub fn read_site(dovecot: &mut Dovecot) -> Result<(Source, Site), Error> {
     } else if all_of(dovecot, &source)?.as_ref().unwrap_or(&trial).effective != dovecot.effective {
         return Err(refusal(
             format!("{} is not read as Dovecot reads it", dovecot.main.display()),
-            "put mailseal in by hand (README), and report this",
+            "put mailseal in by hand (docs/dovecot.md), and report this",
         ));
     }
     let site = dovecot.site(&trial).map_err(failed)?;

@@ -1,4 +1,4 @@
-//! `mailseal deliver` as a real Exim and a real OpenSMTPD call it, by the very lines of README, before a real dovecot-lda.
+//! `mailseal deliver` as a real Exim and a real OpenSMTPD call it, by the very lines of docs/before-dovecot.md, before a real dovecot-lda.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ const CANARY: &str = "canary-5be814";
 const MAIL: &str = "From: a@example.net\nTo: b@example.org\nDate: Sat, 1 Jan 2022 00:00:00 +0000\n\
      Message-ID: <one@example.net>\nSubject: before\n\ncanary-5be814\n";
 
-/// Dovecot without any script of ours, and a world that has its LDA and mailseal where README has them.
+/// Dovecot without any script of ours, and a world that has its LDA and mailseal where docs/before-dovecot.md has them.
 fn begin() -> Option<(Server, World)> {
     if !mtas::can_run() {
         return None;
@@ -34,16 +34,16 @@ fn begin() -> Option<(Server, World)> {
     Some((server, world))
 }
 
-/// The indented block behind the line of README that begins so.
-fn readme(line: &str) -> String {
-    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
-    let rest = readme.lines().skip_while(|text| !text.starts_with(line));
+/// The indented block behind the line of docs/before-dovecot.md that begins so.
+fn recipe_of(line: &str) -> String {
+    let page = fs::read_to_string(repository().join("docs/before-dovecot.md")).unwrap();
+    let rest = page.lines().skip_while(|text| !text.starts_with(line));
     let block = rest.skip_while(|text| !text.starts_with("    "));
     block.take_while(|text| text.starts_with("    ")).map(|text| format!("{}\n", &text[4..])).collect()
 }
 
 fn exim(server: &Server, world: World) -> Exim {
-    let recipe = readme("Exim, a transport");
+    let recipe = recipe_of("Exim, a transport");
     assert!(recipe.contains("driver = pipe\n"), "{recipe}");
     let recipe = format!(
         "\
@@ -62,7 +62,7 @@ begin transports
 }
 
 fn opensmtpd(server: &Server, world: World) -> OpenSmtpd {
-    let recipe = readme("OpenSMTPD, system users");
+    let recipe = recipe_of("OpenSMTPD, system users");
     assert_eq!(recipe.matches("action ").count(), 2, "{recipe}");
     let recipe = format!(
         "\

@@ -146,7 +146,7 @@ fn a_spam_filter_learns_from_clear_mail_only(flavour: Flavour) {
     assert_eq!(server.inbox(ALICE).len(), 2);
 }
 
-/// Dovecot saves first and asks afterwards: it fails open, which README says.
+/// Dovecot saves first and asks afterwards: it fails open, as docs/sent-mail.md says.
 fn what_cannot_be_sealed_stays_in_clear_and_is_not_lost(flavour: Flavour) {
     let Some(server) = server(flavour) else { return };
     for (n, program) in
@@ -162,7 +162,7 @@ fn what_cannot_be_sealed_stays_in_clear_and_is_not_lost(flavour: Flavour) {
     }
 }
 
-/// Dovecot 2.4.1 gives imapsieve no setting from the user database (README says so): what is enrolled counts there.
+/// Dovecot 2.4.1 gives imapsieve no setting from the user database (docs/dovecot.md says so): what is enrolled counts there.
 fn settings_of_a_users_own_count_for_sent_mail_of_dovecot_2_3_only(flavour: Flavour) {
     let Some(server) = server(flavour) else { return };
     server.write("bob.pgp", &BOB_KEY.certificate, 0o644);

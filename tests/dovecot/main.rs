@@ -5,7 +5,7 @@
 
 mod alert_pages; // the pages about alerts, docs/alerts-*.md
 mod deliver; // `mailseal deliver` behind Postfix and before dovecot-lda
-mod deliver_mta; // `mailseal deliver` as Exim and OpenSMTPD call it, by README's lines
+mod deliver_mta; // `mailseal deliver` as Exim and OpenSMTPD call it, by the lines of docs/before-dovecot.md
 mod delivery; // what is stored opens to what was sent
 mod doctor; // `mailseal doctor` on good and broken installations
 mod doctor_rows; // the table of docs/doctor.md: ways in which admins broke it, and what doctor finds

@@ -173,7 +173,7 @@ impl Shared<'_> {
             Outcome::Expunged => locked(&self.tally).keep("gone", 0),
             Outcome::Changed => {
                 let path = self.task.folder.path_of(&item.message);
-                self.stays_clear(&path, "it was changed meanwhile", "run it again");
+                self.stays_clear(&path, "it was changed during the run", "run it again");
                 locked(&self.tally).keep("changed", item.bytes);
             }
         }

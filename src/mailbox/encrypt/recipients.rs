@@ -74,7 +74,8 @@ pub(super) fn addressee(settings: &Settings, target: &Target, config: &Config) -
 pub(super) fn warn(target: &Target, recipients: &Recipients, report: &(dyn Fn(Event) + Sync)) {
     if recipients.warnings().contains(&Warning::Expired) {
         let what = format!("{}: sealed to certificates that have expired", target.user);
-        let hint = "enrol a new one (mailseal keys add --replace), and seal anew with mailseal reseal";
+        let hint =
+            "enrol a new one (mailseal keys add --replace), and seal stored mail again with mailseal reseal";
         report(Event::Problem(Complaint { what, hint: hint.into() }));
     }
 }

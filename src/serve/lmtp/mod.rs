@@ -96,7 +96,7 @@ impl<'a, C: Connection> Session<'a, C> {
         if let Err(error) = &result
             && matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::InvalidData)
         {
-            self.answer(&Reply::new(421, "4.4.2", "this takes too long, or is no mail"));
+            self.answer(&Reply::new(421, "4.4.2", "this takes too long, or is not mail"));
             let _ = self.flush();
         }
         self.idle.drain(..).for_each(Hop::quit);

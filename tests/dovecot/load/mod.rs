@@ -66,7 +66,7 @@ fn assert_all_stored(server: &Server, mails: &BTreeMap<usize, (&'static str, Vec
     assert!(leaks.is_empty(), "clear text in {leaks:?}");
 }
 
-/// As README sets it up: 60 seconds for Dovecot, 50 for the filter. Clients read all the while.
+/// As docs/dovecot.md sets it up: 60 seconds for Dovecot, 50 for the filter. Clients read all the while.
 /// A connection, which a Dovecot with a hundred others in its queue may refuse for a while.
 fn connected(server: &Server) -> Lmtp {
     for _ in 0..100 {

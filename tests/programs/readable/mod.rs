@@ -1,5 +1,5 @@
 //! How much of a message that passes for encrypted can be read: every place there is, filled until the judge notices, is
-//! within what README states; whatever holds more is sealed, and audit names it.
+//! within what docs/limits.md states; whatever holds more is sealed, and audit names it.
 
 mod forge;
 mod genuine;
@@ -34,10 +34,10 @@ fn largest(most: usize, holds: impl Fn(usize) -> bool) -> usize {
     low
 }
 
-/// The numbers in README's statement, in order.
+/// The numbers in the statement of docs/limits.md, in order.
 fn stated() -> [usize; 4] {
-    let readme = include_str!("../../../README.md");
-    let (_, rest) = readme.split_once("A sender can at most leave readable").expect("README states it");
+    let page = include_str!("../../../docs/limits.md");
+    let (_, rest) = page.split_once("A sender can at most leave readable").expect("the page states it");
     let (statement, _) = rest.split_once("\n\n").unwrap();
     let bold = statement.split("**").skip(1).step_by(2);
     let numbers: Vec<usize> =
@@ -124,7 +124,7 @@ fn what_can_be_read_beside_the_ciphertext_is_what_readme_states() {
         read += rsa * 4 / 3 + if made.checksum { 4 } else { 0 };
         println!("{frame:?}: {read} bytes: {made:?}");
         assert!(passes(&made.message()));
-        assert!(read > 1000 && read <= openpgp, "{frame:?}: {read} bytes, and README states {openpgp}");
+        assert!(read > 1000 && read <= openpgp, "{frame:?}: {read} bytes, and the page states {openpgp}");
     }
     for coded in [true, false] {
         let mut made = Smime::new(coded, text(511, coded));
@@ -163,7 +163,7 @@ fn what_can_be_read_beside_the_ciphertext_is_what_readme_states() {
             + made.attributes;
         let read = if coded { (octets * 4).div_ceil(3) } else { octets };
         println!("S/MIME, base64 {coded}: {read} bytes: {made:?}");
-        assert!(read > 20_000 && read <= smime, "S/MIME: {read} bytes, and README states {smime}");
+        assert!(read > 20_000 && read <= smime, "S/MIME: {read} bytes, and the page states {smime}");
     }
 }
 
@@ -179,7 +179,7 @@ fn what_can_be_read_in_what_passes_for_ciphertext_is_what_readme_states() {
             println!("{length} octets, base64 {coded}: {each} in a block, {read} bytes");
             let most = if length <= 4096 { of_a_block } else { of_a_mebibyte };
             if read > most || read < 50 {
-                wrong.push(format!("{length} octets, base64 {coded}: {read} bytes, README states {most}"));
+                wrong.push(format!("{length} octets, base64 {coded}: {read} bytes, the page states {most}"));
             }
         }
     }
@@ -301,7 +301,7 @@ fn clear_and_sealed<N: AsRef<str>>(clear: &[(N, Vec<u8>)], encrypted: &[(N, Vec<
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Wherever text stands in OpenPGP, more of it than README states is sealed.
+    /// Wherever text stands in OpenPGP, more of it than docs/limits.md states is sealed.
     #[test]
     fn more_text_than_stated_is_never_left_in_openpgp(
         frame in prop_oneof![Just(Frame::PgpMime), Just(Frame::Exchange), Just(Frame::Inline)],
@@ -332,7 +332,7 @@ proptest! {
         prop_assert_eq!(judged(&made.message()), None);
     }
 
-    /// Wherever text stands in S/MIME, more of it than README states is sealed.
+    /// Wherever text stands in S/MIME, more of it than docs/limits.md states is sealed.
     #[test]
     fn more_text_than_stated_is_never_left_in_smime(
         coded: bool,

@@ -5,7 +5,7 @@
 //! unclear, unusual or broken is taken for clear: sealing it is always safe. Nobody can prove that bytes are ciphertext.
 //!
 //! One rule makes everybody agree who sees more or less of a message: what is refuted by its beginning stays refuted,
-//! whatever follows. README states how many bytes a sender can leave readable; `tests/readable.rs` computes it.
+//! whatever follows. docs/limits.md states how many bytes a sender can leave readable; `tests/programs/readable` computes it.
 
 pub(crate) mod armor;
 mod cms;

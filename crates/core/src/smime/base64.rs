@@ -35,7 +35,8 @@ impl<R: Read> Decoder<R> {
         if self.last && self.groups.has_characters() {
             return Err(broken("something follows the encrypted message"));
         }
-        self.last |= self.groups.decode(self.ended, "the body holds what is no base64, or is cut off")?;
+        self.last |=
+            self.groups.decode(self.ended, "the body holds something that is not base64, or is cut off")?;
         Ok(())
     }
 }

@@ -21,7 +21,7 @@ pub struct Block<'a> {
 /// The blocks in `text`, but for OpenPGP's; none where it is no PEM.
 ///
 /// # Errors
-/// [`Unreadable::Broken`] where a block does not end, or holds what is no base64.
+/// [`Unreadable::Broken`] where a block does not end, or holds something that is not base64.
 pub fn blocks(text: &[u8]) -> Result<Vec<Block<'_>>, Unreadable> {
     let mut blocks = Vec::new();
     let mut lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
@@ -37,7 +37,8 @@ pub fn blocks(text: &[u8]) -> Result<Vec<Block<'_>>, Unreadable> {
             }
         }
         let octets = base64_simd::STANDARD.decode_to_vec(&characters);
-        let octets = octets.map_err(|_| Unreadable::Broken("a PEM block holds what is no base64".into()))?;
+        let octets = octets
+            .map_err(|_| Unreadable::Broken("a PEM block holds something that is not base64".into()))?;
         blocks.push(Block { label, octets });
     }
     Ok(blocks)
@@ -65,8 +66,8 @@ mod tests {
         for (text, expected) in [
             ("-----BEGIN A-----\nAQID\n", "does not end"),
             ("-----BEGIN A-----\nAQID\n-----END B-----\n", "ends as another"),
-            ("-----BEGIN A-----\nAQ!D\n-----END A-----\n", "no base64"),
-            ("-----BEGIN A-----\nProc-Type: 4,ENCRYPTED\n\nAQID\n-----END A-----\n", "no base64"),
+            ("-----BEGIN A-----\nAQ!D\n-----END A-----\n", "not base64"),
+            ("-----BEGIN A-----\nProc-Type: 4,ENCRYPTED\n\nAQID\n-----END A-----\n", "not base64"),
         ] {
             let error = blocks(text.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(expected), "{text:?}: {error}");

@@ -68,7 +68,7 @@ impl<R: Read> Armor<R> {
                 break;
             }
         }
-        self.groups.decode(self.ended, "the armor holds what is no base64")?;
+        self.groups.decode(self.ended, "the armor holds something that is not base64")?;
         if self.ended { self.demand_closing() } else { Ok(()) }
     }
 

@@ -1,5 +1,5 @@
 //! A real Postfix of the test's own: its queue and its log in the site's folder, SMTP on the site's loopback address. It delivers
-//! by `mailseal deliver` before dovecot-lda as README shows it, or to `mailseal serve` as `contrib/mta` does; or it sends mail away
+//! by `mailseal deliver` before dovecot-lda as docs/before-dovecot.md shows it, or to `mailseal serve` as `contrib/mta` does; or it sends mail away
 //! through a relay.
 
 use super::flavour::DOVECOT_LDA;

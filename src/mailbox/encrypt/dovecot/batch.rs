@@ -103,7 +103,7 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
             let result = if text.length() == message.size {
                 sealer.seal_stream(&mut *text, Pulse::new(&mut out, &alive))
             } else {
-                let what = "Dovecot gives another size than the message has (doveadm force-resync mends it)";
+                let what = "Dovecot reports the wrong size for it (doveadm force-resync repairs that)";
                 Err(Error::Dovecot { what: what.into() })
             };
             // What was cut off is no message, whatever became of it.
@@ -265,8 +265,10 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
                 }
                 Some(Outcome::Gone) => folder.tally.keep("gone", 0),
                 Some(Outcome::Left) => {
-                    let what =
-                        format!("{}: stays readable: it was changed meanwhile", Self::place(folder, uid));
+                    let what = format!(
+                        "{}: stays readable: it was changed during the run",
+                        Self::place(folder, uid)
+                    );
                     self.complain(what, "run it again");
                     folder.tally.keep("changed", bytes);
                 }

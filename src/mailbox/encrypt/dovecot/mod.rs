@@ -290,7 +290,8 @@ impl<R: BufRead, W: Write> Work<'_, R, W> {
         let (alone, broken) = self.suspects_in(folder.name, folder.uid_validity);
         let (broken, items): (Vec<_>, Vec<_>) = items.into_iter().partition(|(uid, _)| broken.contains(uid));
         for (uid, bytes) in broken {
-            let what = "the session ends when it is asked for (doveadm force-resync may mend it)".to_owned();
+            let what =
+                "the session ends when it is asked for (doveadm force-resync may repair that)".to_owned();
             self.failed(folder, uid, bytes, &Error::Dovecot { what })?;
             self.step(1, bytes);
         }
