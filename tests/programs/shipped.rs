@@ -416,6 +416,24 @@ fn the_package_has_the_programs_version() {
     assert!(changelog.starts_with(&format!("mailseal ({}) ", env!("CARGO_PKG_VERSION"))), "{changelog}");
 }
 
+/// The site has every page of docs/.
+#[test]
+fn the_table_of_contents_lists_every_page() {
+    let contents = fs::read_to_string(repository().join("docs/SUMMARY.md")).unwrap();
+    let listed: Vec<&str> = contents
+        .lines()
+        .filter_map(|line| line.rsplit_once("](").and_then(|(_, rest)| rest.strip_suffix(')')))
+        .collect();
+    for page in &listed {
+        assert!(repository().join("docs").join(page).exists(), "{page} is listed, and is not there");
+    }
+    for page in fs::read_dir(repository().join("docs")).unwrap() {
+        let name = page.unwrap().file_name().into_string().unwrap();
+        let found = listed.contains(&&*name) || !name.ends_with(".md") || name == "SUMMARY.md";
+        assert!(found, "docs/SUMMARY.md does not list {name}");
+    }
+}
+
 #[test]
 fn a_shell_takes_the_script_for_openbsd() {
     for path in contrib("openbsd") {

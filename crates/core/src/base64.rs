@@ -4,8 +4,6 @@ use std::io::{self, Write};
 
 use base64_simd::{Out, STANDARD};
 
-use crate::unseal::broken;
-
 /// Octets in a line of 64 characters.
 const LINE: usize = 48;
 
@@ -121,7 +119,7 @@ impl Groups {
         self.decoded.extend_from_slice(&self.characters[..whole]);
         let last = self.decoded.ends_with(b"=");
         let decoded = STANDARD.decode_inplace(&mut self.decoded);
-        let count = decoded.map_err(|_| broken(what))?.len();
+        let count = decoded.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, what))?.len();
         self.decoded.truncate(count);
         self.characters.drain(..whole);
         self.next = 0;
