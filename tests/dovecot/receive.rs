@@ -390,6 +390,12 @@ fn an_admin_may_have_to_agree(flavour: Flavour) {
     let listed = admin(&server, &["pending", "--json"]);
     let rows: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
     assert_eq!((&rows[0]["user"], &rows[0]["waits_for"]), (&ALICE.into(), &"an admin".into()), "{rows}");
+    // Of others who cannot be asked it says so.
+    server.write("users.list", format!("nobody@example.org\n{ALICE}\n").as_bytes(), 0o644);
+    let listed = admin(&server, &["pending", "--users", server.path("users.list").to_str().unwrap()]);
+    let text = said(&listed);
+    assert_eq!(listed.status.code(), Some(1), "{text}");
+    assert!(text.contains("user nobody@example.org: ") && text.contains(ALICE), "{text}");
     advance(&server);
     assert!(is_clear(&server, ALICE));
     let approved = admin(&server, &["approve", ALICE]);

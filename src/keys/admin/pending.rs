@@ -109,17 +109,17 @@ impl Keys<'_> {
     /// # Errors
     /// [`Error::Dovecot`] where the users cannot be listed. A user who cannot be asked gives [`Exit::Negative`].
     pub fn pending(&self, how: &Pending, out: &mut impl Write) -> Result<Exit, Error> {
-        let mut accounts = Vec::new();
-        for (name, answer) in register::everybody(&how.users)? {
-            if let (userdb::Answer::Found(account), Ok(user)) = (answer, User::parse(&name)) {
-                accounts.push((user, account));
-            }
+        let mut unknown = Vec::new();
+        let asked = self.everybody(how, &mut unknown)?;
+        let mut answers = self.ask_owners(&asked, &Deed::Look)?;
+        if how.advance {
+            answers = self.advance_owners(&asked, answers)?;
         }
-        let deed = if how.advance { Deed::Advance } else { Deed::Look };
-        let asked: Vec<(User, Account)> =
-            accounts.into_iter().filter(|(_, account)| account.home.is_some()).collect();
-        let answers = self.ask_owners(&asked, &deed)?;
         let (mut rows, mut exit) = (Vec::new(), Exit::Ok);
+        for (name, error) in &unknown {
+            exit = Exit::Negative;
+            crate::cli::complain(crate::cli::ADMIN, Some(name), error);
+        }
         for ((user, _), answer) in asked.iter().zip(answers) {
             let told = match answer {
                 Answer::Nothing => Ok(None),
@@ -197,7 +197,56 @@ impl Keys<'_> {
         }
     }
 
-    /// Tells the owner what has happened, and notes who has a certificate now.
+    /// The users who can be asked, with their homes; in `unknown` those who cannot, by name, and why.
+    fn everybody(
+        &self,
+        how: &Pending,
+        unknown: &mut Vec<(String, Error)>,
+    ) -> Result<Vec<(User, Account)>, Error> {
+        let mut asked = Vec::new();
+        for (name, answer) in register::everybody(&how.users)? {
+            let account = match answer {
+                userdb::Answer::Found(account) => account,
+                userdb::Answer::NotFound => {
+                    unknown.push((name, unasked("Dovecot knows no such user")));
+                    continue;
+                }
+                userdb::Answer::Failed => {
+                    unknown.push((name, unasked("Dovecot does not say who that is")));
+                    continue;
+                }
+            };
+            match User::parse(&name) {
+                Ok(user) if account.home.is_some() => asked.push((user, account)),
+                // Without a home nothing can wait there.
+                Ok(_) => {}
+                Err(error) => unknown.push((name, error)),
+            }
+        }
+        Ok(asked)
+    }
+
+    /// Has what is due take effect for those who have something waiting. They are noted in the register before that: were it
+    /// done after, and not come to it, a certificate that is lost later would pass for one that never was.
+    fn advance_owners(&self, asked: &[(User, Account)], looked: Vec<Answer>) -> Result<Vec<Answer>, Error> {
+        let now = state::seconds(self.now);
+        let mut waiting = Vec::new();
+        for (owner, answer) in asked.iter().zip(&looked) {
+            let Answer::Waits(found, _) = answer else { continue };
+            if matches!(found.what, Awaited::Until(until) if until <= now) {
+                self.make_known(&owner.0)?;
+            }
+            waiting.push(owner.clone());
+        }
+        let mut advanced = self.ask_owners(&waiting, &Deed::Advance)?.into_iter();
+        let answers = looked.into_iter().map(|looked| match looked {
+            Answer::Waits(..) => advanced.next().unwrap_or(looked),
+            Answer::Nothing | Answer::Unasked(_) => looked,
+        });
+        Ok(answers.collect())
+    }
+
+    /// Tells the owner what has happened.
     fn tell_of(
         &self,
         user: &User,
@@ -210,6 +259,7 @@ impl Keys<'_> {
         let notice = match (event, waiting.what) {
             (Event::Announce, Awaited::Until(until)) => words::reminder(&parse(waiting)?, until, now),
             (Event::Enrolled, _) => {
+                // Where it has become due since.
                 self.make_known(user)?;
                 if !how.json {
                     say(out, format_args!("in effect from now on: the key that {} has sent", user.name()))?;
@@ -345,6 +395,14 @@ fn nothing_of(user: &User, why: &str) -> Error {
     Error::Usage {
         what: format!("{} cannot be approved: {why}", user.name()),
         hint: "look with `mailseal keys pending`".into(),
+    }
+}
+
+fn unasked(why: &str) -> Error {
+    Error::KeyStore {
+        path: STATE.into(),
+        what: format!("it was not looked at: {why}"),
+        hint: "see what `doveadm user` says of the name, and run it again".into(),
     }
 }
 
