@@ -10,6 +10,8 @@ use mailseal_core::recipients::WhenExpired;
 use mailseal_core::seal::Sealer;
 use sequoia_openpgp::packet::{Key, Signature, key};
 use sequoia_openpgp::policy::StandardPolicy;
+#[cfg(feature = "network")]
+use sequoia_openpgp::serialize::SerializeInto as _;
 use sequoia_openpgp::{Cert, Packet};
 
 use crate::config::Preference;
@@ -131,6 +133,23 @@ pub fn has_user_id(cert: &Cert, address: &str) -> bool {
         user_id.userid().email().ok().flatten().is_some_and(|other| other.eq_ignore_ascii_case(address))
             && user_id.self_signatures().next().is_some()
     })
+}
+
+/// `cert` with what `published` says anew about it, of which only what its own primary key has signed, and a delivery needs, is
+/// taken; `cert` itself where that is nothing.
+#[cfg(feature = "network")]
+#[must_use]
+pub fn updated(cert: &Cert, published: &[Cert], address: Option<&str>, now: SystemTime) -> Cert {
+    let same = |other: &&Cert| other.fingerprint() == cert.fingerprint();
+    let merged = published.iter().filter(same).try_fold(cert.clone(), |merged, other| {
+        merged.merge_public(other.clone().strip_secret_key_material())
+    });
+    // Merging fails for another certificate only.
+    let Ok(merged) = merged else { return cert.clone() };
+    // What was enrolled by hand may hold more than that: without news it stays as it is.
+    let bytes = |cert: &Cert| cert.to_vec().ok();
+    let (before, after) = (strip(cert, address, now), strip(&merged, address, now));
+    if bytes(&before) == bytes(&after) { cert.clone() } else { after }
 }
 
 /// Keeps the primary key, one User ID, the encryption keys, and what their owner signed about them; leaves other

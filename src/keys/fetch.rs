@@ -1,6 +1,7 @@
-//! Edge: Fetches a certificate from a Web Key Directory over HTTPS (the cargo feature `network`).
+//! Edge: Fetches certificates over HTTPS: from Web Key Directories and keyservers (the cargo feature `network`).
 //!
-//! Nothing that delivers mail comes here: only `mailseal keys add --wkd`, for an admin who waits.
+//! Nothing that delivers mail comes here: only `mailseal keys add --wkd` and `keys refresh`, for an admin or a timer that waits.
+//! A proxy is the HTTP client's own matter: `HTTPS_PROXY` and `ALL_PROXY`, for a proxy that speaks HTTP.
 
 use std::net::ToSocketAddrs as _;
 use std::time::Duration;
@@ -13,24 +14,46 @@ use crate::limits;
 
 const HTTPS: u16 = 443;
 
-/// How long the admin waits for one server.
+/// How long one server is waited for.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Fetches what is published for `address`: its URL and contents.
+/// What was fetched: the URL, and what it holds.
+pub type Fetched = (String, Vec<u8>);
+
+/// Fetches what is published for `address`.
 ///
 /// # Errors
 /// [`Error::Enrol`] when the address is none, the server cannot be reached or has nothing, or gives more than
 /// [`limits::KEY_FILE`] bytes.
-pub fn fetch(address: &str) -> Result<(String, Vec<u8>), Error> {
-    let failed = |what: String| Error::Enrol {
-        path: address.into(),
-        what,
-        hint: "ask the owner for the certificate, and give it as a file".into(),
-    };
+pub fn fetch(address: &str) -> Result<Fetched, Error> {
+    published(address)?.ok_or_else(|| failed(address, "its domain publishes nothing for it".into()))
+}
+
+/// The same; `None` where the server says that there is nothing.
+///
+/// # Errors
+/// As [`fetch`].
+pub fn published(address: &str) -> Result<Option<Fetched>, Error> {
     let (local, domain) = address
         .rsplit_once('@')
         .filter(|(local, domain)| !local.is_empty() && is_host(domain))
-        .ok_or_else(|| failed("it is not an address".into()))?;
+        .ok_or_else(|| failed(address, "it is not an address".into()))?;
+    let [advanced, direct] = wkd_names::urls(local, domain);
+    // The direct method counts only where the host of the advanced one does not exist.
+    let exists = (format!("openpgpkey.{domain}"), HTTPS).to_socket_addrs().is_ok();
+    get(address, if exists { advanced } else { direct })
+}
+
+/// Fetches the certificate with this fingerprint from `server`, which begins with `https://` and has the interface of
+/// keys.openpgp.org (`/vks/v1`); `None` where it has none.
+///
+/// # Errors
+/// As [`fetch`].
+pub fn from_keyserver(server: &str, fingerprint: &str) -> Result<Option<Fetched>, Error> {
+    get(fingerprint, format!("{}/vks/v1/by-fingerprint/{fingerprint}", server.trim_end_matches('/')))
+}
+
+fn get(what: &str, url: String) -> Result<Option<Fetched>, Error> {
     let agent: Agent = Agent::config_builder()
         .https_only(true)
         .timeout_global(Some(TIMEOUT))
@@ -41,14 +64,21 @@ pub fn fetch(address: &str) -> Result<(String, Vec<u8>), Error> {
         .user_agent(concat!("mailseal/", env!("CARGO_PKG_VERSION")))
         .build()
         .into();
-    let [advanced, direct] = wkd_names::urls(local, domain);
-    // The direct method counts only where the host of the advanced one does not exist.
-    let exists = (format!("openpgpkey.{domain}"), HTTPS).to_socket_addrs().is_ok();
-    let url = if exists { advanced } else { direct };
-    let mut response = agent.get(&url).call().map_err(|error| failed(format!("{url}: {error}")))?;
-    let bytes = response.body_mut().with_config().limit(limits::KEY_FILE).read_to_vec();
-    let bytes = bytes.map_err(|error| failed(format!("{url}: {error}")))?;
-    Ok((url, bytes))
+    let failed = |error: ureq::Error| failed(what, format!("{url}: {error}"));
+    let mut response = match agent.get(&url).call() {
+        Err(ureq::Error::StatusCode(404)) => return Ok(None),
+        response => response.map_err(failed)?,
+    };
+    let bytes = response.body_mut().with_config().limit(limits::KEY_FILE).read_to_vec().map_err(failed)?;
+    Ok(Some((url, bytes)))
+}
+
+fn failed(what: &str, why: String) -> Error {
+    Error::Enrol {
+        path: what.into(),
+        what: why,
+        hint: "ask the owner for the certificate, and give it as a file".into(),
+    }
 }
 
 /// A domain name: nothing in it can lead to another place of a URL.

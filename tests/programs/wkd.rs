@@ -1,5 +1,5 @@
-//! `mailseal keys add --wkd` against a local HTTPS server, in a network of its own (the feature `network`), and what
-//! `mailseal keys export` publishes there.
+//! `mailseal keys add --wkd` and `keys refresh` against a local HTTPS server, in a network of its own (the feature `network`), and
+//! what `mailseal keys export` publishes there.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -7,6 +7,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use sequoia_openpgp::Cert;
+use sequoia_openpgp::parse::Parse as _;
+use sequoia_openpgp::types::ReasonForRevocation;
 use tempfile::TempDir;
 use testing::made;
 
@@ -17,7 +19,11 @@ set -eu
 ip link set lo up
 mount --bind hosts /etc/hosts
 printf 'hosts: files\n' > nsswitch && mount --bind nsswitch /etc/nsswitch.conf
-(cd web && exec openssl s_server -accept 443 -cert ../server.pem -key ../server.key -WWW -quiet) &
+if [ -e server.py ]; then
+  python3 server.py &
+else
+  (cd web && exec openssl s_server -accept 443 -cert ../server.pem -key ../server.key -WWW -quiet) &
+fi
 server=$!
 trap 'kill $server' EXIT
 for _ in $(seq 100); do
@@ -26,6 +32,21 @@ for _ in $(seq 100); do
 done
 export SSL_CERT_FILE="$PWD/server.pem"
 "$@"
+"#;
+
+/// A server that says of everything that it is not there; `openssl s_server` cannot.
+const WITHOUT_ANYTHING: &str = r#"
+import http.server, ssl
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("server.pem", "server.key")
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_error(404)
+    def log_message(self, *_):
+        pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 443), Handler)
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
 "#;
 
 const HASH: &str = "kei1q4tipxxu1yj79k9kfukdhfy631xe"; // alice
@@ -61,14 +82,15 @@ fn server(hosts: &str, path: &str, cert: &[u8]) -> Option<TempDir> {
     Some(dir)
 }
 
+/// `mailseal keys …` on that host.
+fn keys(dir: &TempDir, arguments: &[&str]) -> Output {
+    let mut command = Command::new("unshare");
+    command.args(["-nm", "sh", "-c", HOST, "host"]).arg(testing::program("mailseal"));
+    command.args(["--config", "mailseal.toml", "keys"]).args(arguments).current_dir(dir).output().unwrap()
+}
+
 fn add(dir: &TempDir, address: &str) -> Output {
-    Command::new("unshare")
-        .args(["-nm", "sh", "-c", HOST, "host"])
-        .arg(testing::program("mailseal"))
-        .args(["--config", "mailseal.toml", "keys", "add", "alice@example.org", "--wkd", address])
-        .current_dir(dir)
-        .output()
-        .unwrap()
+    keys(dir, &["add", "alice@example.org", "--wkd", address])
 }
 
 fn cert() -> Vec<u8> {
@@ -117,6 +139,93 @@ fn what_cannot_be_had_is_said_and_nothing_is_enrolled() {
         assert_eq!(complaint.matches("mailseal: ").count(), 2, "{address}: {complaint}");
         assert_eq!(fs::read_dir(dir.path().join("keys")).unwrap().count(), 0);
     }
+}
+
+const BOTH: &str = "127.0.0.1 example.org openpgpkey.example.org\n";
+
+/// A host whose directory publishes `published`, and where `enrolled` is alice's; `None` where this machine cannot be one.
+fn enrolled(enrolled: &Cert, published: &Cert) -> Option<TempDir> {
+    let dir = server(BOTH, &advanced(), &made::public(published))?;
+    fs::write(dir.path().join("keys/alice@example.org.pgp"), made::public(enrolled)).unwrap();
+    Some(dir)
+}
+
+fn stored(dir: &TempDir) -> Cert {
+    Cert::from_file(dir.path().join("keys/alice@example.org.pgp")).unwrap()
+}
+
+/// Output and status.
+fn told(output: &Output) -> (String, Option<i32>) {
+    (String::from_utf8_lossy(&[&*output.stdout, &*output.stderr].concat()).into_owned(), output.status.code())
+}
+
+#[test]
+fn another_expiry_and_new_subkeys_are_taken_over() {
+    let old = made::expires_in("alice@example.org", made::DAY);
+    let published = made::with_user_id(made::with_second_subkey(old.clone()), "other@example.org");
+    let published = made::flooded(made::lasting(published), 50);
+    let Some(dir) = enrolled(&old, &published) else { return };
+    let (text, status) = told(&keys(&dir, &["refresh", "--wkd", "--dry-run"]));
+    assert!(status == Some(0) && text.contains("would refresh"), "{text}");
+    assert_eq!(stored(&dir).keys().subkeys().count(), 1);
+    let (text, status) = told(&keys(&dir, &["refresh", "--wkd"]));
+    assert!(status == Some(0) && text.contains(&format!("refreshed {}", made::fingerprint(&old))), "{text}");
+    let new = stored(&dir);
+    assert_eq!((new.keys().subkeys().count(), new.userids().count()), (2, 1));
+    assert!(new.userids().all(|user_id| user_id.certifications().count() == 0), "others' certifications");
+    let checked = told(&keys(&dir, &["check", "--within", "30d"]));
+    assert_eq!(checked.1, Some(0), "{}", checked.0);
+    // Again there is no news.
+    let before = fs::read(dir.path().join("keys/alice@example.org.pgp")).unwrap();
+    assert_eq!(told(&keys(&dir, &["refresh", "--wkd"])), (String::new(), Some(0)));
+    assert_eq!(fs::read(dir.path().join("keys/alice@example.org.pgp")).unwrap(), before);
+}
+
+#[test]
+fn a_revocation_counts_at_once_and_an_older_copy_does_not_take_it_back() {
+    let old = made::cert("alice@example.org");
+    let revoked = made::revoked(old.clone(), ReasonForRevocation::KeyCompromised);
+    let Some(dir) = enrolled(&old, &revoked) else { return };
+    let (text, status) = told(&keys(&dir, &["refresh", "--wkd"]));
+    assert!(status == Some(1) && text.contains("revoked"), "{text}");
+    let listed = told(&keys(&dir, &["list"])).0;
+    assert!(listed.contains("revoked as compromised"), "{listed}");
+    fs::write(dir.path().join("web").join(advanced()), made::public(&old)).unwrap();
+    keys(&dir, &["refresh", "--wkd"]);
+    assert_eq!(told(&keys(&dir, &["list"])).0, listed);
+}
+
+#[test]
+fn a_keyserver_is_asked_by_fingerprint() {
+    let old = made::expires_in("alice@example.org", made::DAY);
+    let path = format!("vks/v1/by-fingerprint/{}", made::fingerprint(&old));
+    let Some(dir) = server(BOTH, &path, &made::public(&made::lasting(old.clone()))) else { return };
+    fs::write(dir.path().join("keys/alice@example.org.pgp"), made::public(&old)).unwrap();
+    let (text, status) = told(&keys(&dir, &["refresh", "--keyserver", "https://example.org"]));
+    assert!(status == Some(0) && text.contains("refreshed"), "{text}");
+}
+
+#[test]
+fn what_is_not_news_of_an_enrolled_certificate_changes_nothing() {
+    let old = made::cert("alice@example.org");
+    let Some(dir) = enrolled(&old, &made::cert("alice@example.org")) else { return };
+    let before = fs::read(dir.path().join("keys/alice@example.org.pgp")).unwrap();
+    // Another primary key.
+    let (text, status) = told(&keys(&dir, &["refresh", "--wkd"]));
+    assert!(status == Some(1) && text.contains("another certificate"), "{text}");
+    for content in [&b"not a certificate"[..], &vec![b'x'; 2_000_000], &made::secret(&old)] {
+        fs::write(dir.path().join("web").join(advanced()), content).unwrap();
+        keys(&dir, &["refresh", "--wkd"]);
+    }
+    let (text, status) = told(&keys(&dir, &["refresh", "--keyserver", "https://nowhere.example"]));
+    assert!(status == Some(1) && text.contains("it is tried again the next time"), "{text}");
+    let (text, status) = told(&keys(&dir, &["refresh", "--keyserver", "http://example.org"]));
+    assert!(status == Some(64) && text.contains("HTTPS"), "{text}");
+    // A server that has nothing is no fault.
+    fs::write(dir.path().join("server.py"), WITHOUT_ANYTHING).unwrap();
+    let asked = ["refresh", "--wkd", "--keyserver", "https://example.org/"];
+    assert_eq!(told(&keys(&dir, &asked)), (String::new(), Some(0)));
+    assert_eq!(fs::read(dir.path().join("keys/alice@example.org.pgp")).unwrap(), before);
 }
 
 /// `mailseal keys export` by itself.

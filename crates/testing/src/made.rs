@@ -14,6 +14,7 @@ use sequoia_openpgp::{
         key::{Key4, Key6, PrimaryRole, SecretParts, SubordinateRole},
         signature::SignatureBuilder,
     },
+    policy::StandardPolicy,
     serialize::SerializeInto,
     types::{CompressionAlgorithm, Curve, HashAlgorithm, KeyFlags, ReasonForRevocation, SignatureType},
 };
@@ -163,6 +164,17 @@ pub fn with_revoked_user_id(cert: Cert, user_id: &str) -> Cert {
         .build(&mut signer(&cert), &cert, &user_id, None)
         .unwrap();
     cert.insert_packets([Packet::from(user_id), revocation.into()]).unwrap().0
+}
+
+/// The same certificate, whose owner has said since that it does not expire.
+pub fn lasting(cert: Cert) -> Cert {
+    let policy = StandardPolicy::new();
+    let mut signer = signer(&cert);
+    let mut signatures = cert.set_expiration_time(&policy, None, &mut signer, None).unwrap();
+    for subkey in cert.keys().subkeys().with_policy(&policy, None) {
+        signatures.extend(subkey.set_expiration_time(&mut signer, None, None).unwrap());
+    }
+    cert.insert_packets(signatures).unwrap().0
 }
 
 /// The same certificate, revoked by its owner.

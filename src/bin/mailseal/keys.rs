@@ -15,6 +15,8 @@ use mailseal::dovecot::lda;
 use mailseal::error::Error;
 use mailseal::exit::Exit;
 use mailseal::keys::admin::pending::Pending;
+#[cfg(feature = "network")]
+use mailseal::keys::admin::refresh::Refresh;
 use mailseal::keys::admin::register::UserList;
 use mailseal::keys::admin::{Action, Addition, Existing, Input, Keys, read_inputs};
 use mailseal::keys::receive::{self, Cause, Session};
@@ -100,6 +102,25 @@ pub enum Command {
         /// The new name
         #[arg(value_parser = parse_user)]
         new: User,
+    },
+    /// Take over what owners have published anew of enrolled certificates: another expiry, a revocation, other subkeys
+    ///
+    /// Only certificates with the fingerprint of an enrolled one count. Exit status 1 when a server could not be asked, another
+    /// certificate is published, or mail cannot be sealed for a user any more.
+    #[cfg(feature = "network")]
+    Refresh {
+        /// Ask the Web Key Directories of the users' domains
+        #[arg(long, required_unless_present = "keyserver")]
+        wkd: bool,
+        /// Ask a keyserver with the interface of keys.openpgp.org, as https://HOST; for several, several times
+        #[arg(long, value_name = "URL")]
+        keyserver: Vec<String>,
+        /// Say what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// These users [default: all who are enrolled]
+        #[arg(value_name = "USER", value_parser = parse_user)]
+        users: Vec<User>,
     },
     /// Write enrolled certificates as a Web Key Directory, for a web server to publish
     Export {
@@ -250,6 +271,11 @@ pub fn run(
         }
         Command::Init { users, accept } => return keys(None).init(&users.choice(), accept, out),
         Command::Scan { users } => return keys(None).scan(&users.choice(), out),
+        #[cfg(feature = "network")]
+        Command::Refresh { wkd, keyserver, dry_run, users } => {
+            let how = Refresh { wkd: *wkd, keyservers: keyserver.clone(), dry_run: *dry_run };
+            return keys(None).refresh(&how, users, out);
+        }
         Command::Export { wkd, users, .. } => return keys(None).export(wkd, users, out),
         Command::Rename { old, new } => return keys(None).rename(old, new, out),
     };

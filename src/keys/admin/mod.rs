@@ -24,6 +24,8 @@ pub mod gpgit;
 pub mod owned;
 mod owners;
 pub mod pending;
+#[cfg(feature = "network")]
+pub mod refresh;
 pub mod register;
 pub mod survey;
 
