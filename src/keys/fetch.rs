@@ -20,40 +20,55 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// What was fetched: the URL, and what it holds.
 pub type Fetched = (String, Vec<u8>);
 
+/// Why nothing can be said.
+#[derive(Debug)]
+pub struct Failure {
+    /// What went wrong, for people.
+    pub why: String,
+    /// Whether a server answered, so that asking it for something else may do.
+    pub answered: bool,
+}
+
 /// Fetches what is published for `address`.
 ///
 /// # Errors
-/// [`Error::Enrol`] when the address is none, the server cannot be reached or has nothing, or gives more than
-/// [`limits::KEY_FILE`] bytes.
+/// [`Error::Enrol`] where [`published`] fails, and where nothing is published.
 pub fn fetch(address: &str) -> Result<Fetched, Error> {
-    published(address)?.ok_or_else(|| failed(address, "its domain publishes nothing for it".into()))
+    let found = published(address).map_err(|failure| failure.why);
+    found.and_then(|found| found.ok_or_else(|| "its domain publishes nothing for it".into())).map_err(
+        |what| Error::Enrol {
+            path: address.into(),
+            what,
+            hint: "ask the owner for the certificate, and give it as a file".into(),
+        },
+    )
 }
 
-/// The same; `None` where the server says that there is nothing.
+/// Fetches what is published for `address`; `None` where the server says that there is nothing.
 ///
 /// # Errors
-/// As [`fetch`].
-pub fn published(address: &str) -> Result<Option<Fetched>, Error> {
+/// When the address is none, the server cannot be reached, or it gives more than [`limits::KEY_FILE`] bytes.
+pub fn published(address: &str) -> Result<Option<Fetched>, Failure> {
     let (local, domain) = address
         .rsplit_once('@')
         .filter(|(local, domain)| !local.is_empty() && is_host(domain))
-        .ok_or_else(|| failed(address, "it is not an address".into()))?;
+        .ok_or_else(|| Failure { why: "it is not an address".into(), answered: true })?;
     let [advanced, direct] = wkd_names::urls(local, domain);
     // The direct method counts only where the host of the advanced one does not exist.
     let exists = (format!("openpgpkey.{domain}"), HTTPS).to_socket_addrs().is_ok();
-    get(address, if exists { advanced } else { direct })
+    get(if exists { advanced } else { direct })
 }
 
 /// Fetches the certificate with this fingerprint from `server`, which begins with `https://` and has the interface of
 /// keys.openpgp.org (`/vks/v1`); `None` where it has none.
 ///
 /// # Errors
-/// As [`fetch`].
-pub fn from_keyserver(server: &str, fingerprint: &str) -> Result<Option<Fetched>, Error> {
-    get(fingerprint, format!("{}/vks/v1/by-fingerprint/{fingerprint}", server.trim_end_matches('/')))
+/// As [`published`].
+pub fn from_keyserver(server: &str, fingerprint: &str) -> Result<Option<Fetched>, Failure> {
+    get(format!("{}/vks/v1/by-fingerprint/{fingerprint}", server.trim_end_matches('/')))
 }
 
-fn get(what: &str, url: String) -> Result<Option<Fetched>, Error> {
+fn get(url: String) -> Result<Option<Fetched>, Failure> {
     let agent: Agent = Agent::config_builder()
         .https_only(true)
         .timeout_global(Some(TIMEOUT))
@@ -64,21 +79,18 @@ fn get(what: &str, url: String) -> Result<Option<Fetched>, Error> {
         .user_agent(concat!("mailseal/", env!("CARGO_PKG_VERSION")))
         .build()
         .into();
-    let failed = |error: ureq::Error| failed(what, format!("{url}: {error}"));
+    let failed = |answered| {
+        let url = url.clone();
+        move |error: ureq::Error| Failure { why: format!("{url}: {error}"), answered }
+    };
     let mut response = match agent.get(&url).call() {
         Err(ureq::Error::StatusCode(404)) => return Ok(None),
-        response => response.map_err(failed)?,
+        Err(error @ ureq::Error::StatusCode(_)) => return Err(failed(true)(error)),
+        response => response.map_err(failed(false))?,
     };
-    let bytes = response.body_mut().with_config().limit(limits::KEY_FILE).read_to_vec().map_err(failed)?;
+    let bytes = response.body_mut().with_config().limit(limits::KEY_FILE).read_to_vec();
+    let bytes = bytes.map_err(failed(true))?;
     Ok(Some((url, bytes)))
-}
-
-fn failed(what: &str, why: String) -> Error {
-    Error::Enrol {
-        path: what.into(),
-        what: why,
-        hint: "ask the owner for the certificate, and give it as a file".into(),
-    }
 }
 
 /// A domain name: nothing in it can lead to another place of a URL.

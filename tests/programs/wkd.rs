@@ -191,7 +191,8 @@ fn a_revocation_counts_at_once_and_an_older_copy_does_not_take_it_back() {
     let listed = told(&keys(&dir, &["list"])).0;
     assert!(listed.contains("revoked as compromised"), "{listed}");
     fs::write(dir.path().join("web").join(advanced()), made::public(&old)).unwrap();
-    keys(&dir, &["refresh", "--wkd"]);
+    // Without news, too, it is said whose mail waits.
+    assert_eq!(told(&keys(&dir, &["refresh", "--wkd"])).1, Some(1));
     assert_eq!(told(&keys(&dir, &["list"])).0, listed);
 }
 
@@ -206,6 +207,22 @@ fn a_keyserver_is_asked_by_fingerprint() {
 }
 
 #[test]
+fn a_user_whose_answer_is_bad_keeps_nobody_else_from_being_refreshed() {
+    let old = made::expires_in("alice@example.org", made::DAY);
+    let Some(dir) = enrolled(&old, &made::lasting(old.clone())) else { return };
+    for (user, domain) in [("aaron", "example.org"), ("ada", "nowhere.example"), ("zoe", "nowhere.example")] {
+        let cert = made::cert(&format!("{user}@{domain}"));
+        fs::write(dir.path().join(format!("keys/{user}@{domain}.pgp")), made::public(&cert)).unwrap();
+    }
+    let (text, status) = told(&keys(&dir, &["refresh", "--wkd"]));
+    assert!(status == Some(1) && text.contains(&format!("refreshed {}", made::fingerprint(&old))), "{text}");
+    assert_eq!(text.matches("not asked again in this run").count(), 1, "{text}");
+    for user in ["aaron@example.org", "ada@nowhere.example", "zoe@nowhere.example"] {
+        assert!(text.contains(&format!("user {user}: ")), "{text}");
+    }
+}
+
+#[test]
 fn what_is_not_news_of_an_enrolled_certificate_changes_nothing() {
     let old = made::cert("alice@example.org");
     let Some(dir) = enrolled(&old, &made::cert("alice@example.org")) else { return };
@@ -213,10 +230,15 @@ fn what_is_not_news_of_an_enrolled_certificate_changes_nothing() {
     // Another primary key.
     let (text, status) = told(&keys(&dir, &["refresh", "--wkd"]));
     assert!(status == Some(1) && text.contains("another certificate"), "{text}");
-    for content in [&b"not a certificate"[..], &vec![b'x'; 2_000_000], &made::secret(&old)] {
+    for content in [&b"not a certificate"[..], &vec![b'x'; 2_000_000]] {
         fs::write(dir.path().join("web").join(advanced()), content).unwrap();
-        keys(&dir, &["refresh", "--wkd"]);
+        let (text, status) = told(&keys(&dir, &["refresh", "--wkd"]));
+        assert!(status == Some(1) && text.contains("user alice@example.org: "), "{text}");
     }
+    fs::write(dir.path().join("web").join(advanced()), made::secret(&old)).unwrap();
+    keys(&dir, &["refresh", "--wkd"]);
+    let (text, status) = told(&keys(&dir, &["refresh", "--wkd", "nobody@example.org"]));
+    assert!(status == Some(1) && text.contains("user nobody@example.org: "), "{text}");
     let (text, status) = told(&keys(&dir, &["refresh", "--keyserver", "https://nowhere.example"]));
     assert!(status == Some(1) && text.contains("it is tried again the next time"), "{text}");
     let (text, status) = told(&keys(&dir, &["refresh", "--keyserver", "http://example.org"]));

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
+use crate::config::{Config, Receive};
 use crate::console::date::day;
 use crate::console::json;
 use crate::console::table::Table;
@@ -57,6 +57,8 @@ struct Question {
     user: String,
     home: OsString,
     deed: Deed,
+    /// The time that root goes by, in seconds since 1970: who is noted as due must be who is found due.
+    now: u64,
 }
 
 /// What an owner's process says.
@@ -229,11 +231,11 @@ impl Keys<'_> {
     /// Has what is due take effect for those who have something waiting. They are noted in the register before that: were it
     /// done after, and not come to it, a certificate that is lost later would pass for one that never was.
     fn advance_owners(&self, asked: &[(User, Account)], looked: Vec<Answer>) -> Result<Vec<Answer>, Error> {
-        let now = state::seconds(self.now);
+        let (now, by_itself) = (state::seconds(self.now), self.config.keys.receive == Receive::Mailbox);
         let mut waiting = Vec::new();
         for (owner, answer) in asked.iter().zip(&looked) {
             let Answer::Waits(found, _) = answer else { continue };
-            if matches!(found.what, Awaited::Until(until) if until <= now) {
+            if by_itself && matches!(found.what, Awaited::Until(until) if until <= now) {
                 self.make_known(&owner.0)?;
             }
             waiting.push(owner.clone());
@@ -259,8 +261,6 @@ impl Keys<'_> {
         let notice = match (event, waiting.what) {
             (Event::Announce, Awaited::Until(until)) => words::reminder(&parse(waiting)?, until, now),
             (Event::Enrolled, _) => {
-                // Where it has become due since.
-                self.make_known(user)?;
                 if !how.json {
                     say(out, format_args!("in effect from now on: the key that {} has sent", user.name()))?;
                 }
@@ -284,7 +284,8 @@ impl Keys<'_> {
     fn ask_owners(&self, accounts: &[(User, Account)], deed: &Deed) -> Result<Vec<Answer>, Error> {
         let question = |(user, account): &(User, Account)| {
             let home = account.home.clone().unwrap_or_default().into();
-            (by_owner::owner(account), Question { user: user.name().into(), home, deed: deed.clone() })
+            let (user, now) = (user.name().into(), state::seconds(self.now));
+            (by_owner::owner(account), Question { user, home, deed: deed.clone(), now })
         };
         let questions: Vec<_> = accounts.iter().map(question).collect();
         let asking = Asking { kind: KIND, config: self.config_path.as_deref(), stop: &self.stop };
@@ -298,7 +299,8 @@ impl Question {
     }
 
     fn work(&self, config: &Config) -> Result<Answer, Error> {
-        let session = Session::of(config, &self.user, Path::new(&self.home).into(), SystemTime::now())?;
+        let now = state::time(self.now).unwrap_or_else(SystemTime::now);
+        let session = Session::of(config, &self.user, Path::new(&self.home).into(), now)?;
         let told = match &self.deed {
             Deed::Look => advance::look(&session)?.map(|waiting| (waiting, Event::Nothing)),
             Deed::Advance => advance::advance(&session)?,
