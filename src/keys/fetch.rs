@@ -25,7 +25,7 @@ pub type Fetched = (String, Vec<u8>);
 pub struct Failure {
     /// What went wrong, for people.
     pub why: String,
-    /// Whether a server answered, so that asking it for something else may do.
+    /// Whether it is about this request alone, so that asking the server for something else may do.
     pub answered: bool,
 }
 
@@ -79,17 +79,20 @@ fn get(url: String) -> Result<Option<Fetched>, Failure> {
         .user_agent(concat!("mailseal/", env!("CARGO_PKG_VERSION")))
         .build()
         .into();
-    let failed = |answered| {
-        let url = url.clone();
-        move |error: ureq::Error| Failure { why: format!("{url}: {error}"), answered }
+    let failed = |error: ureq::Error| {
+        // What asks for patience, or has trouble of its own, is not asked on.
+        let answered = match error {
+            ureq::Error::StatusCode(status) => status != 429 && status < 500,
+            ureq::Error::BodyExceedsLimit(_) => true,
+            _ => false,
+        };
+        Failure { why: format!("{url}: {error}"), answered }
     };
     let mut response = match agent.get(&url).call() {
         Err(ureq::Error::StatusCode(404)) => return Ok(None),
-        Err(error @ ureq::Error::StatusCode(_)) => return Err(failed(true)(error)),
-        response => response.map_err(failed(false))?,
+        response => response.map_err(failed)?,
     };
-    let bytes = response.body_mut().with_config().limit(limits::KEY_FILE).read_to_vec();
-    let bytes = bytes.map_err(failed(true))?;
+    let bytes = response.body_mut().with_config().limit(limits::KEY_FILE).read_to_vec().map_err(failed)?;
     Ok(Some((url, bytes)))
 }
 

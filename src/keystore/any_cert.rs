@@ -231,6 +231,9 @@ fn pem(certificate: &Certificate) -> String {
 
 #[cfg(test)]
 mod tests {
+    use sequoia_openpgp::Profile;
+    use sequoia_openpgp::cert::CipherSuite;
+    use sequoia_openpgp::types::PublicKeyAlgorithm;
     use testing::{made, smime};
 
     use super::*;
@@ -250,6 +253,16 @@ mod tests {
             let bytes = serialize(&certs).unwrap();
             assert_eq!(crate::keystore::parse(&bytes, Path::new("x")).unwrap(), certs);
         }
+    }
+
+    #[test]
+    fn algorithms_are_named_with_their_size_where_they_have_one() {
+        let algorithms =
+            |cert: Cert| AnyCert::from(cert.strip_secret_key_material()).assess(SystemTime::now()).algorithms;
+        let rsa = made::of(CipherSuite::RSA2k, Profile::RFC4880, "Alice");
+        assert_eq!(algorithms(rsa), [format!("{} 2048", PublicKeyAlgorithm::RSAEncryptSign)]);
+        let ml_kem = PublicKeyAlgorithm::MLKEM768_X25519.to_string();
+        assert!(algorithms(made::ml_kem_v4("Alice")).contains(&ml_kem));
     }
 
     #[test]
