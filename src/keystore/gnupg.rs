@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::limits;
 
 /// What a GnuPG home holds.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Rings {
     /// Nothing: no keyring is there.
     None,
@@ -245,6 +245,20 @@ mod tests {
             assert_eq!(read(&bad), [None], "{start} {length}");
         }
         assert_eq!(read(&[0, 0, 0, 10, 2, 1, 0, 0, 0, 0]), [None], "a blob without room for an offset");
+    }
+
+    #[test]
+    fn a_home_is_taken_over_with_both_keyrings() {
+        let site = Site::new();
+        let home = Place::named(site.folder("keys"), Trust::of_process(&[]));
+        let taken = || rings(&home).unwrap();
+        assert_eq!(taken(), Rings::None);
+        site.write("keys/pubring.gpg", b"");
+        assert_eq!(taken(), Rings::None, "gpg 1.4 left an empty one behind");
+        site.write("keys/pubring.kbx", &blob(2, b"one"));
+        assert_eq!(taken(), Rings::Files(vec![b"one".to_vec()]));
+        site.write("keys/pubring.gpg", b"others");
+        assert_eq!(taken(), Rings::Files(vec![b"one".to_vec(), b"others".to_vec()]));
     }
 
     fn found(site: &Site) -> Result<Option<Vec<Cert>>, Error> {

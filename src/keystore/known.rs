@@ -274,6 +274,14 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_cannot_be_looked_up_is_not_one_that_is_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let known = Known::new(dir.path(), Trust::of_process(&[]));
+        assert!(!known.has(dir.path().join("alice")).unwrap());
+        assert!(matches!(known.has(dir.path().join("a".repeat(300))), Err(Error::KeyStore { .. })));
+    }
+
+    #[test]
     fn who_is_known_stays_known_until_forgotten() {
         let dir = tempfile::tempdir().unwrap();
         let known = Known::new(&dir.path().join("lib/known"), Trust::of_process(&[]));

@@ -401,6 +401,18 @@ mod tests {
     }
 
     #[test]
+    fn a_source_in_homes_needs_one() {
+        for (text, needed) in [
+            ("dir:%{home}/.config", true),
+            ("gnupg:/srv%{home}", true),
+            ("file:/keys/%{user}.pgp", false),
+            ("cert-d:/keys", false),
+        ] {
+            assert_eq!(source(text).unwrap().needs_home(), needed, "{text}");
+        }
+    }
+
+    #[test]
     fn the_parts_of_a_path_tell_what_varies() {
         let user = User::parse("alice@example.org").unwrap();
         let parts = |text: &str| source(text).unwrap().path.parts(&user, Some(Path::new("/h/a"))).unwrap();

@@ -80,6 +80,9 @@ const opened = new Promise(resolve => {
 });
 about.commandController.doCommand(args[0]);
 const compose = await Promise.race([opened, new Promise((_, no) => setTimeout(() => no(new Error("no window")), 20000))]);
+// What it answers is decrypted once more for the quotation, and only then does Thunderbird decide on encryption.
+const quoted = () => compose.document.getElementById("messageEditor").contentDocument.querySelector("blockquote")?.innerText.trim();
+for (let tries = 0; args[0].startsWith("cmd_reply") && tries < 80 && !quoted(); tries++) await new Promise(r => setTimeout(r, 100));
 await new Promise(r => setTimeout(r, args[1]));
 """ + (STATE := """
 const recipients = [...compose.document.querySelectorAll("mail-address-pill")].map(pill => pill.emailAddress);

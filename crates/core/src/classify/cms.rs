@@ -370,6 +370,17 @@ mod tests {
     }
 
     #[test]
+    fn a_tag_has_one_octet() {
+        let header = |data| Walk::of(data).header();
+        for tag in [0, INTEGER, SEQUENCE, 0x1e, 0xbe] {
+            assert_eq!(header(&[tag, 1, 0]), Ok((tag, Some(3))), "{tag:#x}");
+        }
+        for tag in [0x1f, 0x3f, 0x9f, 0xff] {
+            assert_eq!(header(&[tag, 1, 0]), Err(Stop::Refuted), "{tag:#x}");
+        }
+    }
+
+    #[test]
     fn each_place_has_its_bound() {
         for build in [value, indefinite] {
             let made = made(build);
