@@ -371,7 +371,7 @@ mod tests {
 
     #[test]
     fn a_tag_has_one_octet() {
-        let header = |data| Walk::of(data).header();
+        let header = |data: &[u8]| Walk::of(data).header();
         for tag in [0, INTEGER, SEQUENCE, 0x1e, 0xbe] {
             assert_eq!(header(&[tag, 1, 0]), Ok((tag, Some(3))), "{tag:#x}");
         }
