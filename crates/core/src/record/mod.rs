@@ -9,7 +9,7 @@
 //! | field | meaning |
 //! |---|---|
 //! | `eol` | line ending of the original: `lf` (the entity was written with CRLF), `crlf`, `mixed` |
-//! | `at` | the items of the header's region from the place of our two fields on: a number of kept ones, `c` a `Content-*` field taken from the entity in order, `v` a MIME-Version field. What follows the last letter is kept. Without it, a usual MIME-Version field stood first and all `Content-*` fields right behind it |
+//! | `at` | the items of the header's region from the place of our two fields on: a number of kept ones, `c` a `Content-*` field taken from the entity in order, `v` a MIME-Version field. What follows the last letter is kept |
 //! | `mv` | the MIME-Version fields in order, `,` between them, each without its line ending when that is the message's; an empty one is `MIME-Version: 1.0` |
 //! | `tail` | the header has a tail, which stands in the entity's header behind the `Content-*` fields. Outside, so many items stand between our fields and those that repeat fields of the tail |
 //! | `ct` | 1: the entity's Content-Type was added |
@@ -68,8 +68,8 @@ pub enum HeaderRecord {
 /// The record of a header whose fields stayed outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plain {
-    /// The items of the region from the place of our fields on.
-    pub places: Places,
+    /// The items of the region from the place of our fields on; `None` where they did not fit.
+    pub places: Option<Vec<Place>>,
     /// How many outer items stand between our fields and those that repeat the tail; `None` where there is no tail.
     pub tail: Option<usize>,
     /// Whether a Content-Type was added to the entity.
@@ -108,17 +108,6 @@ impl HeadEnd {
             ([], _) => Self::Cut,
         }
     }
-}
-
-/// Where the fields of MIME stood in the original region, from the place of our fields on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Places {
-    /// [`Version::usual`], and right behind it the `Content-*` fields.
-    Usual,
-    /// In these steps.
-    Steps(Vec<Place>),
-    /// They did not fit.
-    Lost,
 }
 
 /// One step through the items of the original region.
@@ -178,7 +167,7 @@ impl Plain {
         let (region, tail) = head.split();
         let behind = || region.items().skip(at);
         Self {
-            places: Places::of(behind(), ending),
+            places: places(behind(), ending),
             tail: (!tail.is_empty()).then(|| behind().filter(|item| !item.kind.is_mime()).count()),
             added_type,
             marked,
@@ -189,28 +178,12 @@ impl Plain {
     /// The same where the places of the fields do not matter, or are lost.
     #[must_use]
     pub fn without_places(self) -> Self {
-        Self { places: Places::Lost, ..self }
+        Self { places: None, ..self }
     }
-}
-
-impl Places {
-    /// Those of `items`, whose lines end with `ending`.
-    fn of<'a>(items: impl Iterator<Item = Item<'a>>, ending: &str) -> Self {
-        match steps(items, ending) {
-            None => Self::Lost,
-            Some(steps) if is_usual(&steps) => Self::Usual,
-            Some(steps) => Self::Steps(steps),
-        }
-    }
-}
-
-fn is_usual(steps: &[Place]) -> bool {
-    let [Place::MimeVersion(version), behind @ ..] = steps else { return false };
-    *version == Version::usual() && behind.iter().all(|place| *place == Place::Content)
 }
 
 /// The steps through `items`; `None` where a record cannot hold them. More of them than it can hold are cut off.
-fn steps<'a>(items: impl Iterator<Item = Item<'a>>, ending: &str) -> Option<Vec<Place>> {
+fn places<'a>(items: impl Iterator<Item = Item<'a>>, ending: &str) -> Option<Vec<Place>> {
     let mut places = Vec::new();
     let (mut kept, mut bytes) = (0, 0);
     for item in items {
@@ -253,12 +226,7 @@ impl Record {
         let (details, less) = match &self.header {
             HeaderRecord::Plain(plain) => {
                 let rest = plain.encode_rest();
-                let places = match &plain.places {
-                    Places::Usual => Some(String::new()),
-                    Places::Steps(steps) => Some(encode_steps(steps)),
-                    Places::Lost => None,
-                };
-                (places.map(|places| places + &rest), rest)
+                (plain.places.as_deref().map(|places| encode_places(places) + &rest), rest)
             }
             HeaderRecord::Protected(protected) => (Some(protected.encode()), String::new()),
         };
@@ -348,9 +316,8 @@ impl Plain {
     fn parse(fields: &mut Fields<'_>) -> Option<Self> {
         let lost = fields.take_flag("lost")?;
         let places = match (fields.take("at"), fields.take("mv")) {
-            (Some(at), versions) if !lost => parse_steps(at, versions)?.map_or(Places::Lost, Places::Steps),
-            (None, None) if lost => Places::Lost,
-            (None, None) => Places::Usual,
+            (Some(at), versions) if !lost => parse_places(at, versions)?,
+            (None, None) => None,
             _ => return None,
         };
         let tail = match fields.take("tail") {
@@ -409,9 +376,9 @@ fn number(text: &str) -> Option<usize> {
     text.parse().ok().filter(|_| sound)
 }
 
-fn encode_steps(steps: &[Place]) -> String {
+fn encode_places(places: &[Place]) -> String {
     let (mut at, mut versions, mut unusual) = (String::new(), String::new(), false);
-    for place in steps {
+    for place in places {
         match place {
             // Writing to a String cannot fail.
             Place::Kept(count) => _ = write!(at, "{count}"),
@@ -433,7 +400,7 @@ fn encode_steps(steps: &[Place]) -> String {
 
 /// Reads the values of `at` and `mv`: `None` where they are malformed; `Some(None)`, places that are lost, where what is
 /// said to be a MIME-Version field is not one, or holds a lone CR, as version 0.1 may have written it.
-fn parse_steps(at: &str, versions: Option<&str>) -> Option<Option<Vec<Place>>> {
+fn parse_places(at: &str, versions: Option<&str>) -> Option<Option<Vec<Place>>> {
     let mut versions = versions.map(|versions| versions.split(','));
     let mut places = Some(Vec::new());
     let mut rest = at;
@@ -497,18 +464,8 @@ mod tests {
 
     #[test]
     fn records_are_short_and_come_back() {
-        let cases: [(Record, &str); 12] = [
+        let cases: [(Record, &str); 8] = [
             (record(b"A: b\n", b"\n", 1), "mailseal1;eol=lf;at="),
-            (
-                record(b"A: b\nMIME-Version: 1.0\nContent-Type: x\nContent-ID: y\nE: f\n", b"\n", 1),
-                "mailseal1;eol=lf",
-            ),
-            (record(b"MIME-Version: 1.0\n", b"\n", 0), "mailseal1;eol=lf"),
-            (
-                record(b"MIME-Version: 1\nContent-Type: x\n", b"\n", 0),
-                "mailseal1;eol=lf;at=vc;mv=MIME-Version: 1",
-            ),
-            (record(b"Content-Type: x\nMIME-Version: 1.0\n", b"\n", 0), "mailseal1;eol=lf;at=cv"),
             (
                 record(b"A: b\nMIME-Version: 1.0\nB: c\nC: d\nContent-Type: x\nE: f\n", b"\n", 1),
                 "mailseal1;eol=lf;at=v2c",
@@ -550,7 +507,7 @@ mod tests {
         else {
             panic!()
         };
-        assert_eq!((plain.places, plain.tail), (Places::Lost, Some(200)));
+        assert_eq!((plain.places, plain.tail), (None, Some(200)));
     }
 
     #[test]
@@ -612,7 +569,7 @@ mod tests {
         ] {
             let record = Record::parse(format!("mailseal1;eol=lf;at=v;mv={field}").as_bytes()).unwrap();
             let HeaderRecord::Plain(plain) = record.header else { panic!() };
-            assert_eq!(plain.places != Places::Lost, sound, "{field}");
+            assert_eq!(plain.places.is_some(), sound, "{field}");
         }
     }
 
@@ -640,8 +597,7 @@ mod tests {
                 places.push(place);
                 places.extend((kept > 0).then_some(Place::Kept(kept)));
             }
-            let places = if is_usual(&places) { Places::Usual } else { Places::Steps(places) };
-            let plain = Plain { places, tail, added_type, marked, end };
+            let plain = Plain { places: Some(places), tail, added_type, marked, end };
             let record = Record { line_ending, header: HeaderRecord::Plain(plain.clone()) };
             let text = record.encode();
             prop_assert!(text.len() <= limits::LITERAL_NAME);
@@ -665,7 +621,7 @@ mod tests {
         let fields = |count: usize| "Content-A: b\n".repeat(count);
         let found = |count: usize| {
             let head = fields(count);
-            steps(Head::new(head.as_bytes(), b"\n").items(), "\n").unwrap().len()
+            places(Head::new(head.as_bytes(), b"\n").items(), "\n").unwrap().len()
         };
         assert_eq!(found(limits::LITERAL_NAME), limits::LITERAL_NAME);
         assert_eq!(found(limits::LITERAL_NAME + 5), limits::LITERAL_NAME + 1, "more than fit");
@@ -674,15 +630,15 @@ mod tests {
             let version = |length: usize| format!("MIME-Version: {}\n", "x".repeat(length - 15));
             let fields = version(half) + &version(length - half);
             assert_eq!(fields.len(), length);
-            let found = steps(Head::new(fields.as_bytes(), b"\n").items(), "\n");
+            let found = places(Head::new(fields.as_bytes(), b"\n").items(), "\n");
             assert_eq!(found.is_some(), fits, "{length}");
         }
-        let kept = steps(Head::new(b"A: b\nC: d\nContent-E: f\nG: h\n", b"\n").items(), "\n").unwrap();
+        let kept = places(Head::new(b"A: b\nC: d\nContent-E: f\nG: h\n", b"\n").items(), "\n").unwrap();
         assert_eq!(kept, [Place::Kept(2), Place::Content], "what follows the last is kept");
         let exact = |length: usize| {
             let rest = format!("{MARK};eol=lf;at=").len();
             let plain = Plain {
-                places: Places::Steps(vec![Place::Content; length - rest]),
+                places: Some(vec![Place::Content; length - rest]),
                 tail: None,
                 added_type: false,
                 marked: false,
@@ -765,9 +721,6 @@ mod tests {
         assert_eq!(plain(b"A: b\nContent-C: d\nE: f\n", 1).tail, None);
         assert_eq!(plain(b"A: b\nContent-C: d\nE: f\njunk\n", 1).tail, Some(1));
         assert_eq!(plain(b"A: b\nContent-C: d\nE: f\njunk\n", 0).tail, Some(2));
-        assert_eq!(
-            plain(b"A: b\n", 0).without_places(),
-            Plain { places: Places::Lost, ..plain(b"A: b\n", 0) }
-        );
+        assert_eq!(plain(b"A: b\n", 0).without_places(), Plain { places: None, ..plain(b"A: b\n", 0) });
     }
 }

@@ -12,7 +12,7 @@ use crate::mark::is_mark;
 use crate::message::head::{Head, Item, Kind, Tail};
 use crate::message::lines::{LineEnding, first_ending};
 use crate::message::opening::Opening;
-use crate::record::{HeadEnd, Place, Places, Plain, Record, Version};
+use crate::record::{HeadEnd, Place, Plain, Record, Version};
 
 /// Which line endings the original gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,14 +67,13 @@ pub fn header(
     let end = believed(record.end, inside);
     let entity = Entity::of(inside.head(), record, end, outer.line_end);
     let repeats = outer.take_repetitions(&entity.tail, record.tail);
-    let mut exact = record.places != Places::Lost && repeats && entity.exact && end == record.end;
+    let mut exact = record.places.is_some() && repeats && entity.exact && end == record.end;
 
     let mut header = Lines::new(outer.line_end);
     outer.before.iter().for_each(|item| header.push(item.raw));
     let (mut kept, mut moved) = (outer.behind.into_iter(), entity.content.into_iter());
     let usual = [Place::MimeVersion(Version::usual())];
-    let steps = if let Places::Steps(steps) = &record.places { steps } else { &usual[..] };
-    for place in steps {
+    for place in record.places.as_deref().unwrap_or(&usual) {
         match place {
             Place::Kept(count) => {
                 exact &= *count <= kept.len();
@@ -87,7 +86,7 @@ pub fn header(
             Place::MimeVersion(field) => header.push(&with_ending(field.bytes(), line_ending, ending)),
         }
     }
-    exact &= moved.len() == 0 || record.places == Places::Usual;
+    exact &= moved.len() == 0;
     moved.chain(kept).for_each(|item| header.push(item.raw));
     exact &= match repeats {
         true => header.push_tail(entity.tail.bytes()),
@@ -306,13 +305,6 @@ mod tests {
                 "eol=lf;at=v1c",
                 "A: b\nMIME-Version: 1.0\nC: d\nContent-Type: x\nE: f\n\n",
             ),
-            (
-                "A: b\n[ours]C: d\n",
-                "Content-Type: x\nContent-ID: i\n",
-                "eol=lf",
-                "A: b\nMIME-Version: 1.0\nContent-Type: x\nContent-ID: i\nC: d\n\n",
-            ),
-            ("A: b\n[ours]", "Content-Type: text/plain\n", "eol=lf;ct=1", "A: b\nMIME-Version: 1.0\n\n"),
             ("A: b\n[ours]", "Content-Type: text/plain\n", "eol=lf;at=;ct=1", "A: b\n\n"),
             ("A: b\n[ours]", "Content-Type: x\n", "eol=lf;at=c;end=cut", "A: b\nContent-Type: x"),
             ("[ours]A: b\r\n", "Content-Type: text/plain\n", "eol=lf;at=;ct=1;end=cut", "A: b\r"),
