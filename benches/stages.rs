@@ -13,6 +13,7 @@ use divan::{Bencher, black_box};
 use mailseal_core::classify::classify;
 use mailseal_core::message::opening::Opening;
 use mailseal_core::openpgp::Encryption;
+use mailseal_core::openpgp::armor::Armor;
 use mailseal_core::openpgp::compress::{Compression, Compressor};
 use mailseal_core::openpgp::padding::Padding;
 use mailseal_core::protect::Policy;
@@ -23,14 +24,6 @@ use sequoia_openpgp::parse::Parse as _;
 use sequoia_openpgp::policy::StandardPolicy;
 use sequoia_openpgp::serialize::stream::{Armorer, Encryptor, LiteralWriter, Message, Recipient};
 use sequoia_openpgp::types::{CompressionAlgorithm, Features, SymmetricAlgorithm};
-
-#[path = "../crates/core/src/openpgp/armor.rs"]
-#[allow(dead_code, unused_imports)]
-mod armor;
-/// These modules are private; nothing but the armor is in them.
-#[path = "../crates/core/src/base64.rs"]
-#[allow(dead_code, unused_imports)]
-mod base64;
 
 /// AES and SHA-1 in turn, as fast as it goes.
 #[path = "bound/interleaved.rs"]
@@ -175,7 +168,7 @@ fn classification(bencher: Bencher<'_, '_>, mail: Mail) {
 fn armor_alone(bencher: Bencher<'_, '_>) {
     let octets: Vec<u8> = (0..ATTACHMENT).map(|at| (at * at % 251) as u8).collect();
     bencher.counter(BytesCount::new(octets.len())).bench(|| {
-        let mut armor = armor::Armor::new(io::sink(), "\n", true).unwrap();
+        let mut armor = Armor::new(io::sink(), "\n", true).unwrap();
         octets.chunks(1 << 14).for_each(|piece| armor.write_all(piece).unwrap());
         armor.finish().unwrap()
     });

@@ -15,7 +15,7 @@
 //! sequoia, gpg and a third implementation.
 
 mod alike;
-mod armor;
+pub mod armor;
 pub mod compress;
 mod framing;
 pub mod header;
