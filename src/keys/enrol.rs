@@ -8,6 +8,7 @@ use mailseal_core::message::opening::Opening;
 use mailseal_core::protect::Policy;
 use mailseal_core::recipients::WhenExpired;
 use mailseal_core::seal::Sealer;
+use mailseal_core::smime::certificate::Certificate;
 use sequoia_openpgp::packet::{Key, Signature, key};
 use sequoia_openpgp::policy::StandardPolicy;
 #[cfg(feature = "network")]
@@ -94,6 +95,9 @@ fn check(cert: &AnyCert, address: Option<&str>, now: SystemTime) -> Result<Candi
     let mut warnings = Vec::new();
     if worth.expires.is_some_and(|at| at < now + EXPIRES_SOON) {
         warnings.push(format!("expires on {}", crate::console::date::day(worth.expires)));
+    }
+    if cert.smime().is_some_and(Certificate::reads_gcm) {
+        warnings.push("lists AES-256-GCM: Thunderbird and gpgsm show nothing of its owner's mail".into());
     }
     Ok(Candidate { cert, worth, warnings })
 }

@@ -566,6 +566,8 @@ fn certificates_are_enrolled_shown_tested_and_removed() {
             assert!(smime::openssl("p256", &message).is_ok() && smime::openssl("rsa", &message).is_ok());
         }
     }
+    let added = admin.run(&["add", "carol", &named("p256-gcm.pem")]).said();
+    assert!(added.contains("warning: lists AES-256-GCM") && !added.contains("malleable"), "{added}");
     // What is published is OpenPGP's.
     admin.run(&["add", "bob", &named("in-subject.pem")]).said();
     fs::create_dir(admin.path("web")).unwrap();
