@@ -1,5 +1,5 @@
 //! Edge: What could be a user's certificate under a name that no delivery reads: capitals, another normal form of Unicode,
-//! another suffix, a dot or a blank too many.
+//! a domain in ASCII for one in Unicode, another suffix, a dot or a blank too many.
 //!
 //! A delivery tries a fixed set of names and lists no folder of many users. [`read_back`] finds the rest, in a scan.
 
@@ -69,6 +69,10 @@ fn spellings(part: &Part, given: &str) -> Vec<String> {
     if !value.is_ascii() {
         values.extend([value.nfd().collect(), capital.nfd().collect()]);
     }
+    let domain = value.rsplit('@').next().unwrap_or(value);
+    let start = &value[..value.len() - domain.len()];
+    let forms = [idna::domain_to_ascii(domain).unwrap_or_default(), idna::domain_to_unicode(domain).0];
+    values.extend(forms.iter().filter(|form| !form.contains('/')).map(|form| format!("{start}{form}")));
     let names = values.iter().map(|value| format!("{before}{value}{after}"));
     names.chain([part.name().to_uppercase()]).collect()
 }
@@ -177,6 +181,9 @@ mod tests {
             (FILE, "alice", "alice.pgp.confirmed"),
             (FILE, "zo\u{eb}", "zoe\u{308}.pgp"),
             (FILE, "alice@example.org", "Alice@example.org.pgp"),
+            (FILE, "bob@xn--bcher-kva.example", "bob@b\u{fc}cher.example.pgp"),
+            (FILE, "bob@b\u{fc}cher.example", "bob@xn--bcher-kva.example.pgp"),
+            (NESTED, "bob@b\u{fc}cher.example", "xn--bcher-kva.example/bob.pgp"),
             (NESTED, "alice@example.org", "example.org/alice.asc"),
             (NESTED, "alice@example.org", "EXAMPLE.ORG/alice.pgp"),
             ("dir:DIR/%{user}", "alice", "Alice/x.pgp"),

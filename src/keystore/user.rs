@@ -58,7 +58,7 @@ impl User {
     pub fn indexed(&self) -> Vec<String> {
         let base = self.base();
         match self.domain() {
-            Some(domain) => vec![format!("{base}@{}", fold(domain)), format!("{base}@")],
+            Some(domain) => vec![format!("{base}@{}", fold_domain(domain)), format!("{base}@")],
             None => vec![base],
         }
     }
@@ -68,16 +68,17 @@ impl User {
     pub fn sought(&self) -> Vec<String> {
         let base = self.base();
         match self.domain() {
-            Some(domain) => vec![format!("{base}@{}", fold(domain)), base],
+            Some(domain) => vec![format!("{base}@{}", fold_domain(domain)), base],
             None => vec![format!("{base}@"), base],
         }
     }
 
-    /// Whether the two names are the same but for a missing domain, a suffix behind `+`, case, or a form of Unicode.
+    /// Whether the two names are the same but for a missing domain, a suffix behind `+`, case, a form of Unicode, or a domain
+    /// that is written in ASCII (RFC 5890's A-labels) in one and in Unicode in the other.
     #[must_use]
     pub fn is_near(&self, other: &Self) -> bool {
         let same_domain = match (self.domain(), other.domain()) {
-            (Some(one), Some(another)) => fold(one) == fold(another),
+            (Some(one), Some(another)) => fold_domain(one) == fold_domain(another),
             _ => true,
         };
         same_domain && self.base() == other.base()
@@ -92,10 +93,19 @@ impl User {
         })
     }
 
-    /// Whether the name is matched by `pattern`, in which `*` stands for any text.
+    /// Whether the name is matched by `pattern`, in which `*` stands for any text. Their domains may be written in ASCII or in
+    /// Unicode.
     #[must_use]
     pub fn matches(&self, pattern: &str) -> bool {
-        wildcard(&pattern.to_lowercase(), &self.name)
+        let pattern = pattern.to_lowercase();
+        wildcard(&pattern, &self.name)
+            || self.domain().is_some_and(|domain| {
+                let (unicode, start) = (idna::domain_to_unicode(domain).0, self.name.len() - domain.len());
+                let ascii = idna::domain_to_ascii(domain).unwrap_or_default();
+                [unicode, ascii]
+                    .iter()
+                    .any(|form| wildcard(&pattern, &(self.name[..start].to_owned() + form)))
+            })
     }
 }
 
@@ -121,7 +131,15 @@ pub fn wildcard(pattern: &str, text: &str) -> bool {
 fn fold(text: &str) -> String {
     let upper = text.nfkc().collect::<String>().to_uppercase();
     // A capital I with a dot becomes an i and a dot.
-    upper.to_lowercase().replace("i\u{307}", "i").replace('\u{3c2}', "\u{3c3}").nfkc().collect()
+    let lower = upper.to_lowercase().replace("i\u{307}", "i").replace('\u{3c2}', "\u{3c3}");
+    // It is to be a file name: some characters become a slash, or a dot.
+    let folded = lower.nfkc().collect::<String>().replace('/', "|");
+    if folded.starts_with('.') { format!("|{folded}") } else { folded }
+}
+
+/// The same for a domain, whose labels may be written in ASCII: an MTA without SMTPUTF8 knows no other form.
+fn fold_domain(domain: &str) -> String {
+    fold(&idna::domain_to_unicode(&fold(domain)).0)
 }
 
 /// Why `part` cannot be a file name.
@@ -173,6 +191,23 @@ mod tests {
         }
         for name in ["a", "a..b", "a+b@c.d", "-x", "a%{home}", "\u{e9}@x", "+x", "a b"] {
             assert!(User::parse(name).is_ok(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_indexed_and_sought_is_a_file_s_name() {
+        for name in [
+            "\u{ff0f}etc\u{ff0f}x",
+            "\u{2024}\u{2024}",
+            "\u{2100}@x.org",
+            "a@\u{2100}.org",
+            "a@\u{ff0f}x",
+            "\u{2025}+x",
+        ] {
+            let user = User::parse(name).unwrap();
+            for text in user.indexed().iter().chain(&user.sought()) {
+                assert!(!text.contains('/') && !text.starts_with('.') && !text.is_empty(), "{name}: {text}");
+            }
         }
     }
 
@@ -230,6 +265,14 @@ mod tests {
             ("\u{131}pek", "IPEK"),
             ("\u{130}pek", "ipek@x.org"),
             ("\u{ff41}lice", "alice"),
+            ("bob@xn--bcher-kva.example", "bob@b\u{fc}cher.example"),
+            ("bob+x@XN--BCHER-KVA.example", "bob@B\u{dc}CHER.example"),
+            ("bob@b\u{fc}ch\u{ad}er\u{3002}example", "bob@b\u{fc}cher.example"),
+            ("bob@xn--strae-oqa.example", "bob@strasse.example"),
+            (
+                "bob@xn--kxae4bafwg.xn--pxaix.gr",
+                "bob@\u{3bf}\u{3c5}\u{3c4}\u{3bf}\u{3c0}\u{3af}\u{3b1}.\u{3b4}\u{3c0}\u{3b8}.gr",
+            ),
         ] {
             assert!(near(one, other) && near(other, one), "{one} {other}");
         }
@@ -243,6 +286,13 @@ mod tests {
             ["*", "*@example.org", "alice@*", "a*@*.org", "ALICE@example.org", "*alice@example.org*"]
         {
             assert!(user.matches(pattern), "{pattern}");
+        }
+        for (name, pattern) in [
+            ("bob@xn--bcher-kva.example", "*@b\u{fc}cher.example"),
+            ("bob@b\u{fc}cher.example", "bob@XN--bcher-kva.*"),
+            ("bob@b\u{fc}cher\u{3002}example", "*@b\u{fc}cher.example"),
+        ] {
+            assert!(User::parse(name).unwrap().matches(pattern), "{name} {pattern}");
         }
         for pattern in ["", "alice", "*@example.com", "b*", "*z*", "example.org", "alice@example.org*g"] {
             assert!(!user.matches(pattern), "{pattern}");
