@@ -300,6 +300,7 @@ impl Error {
             Self::Core(
                 CoreError::Empty
                 | CoreError::HeaderTooLong
+                | CoreError::SealedHeaderTooLong
                 | CoreError::Padding
                 | CoreError::Damaged { .. }
                 | CoreError::Expands { .. },
@@ -354,7 +355,7 @@ impl Error {
             Self::User { .. } => "user",
             Self::Home { .. } => "home",
             Self::Core(CoreError::Empty) => "empty",
-            Self::Core(CoreError::HeaderTooLong) => "header-too-long",
+            Self::Core(CoreError::HeaderTooLong | CoreError::SealedHeaderTooLong) => "header-too-long",
             Self::Core(CoreError::Padding | CoreError::SmimePadding) => "padding",
             Self::Core(CoreError::Read(_)) => "read",
             Self::Core(CoreError::Write(_)) => "write",
@@ -412,7 +413,9 @@ impl Error {
             Self::User { .. } => "give the user's whole name, as Dovecot knows it".into(),
             Self::Home { .. } => "give the user's home with --home, or mount it".into(),
             Self::Core(CoreError::Empty) => "give the whole message on standard input".into(),
-            Self::Core(CoreError::HeaderTooLong) => "such a message is not mail; remove it from the queue".into(),
+            Self::Core(CoreError::HeaderTooLong | CoreError::SealedHeaderTooLong) => {
+                "such a message is not mail; remove it from the queue".into()
+            }
             Self::Core(CoreError::Padding) => {
                 "let its owner allow ZIP in the certificate's preferences (gpg --edit-key, setpref), or send it in parts".into()
             }
@@ -507,6 +510,7 @@ mod tests {
         [
             CoreError::Empty,
             CoreError::HeaderTooLong,
+            CoreError::SealedHeaderTooLong,
             CoreError::Read(io(io::ErrorKind::UnexpectedEof)),
             CoreError::Write(io(io::ErrorKind::StorageFull)),
             CoreError::NoUsableKey { user: "alice".into(), why: "WHY".into() },

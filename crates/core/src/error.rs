@@ -11,6 +11,12 @@ pub enum Error {
     /// The header of the message is longer than [`crate::limits::HEADER`].
     #[error("the header of the message is longer than {} bytes", crate::limits::HEADER)]
     HeaderTooLong,
+    /// The header of the message would be when it is sealed, with our fields and what header protection adds.
+    #[error(
+        "the header of the message would be longer than {} bytes once it is sealed",
+        crate::limits::HEADER
+    )]
+    SealedHeaderTooLong,
     /// The message could not be read.
     #[error("cannot read the message: {0}")]
     Read(#[source] io::Error),

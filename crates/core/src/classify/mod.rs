@@ -14,7 +14,7 @@ pub mod noise;
 pub mod packets;
 #[cfg(test)]
 pub(crate) mod samples;
-mod session_keys;
+pub(crate) mod session_keys;
 
 use std::borrow::Cow;
 

@@ -102,7 +102,7 @@ fn random(fields: &[u8], is_v3: bool) -> Option<Vec<&[u8]>> {
         18 => {
             let (point, rest) = mpi(rest)?;
             let (key, rest) = counted(rest)?;
-            (vec![coordinates(point)?, key], rest)
+            (coordinates(point)?.into_iter().chain([key]).collect(), rest)
         }
         // LibrePGP's Kyber: a point, an ML-KEM ciphertext, a cipher and a wrapped key.
         8 => {
@@ -110,7 +110,7 @@ fn random(fields: &[u8], is_v3: bool) -> Option<Vec<&[u8]>> {
             let (size, rest) = rest.split_first_chunk()?;
             let (secret, rest) = rest.split_at_checked(u32::from_be_bytes(*size) as usize)?;
             let (key, rest) = counted(rest.get(1..)?)?;
-            (vec![coordinates(point)?, secret, key], rest)
+            (coordinates(point)?.into_iter().chain([secret, key]).collect(), rest)
         }
         // X25519, X448, and each of them with ML-KEM.
         25 => fixed(rest, 32, is_v3)?,
@@ -129,9 +129,20 @@ fn fixed(rest: &[u8], length: usize, is_v3: bool) -> Option<(Vec<&[u8]>, &[u8])>
     Some((vec![random, key.get(usize::from(is_v3)..)?], rest))
 }
 
+/// Octets of a coordinate on P-521, of the first of which one bit is used.
+const P521: usize = 66;
+
 /// A point without its first octet, which says how it is written: in full, or as a number of its curve's own.
-fn coordinates(point: &[u8]) -> Option<&[u8]> {
-    point.split_first().and_then(|(form, octets)| matches!(form, 4 | 0x40).then_some(octets))
+fn coordinates(point: &[u8]) -> Option<Vec<&[u8]>> {
+    let (form, octets) = point.split_first()?;
+    match (form, octets.len()) {
+        (4, length) if length == 2 * P521 => {
+            let (x, y) = octets.split_at(P521);
+            [x, y].into_iter().map(|it| it.strip_prefix(&[0]).or(it.strip_prefix(&[1]))).collect()
+        }
+        (4 | 0x40, _) => Some(vec![octets]),
+        _ => None,
+    }
 }
 
 fn mpi(rest: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -171,6 +182,14 @@ mod tests {
         };
         assert_eq!(judge(&many(100, rsa, 512)), Ok(()));
         assert_eq!(judge(&many(500, ecdh, 88)), Ok(()));
+        // The first octet of each number is 0 or 1.
+        fn p521(payload: &[u8]) -> Vec<u8> {
+            let mut point = [&[4], &payload[..2 * P521]].concat();
+            point[1] &= 1;
+            point[1 + P521] &= 1;
+            [&[3], &payload[..8], &[18], &multiprecision(&point)[..], &[48], &payload[2 * P521..]].concat()
+        }
+        assert_eq!(judge(&many(300, p521, 2 * P521 + 48)), Ok(()));
         // Whoever is not named.
         let hidden = many(100, ecdh, 88).into_iter().map(|mut packet| {
             packet[1..9].fill(0);
@@ -334,11 +353,18 @@ mod tests {
         }
         assert_eq!(recipient(&[&[3], rest].concat()).unwrap().0, &rest[..8]);
         assert_eq!(recipient(&[&[6, 21], rest].concat()).unwrap().0, &rest[1..21]);
-        for (octets, expected) in
-            [(&[4, 7][..], Some(&[7][..])), (&[0x40, 7], Some(&[7])), (&[2, 7], None), (&[], None)]
-        {
+        for (octets, expected) in [
+            (&[4, 7][..], Some(vec![&[7][..]])),
+            (&[0x40, 7], Some(vec![&[7]])),
+            (&[2, 7], None),
+            (&[], None),
+        ] {
             assert_eq!(coordinates(octets), expected);
         }
+        let p521 =
+            |first: u8, second: u8| [&[4, first], &[7; P521 - 1][..], &[second], &[7; P521 - 1]].concat();
+        assert_eq!(coordinates(&p521(0, 1)), Some(vec![&[7; P521 - 1][..]; 2]));
+        assert_eq!((coordinates(&p521(2, 1)), coordinates(&p521(1, 2))), (None, None));
         assert_eq!(mpi(&[0, 9, 1, 2, 3]), Some((&[1, 2][..], &[3][..])));
         assert_eq!((mpi(&[0, 9, 1]), mpi(&[0])), (None, None));
         assert_eq!(counted(&[2, 1, 2, 3]), Some((&[1, 2][..], &[3][..])));

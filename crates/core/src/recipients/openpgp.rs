@@ -5,11 +5,13 @@ use std::time::SystemTime;
 use sequoia_openpgp::crypto::{SessionKey, mpi};
 use sequoia_openpgp::packet::PKESK;
 use sequoia_openpgp::packet::pkesk::{PKESK3, PKESK6};
+use sequoia_openpgp::serialize::MarshalInto as _;
 use sequoia_openpgp::types::{CompressionAlgorithm, SymmetricAlgorithm};
 use sequoia_openpgp::{Cert, Packet};
 
 use super::{Choice, Member, Warning};
 use crate::cert::{EncryptionKey, assess};
+use crate::classify::session_keys::SessionKeys;
 use crate::error::Error;
 
 /// The cipher of every message.
@@ -72,8 +74,8 @@ impl Choice<Keys> {
     /// Makes a session key for one message and encrypts it to every key.
     ///
     /// # Errors
-    /// [`Error::NoUsableKey`] when it could not be encrypted to any key of the user's certificates,
-    /// [`Error::Recovery`] when it could not to any of a recovery certificate's.
+    /// [`Error::NoUsableKey`] when it could not be encrypted to any key of the user's certificates, or there are more keys than
+    /// fit into a message; [`Error::Recovery`] when it could not to any of a recovery certificate's.
     pub(super) fn session(&self) -> Result<Session, Error> {
         let container =
             if self.keys().all(|key| key.version() == 6) { Container::Seipd2 } else { Container::Seipd1 };
@@ -122,6 +124,10 @@ impl Choice<Keys> {
         if users == 0 {
             return Err(Error::NoUsableKey { user: self.user.clone(), why: failed.join("; ") });
         }
+        if !are_known(&session.packets)? {
+            let why = format!("{} keys are more than fit into a message", session.packets.len());
+            return Err(Error::NoUsableKey { user: self.user.clone(), why });
+        }
         if !failed.is_empty() {
             session.warnings.push(Warning::SomeKeysUnusable);
         }
@@ -129,6 +135,19 @@ impl Choice<Keys> {
         session.warnings.dedup();
         Ok(session)
     }
+}
+
+/// Whether nobody takes `packets` for more than session keys: otherwise nothing would know the message for an encrypted one.
+fn are_known(packets: &[Packet]) -> Result<bool, Error> {
+    let mut judge = SessionKeys::default();
+    for packet in packets {
+        let Packet::PKESK(packet) = packet else { return Ok(false) };
+        let body = packet.to_vec().map_err(Error::OpenPgp)?;
+        if judge.public(&body).is_err() {
+            return Ok(false);
+        }
+    }
+    Ok(judge.finish().is_ok())
 }
 
 /// The packet that carries the session key to `key` (RFC 9580, section 5.1). All for one key are equally long: one whose numbers

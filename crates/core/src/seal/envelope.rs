@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 
+use crate::limits;
 use crate::mark;
 use crate::message::head::{Head, Item, Kind, Region, Tail};
 use crate::message::lines::LineEnding;
@@ -182,6 +183,13 @@ impl<'a> Envelope<'a> {
         self.shell.write_before(ending, out)
     }
 
+    /// Whether the header is no longer than any reader takes, with what stands between it and the ciphertext.
+    #[must_use]
+    pub fn can_be_read(&self) -> bool {
+        let mut length = Length(0);
+        self.write_before(&mut length).is_ok() && length.0 <= limits::HEADER
+    }
+
     /// Writes all that comes after the ciphertext.
     ///
     /// # Errors
@@ -219,6 +227,20 @@ impl<'a> Envelope<'a> {
             Some(protection) => protection.write_outside(item, out),
             None => item.write(self.ending, out),
         }
+    }
+}
+
+/// Counts what is written, and keeps none of it.
+struct Length(usize);
+
+impl Write for Length {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.0 += data.len();
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

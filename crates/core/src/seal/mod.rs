@@ -69,10 +69,10 @@ impl<'a> Sealer<'a> {
 pub struct Sealing<'a> {
     opening: &'a Opening,
     session: Session,
-    plan: Plan<'a>,
+    envelope: Envelope<'a>,
+    warning: Option<Warning>,
     compression: Compression,
     padding: Padding,
-    mark: bool,
 }
 
 /// What a message was sealed to.
@@ -100,22 +100,49 @@ impl Sealer<'_> {
     ///
     /// # Errors
     /// Those of [`Recipients::session`], and of the random number generator; [`Error::Padding`] or [`Error::SmimePadding`]
-    /// where it cannot be filled up.
+    /// where it cannot be filled up; [`Error::SealedHeaderTooLong`].
     pub fn begin<'a>(&self, opening: &'a Opening) -> Result<Sealing<'a>, Error> {
         let session = self.recipients.session()?;
         if self.needs_length(&session)? && !opening.is_whole() {
             return Err(Error::Padding);
         }
-        let appearance = Appearance::of(self.protect_headers, self.subject, opening.head());
-        let plan = protect::plan(appearance.map_err(Error::OpenPgp)?, self.additions, opening);
+        let (envelope, warning) = self.envelope(opening, &session)?;
         Ok(Sealing {
             opening,
             session,
-            plan,
+            envelope,
+            warning,
             compression: self.compression,
             padding: self.padding,
-            mark: self.additions.mark,
         })
+    }
+
+    /// What the message is wrapped into, and why its header is not protected as it should be. A header that protection would make
+    /// longer than any reader takes is left as it is.
+    fn envelope<'a>(
+        &self,
+        opening: &'a Opening,
+        session: &Session,
+    ) -> Result<(Envelope<'a>, Option<Warning>), Error> {
+        let appearance = Appearance::of(self.protect_headers, self.subject, opening.head());
+        let shell = shell(session)?;
+        let wrap = |plan: Plan<'a>, shell: Shell| {
+            let (head, line_ending) = (opening.head(), opening.line_ending());
+            Envelope::new(head, line_ending, plan.protection, self.additions.mark, shell)
+        };
+        let plan = protect::plan(appearance.map_err(Error::OpenPgp)?, self.additions, opening);
+        let warning = plan.warning;
+        let envelope = wrap(plan, shell.clone());
+        if envelope.can_be_read() {
+            return Ok((envelope, warning));
+        }
+        // What is on its way out shows nothing.
+        if matches!(self.protect_headers, Policy::None | Policy::Sent) {
+            return Err(Error::SealedHeaderTooLong);
+        }
+        let envelope = wrap(protect::plan(Policy::None.into(), self.additions, opening), shell);
+        let can_be_read = envelope.can_be_read();
+        can_be_read.then_some((envelope, Some(Warning::HpSkipped))).ok_or(Error::SealedHeaderTooLong)
     }
 
     /// Whether it seals only messages that are not longer than their [`Opening`]: what fills them up stands before them, where the
@@ -156,7 +183,7 @@ impl Sealing<'_> {
     /// What the message is sealed to.
     #[must_use]
     pub fn sealed(&self) -> Sealed {
-        let warnings = self.session.warnings().iter().copied().chain(self.plan.warning).collect();
+        let warnings = self.session.warnings().iter().copied().chain(self.warning).collect();
         Sealed { format: self.session.format(), key_ids: self.session.key_ids().to_vec(), warnings }
     }
 
@@ -170,16 +197,7 @@ impl Sealing<'_> {
         rest: &mut impl Read,
         mut out: W,
     ) -> Result<Option<u64>, Error> {
-        let Self { opening, session, plan, compression, padding, mark } = self;
-        let shell = match &session {
-            Session::OpenPgp(_) => {
-                let mut random = [0; BOUNDARY_OCTETS];
-                sequoia_openpgp::crypto::random(&mut random).map_err(Error::OpenPgp)?;
-                Shell::pgp_mime(random)
-            }
-            Session::Smime(session) => Shell::Smime { kind: session.method.name() },
-        };
-        let envelope = Envelope::new(opening.head(), opening.line_ending(), plan.protection, mark, shell);
+        let Self { opening, session, envelope, compression, padding, .. } = self;
         envelope.write_before(&mut out).map_err(Error::Write)?;
         let record = envelope.record().encode();
         let size = if opening.head().fields().len() > LONG_HEADER {
@@ -209,6 +227,18 @@ impl Sealing<'_> {
         };
         envelope.write_after(&mut out).map_err(Error::Write)?;
         Ok(class)
+    }
+}
+
+/// What a ciphertext of this session stands in.
+fn shell(session: &Session) -> Result<Shell, Error> {
+    match session {
+        Session::OpenPgp(_) => {
+            let mut random = [0; BOUNDARY_OCTETS];
+            sequoia_openpgp::crypto::random(&mut random).map_err(Error::OpenPgp)?;
+            Ok(Shell::pgp_mime(random))
+        }
+        Session::Smime(session) => Ok(Shell::Smime { kind: session.method.name() }),
     }
 }
 

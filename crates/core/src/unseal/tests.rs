@@ -7,11 +7,12 @@ use sequoia_openpgp::Cert;
 
 use super::*;
 use crate::classify::samples::{noise, text};
+use crate::limits;
 use crate::message::head::Kind;
 use crate::openpgp::compress::Compression;
 use crate::protect::is_outer_record;
 use crate::protect::policy::Policy;
-use crate::recipients::{Recipients, WhenExpired};
+use crate::recipients::{Recipients, Warning, WhenExpired};
 use crate::seal::Sealer;
 
 const POLICIES: [Policy; 4] = [Policy::None, Policy::Baseline, Policy::Shy, Policy::Strict];
@@ -703,4 +704,62 @@ fn an_encrypted_packet_of_version_2_has_chunks_of_a_bounded_size() {
         assert_eq!(opened.is_ok(), fits, "{chunk}");
     }
     assert!(seipd2::open(&header(6)[..34], &vec![7; 32].into()).is_err());
+}
+
+#[test]
+fn what_would_make_a_header_too_long_is_left_out_or_refused() {
+    let line = "Subject: a\n";
+    let mail = format!("A: b\n{}\nbody\n", line.repeat(limits::HEADER / line.len() * 3 / 4));
+    for policy in POLICIES {
+        assert_comes_back(mail.as_bytes(), policy, "many subjects");
+    }
+    let sealer = |subject, policy| {
+        let cert = fixture("curve25519").strip_secret_key_material();
+        let recipients =
+            Recipients::choose("alice", &[cert], &[], WhenExpired::Encrypt, SystemTime::now()).unwrap();
+        let mut rest = mail.as_bytes();
+        let opening = Opening::read(&mut rest).unwrap();
+        let sealer = Sealer { subject, ..Sealer::to(&recipients, policy) };
+        sealer.seal(&opening, &mut rest, std::io::sink()).map(|sealed| sealed.warnings)
+    };
+    assert_eq!(sealer("...", Policy::None).unwrap(), []);
+    assert_eq!(sealer("what is said instead", Policy::Baseline).unwrap(), [Warning::HpSkipped]);
+    assert!(matches!(sealer("what is said instead", Policy::Sent), Err(Error::SealedHeaderTooLong)));
+}
+
+#[test]
+fn a_header_has_room_for_our_fields() {
+    let mail = |short: usize| format!("A: {}\n\nbody\n", "x".repeat(limits::HEADER - 4 - short)).into_bytes();
+    for short in [1000, 600, 300, 100, 50, 1, 0] {
+        let mail = mail(short);
+        let cert = fixture("curve25519").strip_secret_key_material();
+        let recipients =
+            Recipients::choose("alice", &[cert], &[], WhenExpired::Encrypt, SystemTime::now()).unwrap();
+        let (mut rest, mut sealed) = (&*mail, Vec::new());
+        let opening = Opening::read(&mut rest).unwrap();
+        match Sealer::to(&recipients, Policy::None).seal(&opening, &mut rest, &mut sealed) {
+            Ok(_) => {
+                let back = opened(&sealed, &holder("curve25519"), Endings::Original).unwrap().unwrap();
+                assert!(back == (mail, true), "{short}");
+            }
+            Err(error) => {
+                assert!(
+                    matches!(error, Error::SealedHeaderTooLong) && sealed.is_empty() && short < 600,
+                    "{short}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_message_to_more_keys_than_anything_reads_is_not_sealed() {
+    let cert = fixture("curve25519").strip_secret_key_material();
+    let choose = |count: usize| {
+        let certs = vec![cert.clone(); count];
+        Recipients::choose("alice", &certs, &[], WhenExpired::Encrypt, SystemTime::now()).unwrap().session()
+    };
+    assert!(choose(500).is_ok());
+    let Err(Error::NoUsableKey { why, .. }) = choose(600) else { panic!() };
+    assert!(why.contains("600 keys are more than fit"), "{why}");
 }
