@@ -15,6 +15,14 @@ use crate::keystore::standing::Standing;
 /// The reason in the log where a key store, or what proves that it is whole, could not be read.
 pub const KEY_STORE: &str = "key-store";
 
+/// What is wrong with a recipient on a host that has no domain to complete it with, in [`Error::User`] and [`Error::Unresolved`].
+pub const NO_DOMAIN: &str = "has no domain";
+
+const NAME_THE_DOMAIN: &str = "name this host: domain = \"HOST.example.org\" in [sendmail], or in /etc/mailname; without it no alias is looked up";
+
+/// Stands for the path of a home that nobody knows, in [`Error::Home`].
+pub const UNKNOWN_HOME: &str = "of this user";
+
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -410,8 +418,14 @@ impl Error {
             | Self::Maildir(MaildirError::NoMaildir { hint, .. }) => hint.clone(),
             Self::Root => "run it as the mail user, or name the certificate with --key".into(),
             Self::Privileges { .. } => "start it as the mail user, without root among its user ids".into(),
+            Self::User { what, .. } if *what == NO_DOMAIN => NAME_THE_DOMAIN.into(),
             Self::User { .. } => "give the user's whole name, as Dovecot knows it".into(),
-            Self::Home { .. } => "give the user's home with --home, or mount it".into(),
+            Self::Home { path, .. } if path.as_os_str() == UNKNOWN_HOME => {
+                "look for a mistyped name (doveadm user '*'), or give the user's home with --home".into()
+            }
+            Self::Home { .. } => {
+                "mount it; where homes are made with the first mail, name the folder that they lie in: homes = [\"FOLDER\"] in [keys], then mailseal keys init".into()
+            }
             Self::Core(CoreError::Empty) => "give the whole message on standard input".into(),
             Self::Core(CoreError::HeaderTooLong | CoreError::SealedHeaderTooLong) => {
                 "such a message is not mail; remove it from the queue".into()
@@ -431,6 +445,7 @@ impl Error {
             }
             Self::Output(_) => "look for a full disk or a reader that ended".into(),
             Self::Command { .. } => "give a program that is there and may be run, or see its own log".into(),
+            Self::Unresolved { what, .. } if what == NO_DOMAIN => NAME_THE_DOMAIN.into(),
             Self::Unresolved { .. } => {
                 "correct it, or give it an alias that ends in an address (before the door of mailseal serve: one that the MTA resolves), or a rule of [[outgoing]] for the address at this host".into()
             }
@@ -470,7 +485,10 @@ impl Error {
             Self::Agent { .. } => {
                 "install gpg, see that `gpg --decrypt` works here, or name the key with --secret-key".into()
             }
-            Self::Log { .. } => "name a log that can be read, plain or compressed with gzip".into(),
+            Self::Log { .. } => {
+                "name a log that is there and that you may read (as root, or in its group, often adm), plain or compressed with gzip"
+                    .into()
+            }
             Self::Maildir(MaildirError::Mail { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 "look for a mistyped path, or whether another program has removed it".into()
             }

@@ -375,7 +375,14 @@ impl Config {
             ),
             other => other,
         })?;
-        let wrong = |what| failed(what, "correct the file; mailseal.toml(5) describes every setting".into());
+        let wrong = |what: String| {
+            let hint = if what.ends_with("duplicate key") {
+                "that table or setting is in the file already: put what is new into the first one"
+            } else {
+                "correct the file; mailseal.toml(5) describes every setting"
+            };
+            failed(what, hint.into())
+        };
         text.map(|text| Self::parse(&text).map_err(wrong)).transpose()
     }
 

@@ -166,11 +166,15 @@ fn check_register(config: &Config, users: &Users, findings: &mut Findings) {
     };
     for user in &unasked {
         let what = format!("mail for {} is deferred: its key sources could not be asked", user.name());
-        findings.fail(REGISTER, what, "mount the home, then: mailseal keys scan");
+        findings.fail(
+            REGISTER,
+            what,
+            "mount the home, then: mailseal keys scan; where homes are made with the first mail, see `homes` below",
+        );
     }
     if users.are_all() {
         for user in listed.iter().filter(|user| users.find(user.name()).is_none()) {
-            let what = format!("{} has a certificate, and Dovecot knows no such user", user.name());
+            let what = format!("{} has or had a certificate, and Dovecot knows no such user", user.name());
             let mend = format!(
                 "mailseal keys rename {0} NEW, or mailseal keys remove {0}; look for the right name with doveadm user '*'",
                 user.name()

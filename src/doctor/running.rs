@@ -27,7 +27,11 @@ pub fn check(installation: &Installation, findings: &mut Findings) -> bool {
         Running::Unknown { why } => findings.warn(
             CHECK,
             format!("cannot be compared with the files: {why}"),
-            reload(installation.config.as_deref()),
+            if nix::unistd::geteuid().is_root() {
+                reload(installation.config.as_deref())
+            } else {
+                "run this as root".into()
+            },
         ),
     }
     found != Running::NotRunning

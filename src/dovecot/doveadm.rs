@@ -105,7 +105,13 @@ impl Doveadm {
         let failed = |what: &str| Error::Dovecot { what: what.to_owned() };
         let output = self.run(&["user", "--", user], watch)?;
         if !output.status.success() {
-            return Err(failed(&first_line(&output.stderr)));
+            let said = first_line(&output.stderr);
+            // It says nothing of a user whom it does not know.
+            return Err(failed(if said.is_empty() {
+                "knows no such user (doveadm user '*' lists them)"
+            } else {
+                &said
+            }));
         }
         let listed = String::from_utf8_lossy(&output.stdout).into_owned();
         let field = |name: &str| {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use mailseal_core::cert::Fitness;
+use mailseal_core::cert::{Fitness, Lapse, Unfit};
 use mailseal_core::message::opening::Opening;
 use mailseal_core::protect::Policy;
 use mailseal_core::recipients::WhenExpired;
@@ -61,13 +61,14 @@ pub fn candidates(
         if several && !mine {
             continue;
         }
-        let candidate = check(&cert, address, now).map_err(|what| {
-            failed(format!("{}: {what}", cert.fingerprint()), "ask the owner for a valid certificate")
-        })?;
+        let candidate = check(&cert, address, now)
+            .map_err(|what| failed(format!("{}: {what}", cert.fingerprint()), ask_owner(&cert, now)))?;
         chosen.push(candidate);
         if let (Some(address), false, Some(last)) = (address, mine, chosen.last_mut()) {
             let name = if last.cert.smime().is_some() { "name in it is" } else { "User ID has" };
-            last.warnings.push(format!("no {name} the address {address}"));
+            last.warnings.push(format!(
+                "no {name} the address {address}: if it is not the user's, the user cannot read new mail; `mailseal keys remove` takes it away"
+            ));
         }
     }
     if chosen.is_empty() {
@@ -76,6 +77,22 @@ pub fn candidates(
         return Err(failed(what, "give the user's own alone (gpg --export FINGERPRINT; openssl x509)"));
     }
     Ok(chosen)
+}
+
+/// What the owner of an unfit certificate is to be asked for.
+fn ask_owner(cert: &AnyCert, now: SystemTime) -> &'static str {
+    match (cert, cert.assess(now).fitness) {
+        (AnyCert::OpenPgp(_), Fitness::Lapsed(Lapse::Expired)) => {
+            "ask the owner to extend it (gpg --quick-set-expire FINGERPRINT 2y, and the same with '*' for its subkeys), and to send it again"
+        }
+        (AnyCert::OpenPgp(_), Fitness::Unfit(Unfit::NoEncryptionKey)) => {
+            "ask the owner to add a subkey for encryption (gpg --quick-add-key FINGERPRINT default encr), and to send it again"
+        }
+        (AnyCert::Smime(_), Fitness::Unfit(Unfit::Authority)) => {
+            "give the user's own certificate, not that of the authority that signed it"
+        }
+        _ => "ask the owner for a valid certificate",
+    }
 }
 
 /// Checks one certificate and strips it; the error says why it is unfit.

@@ -318,6 +318,9 @@ pub fn parse(bytes: &[u8], path: &Path) -> Result<Vec<AnyCert>, Error> {
 /// What the armor of OpenPGP's certificates begins with.
 const BEGIN_OPENPGP: &[u8] = b"-----BEGIN PGP ";
 
+/// What is asked for where there is none.
+const A_CERTIFICATE: &str = "give a certificate: of OpenPGP (gpg --armor --export ADDRESS), or of S/MIME (PEM or DER; not a request, .csr)";
+
 fn parse_openpgp(bytes: &[u8], path: &Path) -> Result<Vec<Cert>, Error> {
     let failed = |what: String, hint: &str| Error::KeyStore { path: path.into(), what, hint: hint.into() };
     let mut certs = Vec::new();
@@ -329,14 +332,16 @@ fn parse_openpgp(bytes: &[u8], path: &Path) -> Result<Vec<Cert>, Error> {
             ));
         }
         for cert in CertParser::from_bytes(block)
-            .map_err(|error| failed(format!("no certificate: {error}"), "put an OpenPGP certificate there"))?
+            .map_err(|error| failed(format!("no certificate: {error}"), A_CERTIFICATE))?
         {
             let cert = cert.map_err(|error| {
-                failed(format!("no valid certificate: {error}"), "export the certificate again")
+                failed(
+                    format!("no valid certificate: {error}"),
+                    "export the certificate again (gpg --armor --export ADDRESS); a message or a signature is none",
+                )
             })?;
             if cert.is_tsk() {
-                let hint =
-                    "put only the public key there (gpg --export), and treat the secret key as exposed";
+                let hint = "give only the public key (gpg --armor --export ADDRESS), and treat the secret key as exposed";
                 return Err(failed(format!("{}: it holds a secret key", cert.fingerprint()), hint));
             }
             certs.push(cert);
@@ -346,7 +351,7 @@ fn parse_openpgp(bytes: &[u8], path: &Path) -> Result<Vec<Cert>, Error> {
         }
     }
     if certs.is_empty() {
-        return Err(failed("it holds no certificate".into(), "put an OpenPGP certificate there"));
+        return Err(failed("it holds no certificate".into(), A_CERTIFICATE));
     }
     let mut merged = Vec::new();
     merge(&mut merged, certs);

@@ -203,8 +203,16 @@ fn missing(folder: &Path) -> Error {
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Error {
-    let hint = "mount it, or let the mail user read it; to have no certificate for a user, remove only the user's file";
-    refused(path, &error.to_string(), hint)
+    refused(path, &error.to_string(), hint_unreadable(error))
+}
+
+/// What to do about a file or a folder that cannot be read.
+pub fn hint_unreadable(error: &io::Error) -> &'static str {
+    if error.kind() == ErrorKind::PermissionDenied {
+        "let the mail user read it: chmod a+r for a file, a+rx for a folder, and a+x for the folders above it"
+    } else {
+        "mount it, or look for a damaged disk; to have no certificate for a user, remove only the user's file"
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::trust::Trust;
 
-use crate::error::Error;
+use crate::error::{Error, UNKNOWN_HOME};
 use crate::keystore::user::User;
 
 /// A place where certificates may be.
@@ -372,7 +372,8 @@ impl Template {
 
 fn known_home(home: Option<&Path>) -> Result<&str, Error> {
     let failed = |path: &Path, what: &str| Error::Home { path: path.into(), what: what.into() };
-    let home = home.ok_or_else(|| failed(Path::new("?"), "is not known, and a key source asks for it"))?;
+    let home =
+        home.ok_or_else(|| failed(Path::new(UNKNOWN_HOME), "is not known, and a key source asks for it"))?;
     if !home.is_absolute() || home.components().any(|part| part == Component::ParentDir) {
         return Err(failed(home, "is not an absolute path"));
     }

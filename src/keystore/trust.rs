@@ -215,11 +215,7 @@ fn components(path: &Path) -> Vec<OsString> {
 }
 
 fn unreachable(path: &Path, error: &std::io::Error) -> Error {
-    refused(
-        path,
-        &error.to_string(),
-        "mount it, or let the mail user read it; to have no certificate for a user, remove only the user's file",
-    )
+    refused(path, &error.to_string(), super::safe_file::hint_unreadable(error))
 }
 
 fn refused(path: &Path, what: &str, hint: &str) -> Error {

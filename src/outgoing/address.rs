@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use unicode_normalization::UnicodeNormalization as _;
 
-use crate::error::Error;
+use crate::error::{Error, NO_DOMAIN};
 use crate::keystore::user::wildcard;
 use crate::serve::smtp::path::{Mailbox, Path};
 
@@ -34,7 +34,7 @@ impl Address {
         if local.is_empty() || local.chars().any(|c| c.is_control() || c == '/') || local.trim() != local {
             return Err(refused("is not an address that a rule could be found for"));
         }
-        let domain = mailbox.domain.as_deref().or(domain).ok_or_else(|| refused("has no domain"))?;
+        let domain = mailbox.domain.as_deref().or(domain).ok_or_else(|| refused(NO_DOMAIN))?;
         let domain = normal_domain(domain).ok_or_else(|| refused("has a domain that is not a name"))?;
         Ok(Self { local, domain })
     }

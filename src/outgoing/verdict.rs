@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::time::SystemTime;
 
+use mailseal_core::cert::Fitness;
 use mailseal_core::error::Error as CoreError;
 use mailseal_core::openpgp::padding::Padding;
 use mailseal_core::protect::Policy;
@@ -14,6 +15,7 @@ use crate::delivery::unchanged::Unchanged;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::keys::addressee::Addressee;
+use crate::keystore::any_cert::AnyCert;
 use crate::outgoing::address::Address;
 use crate::outgoing::aliases::{Aliases, Final};
 use crate::outgoing::policy;
@@ -106,8 +108,17 @@ fn one(config: &Config, address: &Address, may_be_own: bool, out: &mut impl Writ
             Ok(Exit::Ok)
         }
         Ok(Addressee::Sealed { certs, recipients, .. }) => {
+            let now = SystemTime::now();
+            let is_fit = |cert: &AnyCert| cert.assess(now).fitness == Fitness::Fit;
+            let has_fit = certs.iter().any(is_fit);
             for cert in &certs {
-                writeln!(out, "  sealed to {}", cert.fingerprint())?;
+                // Beside a fit one no other is used.
+                if has_fit && !is_fit(cert) {
+                    let why = cert.assess(now).fitness;
+                    writeln!(out, "  not sealed to {}: {why}", cert.fingerprint())?;
+                } else {
+                    writeln!(out, "  sealed to {}", cert.fingerprint())?;
+                }
             }
             for warning in recipients.warnings() {
                 writeln!(out, "  warning: {}", warning.name())?;

@@ -51,7 +51,7 @@ use crate::console::date::day;
 use crate::console::json;
 use crate::console::table::Table;
 use crate::dovecot::userdb::{Account, Answer, Userdb};
-use crate::error::Error;
+use crate::error::{Error, UNKNOWN_HOME};
 use crate::exit::Exit;
 use crate::keys::addressee;
 use crate::keys::code;
@@ -166,6 +166,13 @@ struct Row {
     confirmed_by: Option<&'static str>,
 }
 
+impl Row {
+    /// Whether it tells of a file that no certificate could be read from.
+    fn is_of_file(&self) -> bool {
+        self.fingerprint == "-"
+    }
+}
+
 impl<'a> Keys<'a> {
     /// Works with the key sources of `config`, which was read from `config_path` if not from the default place, at the time
     /// `now`. `home` is the home of the user concerned.
@@ -249,7 +256,13 @@ impl<'a> Keys<'a> {
             say(out, format_args!("  warning: a test message gave {warning}"))?;
         }
         if let Some(doubt) = &addition.doubt {
-            say(out, format_args!("  warning: {doubt}"))?;
+            say(
+                out,
+                format_args!(
+                    "  warning: {doubt}; if the name is mistyped: mailseal keys rename {} NEW",
+                    user.name()
+                ),
+            )?;
         }
         if self.known().marker()?.is_none() {
             say(
@@ -394,7 +407,16 @@ impl<'a> Keys<'a> {
             }
             Err(error) => {
                 say(out, format_args!("{} stays known, and mail is deferred: {error}", user.name()))?;
-                say(out, format_args!("to forget the user: {}", error.hint()))
+                match &error {
+                    Error::Home { path, .. } if path.as_os_str() == UNKNOWN_HOME => say(
+                        out,
+                        format_args!(
+                            "to forget the user: give the home with --home; where no such user ever was, an empty folder will do: mailseal keys remove {} --home \"$(mktemp -d)\"",
+                            user.name()
+                        ),
+                    ),
+                    _ => say(out, format_args!("to forget the user: {}", error.hint())),
+                }
             }
         }
     }
@@ -449,6 +471,13 @@ impl<'a> Keys<'a> {
             return Ok(Exit::Ok);
         }
         say(out, format_args!("this is not the code of the last test message for {}", user.name()))?;
+        say(
+            out,
+            format_args!(
+                "each test message has a code of its own, and only the last one counts: mailseal keys test {} --deliver sends another",
+                user.name()
+            ),
+        )?;
         Ok(Exit::Negative)
     }
 
@@ -766,14 +795,21 @@ fn write_rows(rows: &[Row], json: bool, out: &mut impl Write) -> Result<(), Erro
     for row in rows {
         table.push(vec![
             row.user.clone(),
-            row.reason.clone().unwrap_or_else(|| row.state.into()),
+            // What is wrong with a file is a sentence with a path in it, and would widen the column for all.
+            row.reason.clone().filter(|_| !row.is_of_file()).unwrap_or_else(|| row.state.into()),
             row.expires.clone().unwrap_or_else(|| "never".into()),
             row.algorithms.join(", "),
             if row.confirmed { "yes" } else { "no" }.into(),
             row.fingerprint.clone(),
         ]);
     }
-    table.write(out).map_err(Error::Output)
+    table.write(out).map_err(Error::Output)?;
+    for row in rows.iter().filter(|row| row.is_of_file()) {
+        if let Some(reason) = &row.reason {
+            say(out, format_args!("{}: {reason}", row.user))?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes a line that is safe for a terminal.

@@ -366,7 +366,7 @@ fn unlisted(error: &Error) -> Error {
 /// Says what was found; [`Exit::Negative`] where users could not be asked.
 fn tell(census: &Census, out: &mut impl Write) -> Result<Exit, Error> {
     let Census { known, asked, unasked, odd, refused } = census;
-    say(out, format_args!("{} users asked, {} with a certificate", asked.len(), known.len()))?;
+    say(out, format_args!("users asked: {}; known to have a certificate: {}", asked.len(), known.len()))?;
     for path in odd {
         say(out, format_args!("warning: {}: no delivery reads a file of this name", path.display()))?;
     }

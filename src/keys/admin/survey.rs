@@ -223,7 +223,10 @@ impl Keys<'_> {
         }
         match &options.user {
             Some(user) if survey.users.is_empty() => {
-                let what = format!("{}: Dovecot knows no such user", user.name());
+                let what = format!(
+                    "{}: Dovecot knows no such user; look for a mistyped name, or one without its domain: doveadm user '*'",
+                    user.name()
+                );
                 crate::cli::note(crate::cli::ADMIN, &what);
                 Ok(Exit::Negative)
             }
@@ -361,43 +364,66 @@ struct Happened {
     to_do: Vec<String>,
 }
 
+impl Happened {
+    fn tell(&self, out: &mut impl Write) -> Result<(), Error> {
+        let time = self.time.as_deref().unwrap_or("at a time that the log does not tell");
+        say(out, format_args!("{time}: {}", self.what.join(" ")))?;
+        for line in self.to_do.iter().filter(|line| *line != "Nothing.") {
+            say(out, format_args!("  to do: {line}"))?;
+        }
+        Ok(())
+    }
+}
+
 /// Says what became of the messages of `user` with this Message-ID.
 fn why(user: &User, id: &str, options: &Options, out: &mut impl Write) -> Result<Exit, Error> {
     let bare = |id: &str| id.trim().trim_start_matches('<').trim_end_matches('>').to_owned();
     let wanted = bare(id);
     let mut happened = Vec::new();
+    // What is deferred before the message was read has no Message-ID.
+    let mut unread: Option<(usize, Happened)> = None;
     report::each_entry(&options.logs, &mut |entry| {
         let What::Delivery(delivery) = &entry.what else { return };
         let is_user = User::parse(&delivery.user).is_ok_and(|other| other == *user);
-        if is_user && delivery.message_id.as_deref().is_some_and(|id| bare(id) == wanted) {
-            let time = entry.time.map(|time| time.wall.to_string());
-            happened.push(told(time, delivery));
+        if !is_user {
+            return;
+        }
+        let time = || entry.time.map(|time| time.wall.to_string());
+        match delivery.message_id.as_deref() {
+            Some(id) if bare(id) == wanted => happened.push(told(time(), delivery)),
+            None if delivery.outcome == Outcome::Deferred => {
+                let before = unread.as_ref().map_or(0, |(count, _)| *count);
+                unread = Some((before + 1, told(time(), delivery)));
+            }
+            _ => {}
         }
     })?;
     if options.json {
         json::write(out, &happened).map_err(Error::Output)?;
     } else if happened.is_empty() {
-        say(out, format_args!("No line of the log is about this message for {}.", user.name()))?;
-        say(
-            out,
-            format_args!(
-                "It has not come to mailseal, or the log is older or shorter than that, or the configuration leaves Message-IDs \
-                 out (msgid). See the MTA's log."
-            ),
-        )?;
-    }
-    for Happened { time, what, to_do, .. } in happened.iter().filter(|_| !options.json) {
-        say(
-            out,
-            format_args!(
-                "{}: {}",
-                time.as_deref().unwrap_or("at a time that the log does not tell"),
-                what.join(" ")
-            ),
-        )?;
-        for line in to_do.iter().filter(|line| *line != "Nothing.") {
-            say(out, format_args!("  to do: {line}"))?;
+        say(out, format_args!("No line of the log names this message for {}.", user.name()))?;
+        if let Some((count, last)) = &unread {
+            say(
+                out,
+                format_args!(
+                    "Deferred before the message was read, so that the log has no Message-ID: {count} for this user, and this one \
+                     may be among them. The last:"
+                ),
+            )?;
+            last.tell(out)?;
+            say(out, format_args!("Whether it waits is in the MTA's log (451)."))?;
+        } else {
+            say(
+                out,
+                format_args!(
+                    "It has not come to mailseal, or the log is older or shorter than that, or the configuration leaves \
+                     Message-IDs out (msgid). See the MTA's log."
+                ),
+            )?;
         }
+    }
+    for it in happened.iter().filter(|_| !options.json) {
+        it.tell(out)?;
     }
     Ok(if happened.is_empty() { Exit::Negative } else { Exit::Ok })
 }
