@@ -4,7 +4,7 @@
 //! believed is [`super::absence`]'s business.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Read as _};
+use std::io::{self, ErrorKind, Read as _, Seek as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -14,18 +14,122 @@ use super::trust::Reached;
 use crate::error::Error;
 use crate::limits;
 
+/// Octets of a keyring that are read at once.
+const PIECE: usize = 256 * 1024;
+
+/// A key file that is open, and that nobody else could have written.
+#[derive(Debug)]
+pub struct KeyFile {
+    file: File,
+    path: PathBuf,
+    /// Its size when it was opened, in bytes.
+    size: u64,
+    limit: u64,
+}
+
+impl KeyFile {
+    /// Opens the file at `place`, of which at most `limit` bytes are read; `None` when there is none.
+    ///
+    /// # Errors
+    /// As [`read`].
+    pub fn open(place: &Place, limit: u64) -> Result<Option<Self>, Error> {
+        let folder = place.path.parent().unwrap_or(Path::new("/"));
+        let file = if reach(&place.at(folder.into()))? { Self::open_in_folder(place, limit)? } else { None };
+        if file.is_some() {
+            check_above(place)?;
+        }
+        Ok(file)
+    }
+
+    fn open_in_folder(place: &Place, limit: u64) -> Result<Option<Self>, Error> {
+        let path = &place.path;
+        let file = match open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.raw_os_error() == Some(nix::libc::ELOOP) => {
+                return Err(refused(path, "it is a symbolic link", "put the file itself there"));
+            }
+            Err(error) => return Err(unreadable(path, &error)),
+        };
+        let metadata = file.metadata().map_err(|error| unreadable(path, &error))?;
+        if !metadata.is_file() {
+            return Err(refused(path, "it is not a regular file", "put a file with the certificate there"));
+        }
+        place.trust.check(path, &metadata)?;
+        Ok(Some(Self { file, path: path.clone(), size: metadata.len(), limit }))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// All of it, whatever was read of it before.
+    ///
+    /// # Errors
+    /// [`Error::KeyStore`] when it cannot be read or is larger than the limit.
+    pub fn read(&self) -> Result<Vec<u8>, Error> {
+        (&self.file).rewind().map_err(|error| unreadable(&self.path, &error))?;
+        self.read_on()
+    }
+
+    fn read_on(&self) -> Result<Vec<u8>, Error> {
+        // Without room, reading begins with pieces of 32 bytes.
+        let mut bytes = Vec::with_capacity(self.size.min(self.limit) as usize + 1);
+        self.read_more(&mut bytes, self.limit + 1)?;
+        self.check_size(bytes.len() as u64)?;
+        Ok(bytes)
+    }
+
+    /// Reads the file a piece at a time, where all of it would be too much to hold. `take` is given what it has not taken so
+    /// far and some more, and whether the file ends with that; it answers how much of it is done with, or `None` to stop.
+    /// Answers whether the end was reached.
+    ///
+    /// # Errors
+    /// As [`KeyFile::read`], and those of `take`.
+    pub fn in_pieces(
+        &self,
+        mut take: impl FnMut(&[u8], bool) -> Result<Option<usize>, Error>,
+    ) -> Result<bool, Error> {
+        let (mut held, mut read) = (Vec::new(), 0);
+        loop {
+            // What is longer than a piece is not begun with over and over again.
+            let wanted = held.len().max(PIECE);
+            held.reserve(wanted);
+            let more = self.read_more(&mut held, wanted as u64)?;
+            read += more;
+            self.check_size(read)?;
+            let last = more < wanted as u64;
+            let Some(taken) = take(&held, last)? else { return Ok(false) };
+            if last {
+                return Ok(true);
+            }
+            held.drain(..taken);
+        }
+    }
+
+    fn read_more(&self, bytes: &mut Vec<u8>, most: u64) -> Result<u64, Error> {
+        let read = (&self.file).take(most).read_to_end(bytes);
+        read.map(|read| read as u64).map_err(|error| unreadable(&self.path, &error))
+    }
+
+    fn check_size(&self, size: u64) -> Result<(), Error> {
+        if size <= self.limit {
+            return Ok(());
+        }
+        let what = format!("it is larger than {} bytes", self.limit);
+        Err(refused(&self.path, &what, "enrol it with `mailseal keys add`, which keeps what is needed"))
+    }
+}
+
 /// Reads the file at `place`, of at most `limit` bytes; `None` when there is none.
 ///
 /// # Errors
 /// [`Error::KeyStore`] when the file or a folder on the way cannot be read or must not be trusted, [`Error::Home`] when the
 /// home is not there.
 pub fn read(place: &Place, limit: u64) -> Result<Option<Vec<u8>>, Error> {
-    let folder = place.path.parent().unwrap_or(Path::new("/"));
-    let bytes = if reach(&place.at(folder.into()))? { read_in_folder(place, limit)? } else { None };
-    if bytes.is_some() {
-        check_above(place)?;
-    }
-    Ok(bytes)
+    KeyFile::open(place, limit)?.map(|file| file.read_on()).transpose()
 }
 
 /// [`read`] in a folder that must be there.
@@ -44,28 +148,7 @@ pub fn read_in_store(place: &Place, folder: &Path, limit: u64) -> Result<Option<
 /// # Errors
 /// As [`read`].
 pub fn read_in_folder(place: &Place, limit: u64) -> Result<Option<Vec<u8>>, Error> {
-    let path = &place.path;
-    let mut file = match open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) if error.raw_os_error() == Some(nix::libc::ELOOP) => {
-            return Err(refused(path, "it is a symbolic link", "put the file itself there"));
-        }
-        Err(error) => return Err(unreadable(path, &error)),
-    };
-    let metadata = file.metadata().map_err(|error| unreadable(path, &error))?;
-    if !metadata.is_file() {
-        return Err(refused(path, "it is not a regular file", "put a file with the certificate there"));
-    }
-    place.trust.check(path, &metadata)?;
-    // Without room, reading begins with pieces of 32 bytes.
-    let mut bytes = Vec::with_capacity(metadata.len().min(limit) as usize + 1);
-    file.by_ref().take(limit + 1).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
-    if bytes.len() as u64 > limit {
-        let what = format!("it is larger than {limit} bytes");
-        return Err(refused(path, &what, "enrol it with `mailseal keys add`, which keeps what is needed"));
-    }
-    Ok(Some(bytes))
+    KeyFile::open_in_folder(place, limit)?.map(|file| file.read_on()).transpose()
 }
 
 /// Judges what lies above the root of `place`, where something was found there: in a home, what is not there is judged from
