@@ -75,10 +75,26 @@ impl KeyFile {
     }
 
     fn read_on(&self) -> Result<Vec<u8>, Error> {
-        // Without room, reading begins with pieces of 32 bytes.
-        let mut bytes = Vec::with_capacity(self.size.min(self.limit) as usize + 1);
-        self.read_more(&mut bytes, self.limit + 1)?;
-        self.check_size(bytes.len() as u64)?;
+        self.check_size(self.size)?;
+        let size = self.size as usize;
+        let (mut bytes, mut filled) = (vec![0; size + 1], 0);
+        loop {
+            match (&self.file).read(&mut bytes[filled..]) {
+                Ok(0) => break,
+                Ok(more) => filled += more,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(unreadable(&self.path, &error)),
+            }
+            // With room for one more, that is the end: it is as long as it was when it was opened.
+            if filled >= size {
+                break;
+            }
+        }
+        bytes.truncate(filled);
+        if filled > size {
+            self.read_more(&mut bytes, self.limit - self.size)?;
+            self.check_size(bytes.len() as u64)?;
+        }
         Ok(bytes)
     }
 
@@ -250,9 +266,25 @@ pub fn list(place: &Place) -> Result<Option<Listing>, Error> {
 /// # Errors
 /// As [`read`].
 pub fn names(place: &Place, fits: impl Fn(&str) -> bool) -> Result<Vec<String>, Error> {
-    if !reach(place)? {
-        return Ok(Vec::new());
+    if reach(place)? { names_here(place, fits) } else { Ok(Vec::new()) }
+}
+
+/// [`names`] where the folder that `place` lies in has been reached.
+///
+/// # Errors
+/// As [`read`].
+pub fn names_in_folder(place: &Place, fits: impl Fn(&str) -> bool) -> Result<Vec<String>, Error> {
+    match std::fs::symlink_metadata(&place.path) {
+        // All above it was judged then.
+        Ok(metadata) if metadata.is_dir() => {
+            place.trust.check(&place.path, &metadata)?;
+            names_here(place, fits)
+        }
+        _ => names(place, fits),
     }
+}
+
+fn names_here(place: &Place, fits: impl Fn(&str) -> bool) -> Result<Vec<String>, Error> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(&place.path).map_err(|error| unreadable(&place.path, &error))? {
         let entry = entry.map_err(|error| unreadable(&place.path, &error))?;
