@@ -77,22 +77,13 @@ impl KeyFile {
     fn read_on(&self) -> Result<Vec<u8>, Error> {
         self.check_size(self.size)?;
         let size = self.size as usize;
-        let (mut bytes, mut filled) = (vec![0; size + 1], 0);
-        loop {
-            match (&self.file).read(&mut bytes[filled..]) {
-                Ok(0) => break,
-                Ok(more) => filled += more,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(unreadable(&self.path, &error)),
-            }
-            // With room for one more, that is the end: it is as long as it was when it was opened.
-            if filled >= size {
-                break;
-            }
-        }
+        let mut bytes = vec![0; size + 1];
+        // With room for one more, its size is its end: it is as long as it was when it was opened.
+        let filled = self.fill(&mut bytes, size)?;
         bytes.truncate(filled);
         if filled > size {
-            self.read_more(&mut bytes, self.limit - self.size)?;
+            let rest = (&self.file).take(self.limit - self.size).read_to_end(&mut bytes);
+            rest.map_err(|error| unreadable(&self.path, &error))?;
             self.check_size(bytes.len() as u64)?;
         }
         Ok(bytes)
@@ -108,26 +99,40 @@ impl KeyFile {
         &self,
         mut take: impl FnMut(&[u8], bool) -> Result<Option<usize>, Error>,
     ) -> Result<bool, Error> {
-        let (mut held, mut read) = (Vec::new(), 0);
+        let (mut buffer, mut held, mut read) = (vec![0; PIECE], 0, 0);
         loop {
-            // What is longer than a piece is not begun with over and over again.
-            let wanted = held.len().max(PIECE);
-            held.reserve(wanted);
-            let more = self.read_more(&mut held, wanted as u64)?;
-            read += more;
+            if held == buffer.len() {
+                // What is longer than a piece is not begun with over and over again.
+                buffer.resize(2 * held, 0);
+            }
+            let room = buffer.len() - held;
+            let more = self.fill(&mut buffer[held..], room)?;
+            (held, read) = (held + more, read + more as u64);
             self.check_size(read)?;
-            let last = more < wanted as u64;
-            let Some(taken) = take(&held, last)? else { return Ok(false) };
+            let last = more < room;
+            let Some(taken) = take(&buffer[..held], last)? else { return Ok(false) };
             if last {
                 return Ok(true);
             }
-            held.drain(..taken);
+            buffer.copy_within(taken..held, 0);
+            held -= taken;
         }
     }
 
-    fn read_more(&self, bytes: &mut Vec<u8>, most: u64) -> Result<u64, Error> {
-        let read = (&self.file).take(most).read_to_end(bytes);
-        read.map(|read| read as u64).map_err(|error| unreadable(&self.path, &error))
+    /// Reads until `enough` octets are in `buffer`, or the file ends; how many there are.
+    fn fill(&self, buffer: &mut [u8], enough: usize) -> Result<usize, Error> {
+        let mut filled = 0;
+        loop {
+            match (&self.file).read(&mut buffer[filled..]) {
+                Ok(0) => return Ok(filled),
+                Ok(more) => filled += more,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(unreadable(&self.path, &error)),
+            }
+            if filled >= enough {
+                return Ok(filled);
+            }
+        }
     }
 
     fn check_size(&self, size: u64) -> Result<(), Error> {

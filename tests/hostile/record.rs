@@ -69,17 +69,8 @@ impl Record {
             .collect();
         // One thread does it all but for flushes, and waits for those before it goes on: so the calls are in the order in which
         // they began.
-        let changes = logs.iter().filter(|log| {
-            let mut lines = log.lines().filter_map(|line| line.split_once(' '));
-            lines.any(|(_, call)| {
-                let (name, arguments) = call.split_once('(').unwrap_or((call, ""));
-                let (folder, strings) = arguments_of(arguments);
-                !["fsync", "fdatasync"].contains(&name)
-                    && (name != "openat" && name != "openat2" || call.contains("O_CREAT"))
-                    && strings.first().is_some_and(|path| path.starts_with(root)) | folder.starts_with(root)
-            })
-        });
-        assert!(changes.count() <= 1, "more than one thread changed files");
+        let changing = logs.iter().filter(|log| log.lines().any(|line| changes(line, root)));
+        assert!(changing.count() <= 1, "more than one thread changed files");
         let mut lines: Vec<(&str, &str)> =
             logs.iter().flat_map(|log| log.lines().filter_map(|line| line.split_once(' '))).collect();
         // Seconds since 1970, with six digits behind the point.
@@ -370,6 +361,16 @@ pub fn files_below(root: &Path) -> Vec<PathBuf> {
     }
     found.sort();
     found
+}
+
+/// Whether a line of strace's is of a call that changes something below `root`: not one that flushes it, or reads.
+fn changes(line: &str, root: &Path) -> bool {
+    let call = line.split_once(' ').map_or(line, |(_, call)| call);
+    let Some((name, arguments)) = call.split_once('(') else { return false };
+    let (folder, strings) = arguments_of(arguments);
+    let reads = name.starts_with("open") && !call.contains("O_CREAT");
+    let changes = !reads && !["fsync", "fdatasync"].contains(&name) && !call.contains(" = -1 ");
+    changes && strings.iter().chain([&folder]).any(|path| path.starts_with(root))
 }
 
 /// The path of the last descriptor, and the paths that the strings are, each below the descriptor before it.
