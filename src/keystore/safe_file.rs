@@ -274,7 +274,7 @@ pub fn names(place: &Place, fits: impl Fn(&str) -> bool) -> Result<Vec<String>, 
     if reach(place)? { names_here(place, fits) } else { Ok(Vec::new()) }
 }
 
-/// [`names`] where the folder that `place` lies in has been reached.
+/// [`names()`] where the folder that `place` lies in has been reached.
 ///
 /// # Errors
 /// As [`read`].
