@@ -170,24 +170,28 @@ impl Doveadm {
         Ok(home.filter(|home| !home.is_empty()).map(PathBuf::from))
     }
 
-    /// Whether Dovecot keeps this user's mail in `maildir`, and then its control folder, where that is elsewhere.
+    /// Whether Dovecot keeps this user's mail in `maildir`.
     ///
     /// # Errors
     /// [`Error::Dovecot`] where it does not answer in time.
-    pub fn mailbox(
-        &self,
-        user: &str,
-        maildir: &Path,
-        watch: &Watch<'_>,
-    ) -> Result<Option<Option<OsString>>, Error> {
-        let path = |what: &str| self.output(&["mailbox", "path", "-u", user, "-t", what, "INBOX"], watch);
-        let same = |a: &str| std::fs::canonicalize(a).ok() == std::fs::canonicalize(maildir).ok();
-        match path("dir")? {
-            Some(mailbox) if same(&mailbox) => {}
-            _ => return Ok(None),
+    pub fn keeps_mail_in(&self, user: &str, maildir: &Path, watch: &Watch<'_>) -> Result<bool, Error> {
+        Ok(self.path_of_inbox(user, "dir", watch)?.is_some_and(|mailbox| is_same(&mailbox, maildir)))
+    }
+
+    /// The control folder of this user's mail, where Dovecot keeps it in `maildir` and its control files elsewhere.
+    ///
+    /// # Errors
+    /// [`Error::Dovecot`] where it does not answer in time.
+    pub fn control(&self, user: &str, maildir: &Path, watch: &Watch<'_>) -> Result<Option<OsString>, Error> {
+        if !self.keeps_mail_in(user, maildir, watch)? {
+            return Ok(None);
         }
-        let control = path("control")?.filter(|control| !control.is_empty() && !same(control));
-        Ok(Some(control.map(Into::into)))
+        let control = self.path_of_inbox(user, "control", watch)?;
+        Ok(control.filter(|control| !control.is_empty() && !is_same(control, maildir)).map(Into::into))
+    }
+
+    fn path_of_inbox(&self, user: &str, what: &str, watch: &Watch<'_>) -> Result<Option<String>, Error> {
+        self.output(&["mailbox", "path", "-u", user, "-t", what, "INBOX"], watch)
     }
 
     /// Has Dovecot forget what it keeps of the user's clear mail, and count the quota anew; what did not work. Where a step
@@ -254,6 +258,11 @@ pub fn save(user: &str, folder: &str, message: &[u8], config: Option<&Path>) -> 
         return Ok(());
     }
     Err(failed(format!("does not take the message ({}): {}", output.status, first_line(&output.stderr))))
+}
+
+/// Whether two paths lead to the same, or both to nothing.
+fn is_same(one: &str, other: &Path) -> bool {
+    std::fs::canonicalize(one).ok() == std::fs::canonicalize(other).ok()
 }
 
 fn first_line(said: &[u8]) -> String {

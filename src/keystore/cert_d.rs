@@ -14,7 +14,7 @@ use crate::limits;
 pub fn search(base: &Place, search: &mut Search<'_>) -> Result<(), Error> {
     for start in safe_file::names(base, |name| is_digits(name, &[2]))? {
         let folder = base.join(start);
-        for rest in safe_file::names(&folder, |name| is_digits(name, &[V4 - 2, V6 - 2]))? {
+        for rest in safe_file::names_in_folder(&folder, |name| is_digits(name, &[V4 - 2, V6 - 2]))? {
             let file = folder.join(rest);
             // It may have been removed meanwhile.
             if let Some(bytes) = safe_file::read_in_folder(&file, limits::KEY_FILE)? {
@@ -64,5 +64,25 @@ mod tests {
             open_to_all(folder, false);
         }
         assert!(site.find(&keys, "alice").is_ok());
+    }
+
+    #[test]
+    fn a_folder_may_be_a_link_that_is_judged() {
+        let site = Site::new();
+        let keys = site.keys(&["cert-d:DIR/keys"]);
+        let alice = made::cert("alice@example.org");
+        let name = made::fingerprint(&alice).to_lowercase();
+        site.write(&format!("elsewhere/real/{}", &name[2..]), &made::public(&alice));
+        let link = site.at("keys").join(&name[..2]);
+        std::os::unix::fs::symlink(site.at("elsewhere/real"), &link).unwrap();
+        assert!(site.find(&keys, "alice").unwrap().is_some());
+        for folder in ["elsewhere", "elsewhere/real"] {
+            open_to_all(&site.at(folder), true);
+            assert!(site.find(&keys, "alice").is_err(), "{folder}");
+            open_to_all(&site.at(folder), false);
+        }
+        std::fs::remove_file(&link).unwrap();
+        site.write(&format!("keys/{}", &name[..2]), b"a file in its place");
+        assert!(site.find(&keys, "alice").is_err());
     }
 }

@@ -7,7 +7,7 @@ use sequoia_openpgp::Cert;
 use sequoia_openpgp::crypto::mpi::PublicKey;
 
 use super::keyring::Search;
-use super::safe_file;
+use super::safe_file::{self, KeyFile};
 use super::source::Place;
 use crate::error::Error;
 use crate::limits;
@@ -56,22 +56,31 @@ pub fn search(home: &Place, search: &mut Search<'_>) -> Result<(), Error> {
         search.doubt(in_keyboxd(home));
     }
     let keybox = home.join("pubring.kbx");
-    if let Some(bytes) = safe_file::read(&keybox, limits::KEYRING)? {
-        if bytes.is_empty() {
+    if let Some(file) = KeyFile::open(&keybox, limits::KEYRING)? {
+        let mut empty = true;
+        file.in_pieces(|piece, last| {
+            empty &= piece.is_empty();
+            let whole = if last { piece.len() } else { whole_blobs(piece) };
+            search_keybox(&keybox, &piece[..whole], search).map(|()| Some(whole))
+        })?;
+        if empty {
             // Where there are no keys it has a first blob all the same.
             search.doubt(broken_off(&keybox));
         }
-        for certificate in keybox_certificates(&bytes) {
-            match certificate {
-                Some(bytes) if search.is_in(bytes) => search.add_ring(bytes, &keybox.path)?,
-                Some(_) => {}
-                None => search.doubt(broken_off(&keybox)),
-            }
-        }
     }
-    let ring = home.join("pubring.gpg");
-    if let Some(bytes) = safe_file::read(&ring, limits::KEYRING)? {
-        search.add_ring(&bytes, &ring.path)?;
+    if let Some(ring) = KeyFile::open(&home.join("pubring.gpg"), limits::KEYRING)? {
+        search.add_file(&ring)?;
+    }
+    Ok(())
+}
+
+fn search_keybox(keybox: &Place, blobs: &[u8], search: &mut Search<'_>) -> Result<(), Error> {
+    for certificate in keybox_certificates(blobs) {
+        match certificate {
+            Some(bytes) if search.is_in(bytes) => search.add_ring(bytes, &keybox.path)?,
+            Some(_) => {}
+            None => search.doubt(broken_off(keybox)),
+        }
     }
     Ok(())
 }
@@ -106,14 +115,9 @@ fn in_keyboxd(home: &Place) -> Error {
 /// length of the certificate in octets 8 to 15. `None` at the end is a blob that is not there in full.
 fn keybox_certificates(mut bytes: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
     const OPENPGP: u8 = 2;
-    let number = |blob: &[u8], at: usize| {
-        let octets = blob.get(at..at + 4)?.try_into().ok()?;
-        usize::try_from(u32::from_be_bytes(octets)).ok()
-    };
     std::iter::from_fn(move || {
         while !bytes.is_empty() {
-            let length = number(bytes, 0).filter(|length| *length > 4);
-            let Some((blob, rest)) = length.and_then(|length| bytes.split_at_checked(length)) else {
+            let Some((blob, rest)) = split_blob(bytes) else {
                 bytes = &[];
                 return Some(None);
             };
@@ -125,6 +129,26 @@ fn keybox_certificates(mut bytes: &[u8]) -> impl Iterator<Item = Option<&[u8]>> 
         }
         None
     })
+}
+
+/// Octets of the blobs at the beginning of `bytes` that are there in full.
+fn whole_blobs(bytes: &[u8]) -> usize {
+    let mut rest = bytes;
+    while let Some((_, after)) = split_blob(rest) {
+        rest = after;
+    }
+    bytes.len() - rest.len()
+}
+
+/// The first blob of a keybox, five octets or more, and what is behind it; `None` where it is not there in full.
+fn split_blob(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let length = number(bytes, 0).filter(|length| *length > 4)?;
+    bytes.split_at_checked(length)
+}
+
+fn number(blob: &[u8], at: usize) -> Option<usize> {
+    let octets = blob.get(at..at + 4)?.try_into().ok()?;
+    usize::try_from(u32::from_be_bytes(octets)).ok()
 }
 
 /// Refuses certificates whose secret keys lie in the same GnuPG home: then the server can read the mail.
@@ -290,6 +314,25 @@ mod tests {
         site.write("keys/pubring.kbx", &blob(2, &bob));
         site.write("keys/pubring.gpg", &bob);
         assert!(found(&site).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_keybox_is_read_in_pieces() {
+        let site = Site::new();
+        let alice = blob(2, &made::public(&made::cert("alice@example.org")));
+        let many = blob(2, &made::public(&made::cert("Bob"))).repeat(1000);
+        let long = blob(3, &vec![7; 700_000]);
+        assert!(many.len() > 600_000 && whole_blobs(&many[..many.len() - 1]) < many.len());
+        for keybox in [[&many[..], &alice], [&alice, &many], [&long, &alice]] {
+            site.write("keys/pubring.kbx", &keybox.concat());
+            assert!(found(&site).unwrap().is_some());
+        }
+        site.write("keys/pubring.kbx", &[&many[..], &long].concat());
+        assert!(found(&site).unwrap().is_none());
+        for broken in [&long[..long.len() - 1], &[0, 0, 0, 4, 2]] {
+            site.write("keys/pubring.kbx", &[&many[..], broken].concat());
+            assert!(refusal(found(&site)).contains("broken off"));
+        }
     }
 
     #[test]

@@ -3,12 +3,16 @@
 //! Raw bytes are searched for the address first, and only what holds it is parsed. Only a User ID counts that its
 //! certificate's owner has signed: anybody can put an address into somebody's keyring. What cannot be read or checked
 //! may be the certificate that is looked for, and so is no reason to say that there is none.
+//!
+//! There are two ways through a ring. The quick one goes from header to header, and gives what holds the address to sequoia.
+//! It answers only where the slow one, which has sequoia take the whole ring apart, could not answer otherwise. Else the
+//! slow one judges.
 
 use std::path::Path;
 use std::time::SystemTime;
 
 use mailseal_core::cert::{Fitness, assess};
-use mailseal_core::classify::packets;
+use mailseal_core::classify::{Stop, packets};
 use mailseal_core::error::Error as CoreError;
 use sequoia_openpgp::Cert;
 use sequoia_openpgp::cert::raw::RawCertParser;
@@ -17,6 +21,7 @@ use sequoia_openpgp::parse::Parse as _;
 use sequoia_openpgp::policy::StandardPolicy;
 use sequoia_openpgp::types::{Curve, RevocationStatus};
 
+use super::safe_file::KeyFile;
 use crate::error::Error;
 
 /// A search for the certificates of an address.
@@ -40,6 +45,22 @@ impl<'a> Search<'a> {
     /// # Errors
     /// [`Error::KeyStore`] when a certificate with the address, or the whole, cannot be read.
     pub fn add_ring(&mut self, bytes: &[u8], path: &Path) -> Result<(), Error> {
+        let mut quick = Quick::default();
+        let done = quick.take(self, bytes, true, path).is_some();
+        if done && quick.answers(self) { Ok(()) } else { self.add_slowly(bytes, path) }
+    }
+
+    /// [`Search::add_ring`] for a ring that is read in pieces.
+    ///
+    /// # Errors
+    /// As [`Search::add_ring`], and those of [`KeyFile::in_pieces`].
+    pub fn add_file(&mut self, ring: &KeyFile) -> Result<(), Error> {
+        let mut quick = Quick::default();
+        let done = ring.in_pieces(|piece, last| Ok(quick.take(self, piece, last, ring.path())))?;
+        if done && quick.answers(self) { Ok(()) } else { self.add_slowly(&ring.read()?, ring.path()) }
+    }
+
+    fn add_slowly(&mut self, bytes: &[u8], path: &Path) -> Result<(), Error> {
         // What is armored shows its address only when it is read.
         if !self.is_in(bytes) && packets::are_whole(bytes) {
             return Ok(());
@@ -128,6 +149,54 @@ impl<'a> Search<'a> {
     }
 }
 
+/// The quick way through one ring.
+#[derive(Debug, Default)]
+struct Quick {
+    /// There is a certificate in the ring.
+    any: bool,
+    /// One of them holds the address.
+    matched: bool,
+}
+
+impl Quick {
+    /// Adds the certificates of a `piece` that hold the address to `search`. A piece begins where the one before was taken up
+    /// to; `last` tells that the ring ends with this one. Answers how much of it was taken, or `None` where the slow way is
+    /// to judge the ring.
+    fn take(&mut self, search: &mut Search<'_>, piece: &[u8], last: bool, path: &Path) -> Option<usize> {
+        let mut rest = piece;
+        // What reaches into the next certificate is in neither of them, but in the ring.
+        let beyond = search.address.len().saturating_sub(1);
+        while !rest.is_empty() {
+            let length = match packets::certificate(rest) {
+                Ok(length) if last || rest.len() - length > beyond => length,
+                Ok(_) | Err(Stop::Cut) if !last => break,
+                _ => return None,
+            };
+            self.any = true;
+            if search.is_in(&rest[..rest.len().min(length + beyond)]) {
+                self.matched = true;
+                let cert = only(&rest[..length]).filter(|_| search.is_in(&rest[..length]))?;
+                search.add(cert, path);
+            }
+            rest = &rest[length..];
+        }
+        Some(piece.len() - rest.len())
+    }
+
+    /// Whether the slow way could not answer otherwise. Where there is the address and nothing was found, it could doubt
+    /// somebody else's certificate; once something is found, no doubt counts.
+    fn answers(&self, search: &Search<'_>) -> bool {
+        self.any && !(self.matched && search.found.is_empty())
+    }
+}
+
+/// The certificate in `bytes`, where sequoia takes all of them for one.
+fn only(bytes: &[u8]) -> Option<Cert> {
+    let mut certs = RawCertParser::from_bytes(bytes).ok()?;
+    let cert = Cert::try_from(certs.next()?.ok()?).ok()?;
+    certs.next().is_none().then_some(cert)
+}
+
 /// Whether a User ID with `address` is not revoked.
 fn is_active(cert: &Cert, address: &str, now: SystemTime) -> bool {
     let policy = StandardPolicy::new();
@@ -158,19 +227,25 @@ fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::mem::Discriminant;
+    use std::sync::OnceLock;
     use std::time::{Duration, SystemTime};
 
+    use mailseal_core::openpgp::header::read_header;
     use proptest::prelude::*;
-    use sequoia_openpgp::Packet;
+    use sequoia_openpgp::cert::CipherSuite;
     use sequoia_openpgp::crypto::mpi::MPI;
     use sequoia_openpgp::packet::key::{Key4, PrimaryRole, PublicParts};
     use sequoia_openpgp::packet::{Key, UserID};
     use sequoia_openpgp::serialize::SerializeInto as _;
     use sequoia_openpgp::types::{PublicKeyAlgorithm, ReasonForRevocation};
+    use sequoia_openpgp::{Packet, Profile};
     use testing::made::{self, Forgery};
 
     use super::*;
     use crate::keystore::samples::refusal;
+    use crate::keystore::source::Place;
+    use crate::keystore::trust::Trust;
 
     const ALICE: &str = "Alice <alice@example.org>";
 
@@ -311,5 +386,197 @@ mod tests {
         }
         let known = made::cert("Bob");
         assert!(can_check(&known));
+    }
+
+    /// The same packets with headers in the old format, where it has their types, and one more behind each.
+    fn rewritten(cert: &[u8], old_format: bool, behind: &[u8]) -> Vec<u8> {
+        let (mut rest, mut out) = (cert, Vec::new());
+        while let Some((tag, length)) = read_header(&mut rest).unwrap() {
+            let (body, after) = rest.split_at(length.first_part() as usize);
+            let length = body.len() as u32;
+            if old_format && tag < 16 {
+                out.push(0x82 | tag << 2);
+            } else {
+                out.extend([0xc0 | tag, 255]);
+            }
+            out.extend([&length.to_be_bytes(), body, behind].concat());
+            rest = after;
+        }
+        out
+    }
+
+    const TRUST: [u8; 4] = [0xb0, 2, 0, 3];
+    const MARKER: [u8; 5] = [0xca, 3, b'P', b'G', b'P'];
+
+    /// A key of version 3, which nobody reads any more, with a User ID.
+    fn of_version_3(user_id: &str) -> Vec<u8> {
+        let key = [&[0x99, 0, 14, 3][..], &[0; 6], &[1, 0, 8, 255, 0, 2, 3]].concat();
+        [&key[..], &[0xb4, user_id.len() as u8], user_id.as_bytes()].concat()
+    }
+
+    /// What rings are made of: certificates of the owner and of others, and what is none.
+    fn parts() -> &'static [Vec<u8>] {
+        static PARTS: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+        PARTS.get_or_init(|| {
+            let (alice, bob) = (made::cert(ALICE), made::cert("Bob <bob@example.org>"));
+            let joalice = made::cert("Joalice <joalice@example.org>");
+            let forged = |how| made::with_forged_user_id(made::cert("Mallory"), ALICE, how);
+            let q = MPI::new(&[0x40; 33]);
+            let unknown_curve = PublicKey::EdDSA { curve: Curve::Unknown(vec![1, 2, 3].into()), q };
+            let public = made::public(&alice);
+            vec![
+                public.clone(),
+                made::public(&bob),
+                made::public(&joalice),
+                made::public(&made::cert(ALICE)),
+                made::public(&made::of(CipherSuite::Cv25519, Profile::RFC9580, ALICE)),
+                made::public(&made::with_revoked_user_id(alice.clone(), ALICE)),
+                made::public(&forged(Forgery::Unsigned)),
+                made::public(&forged(Forgery::Certified)),
+                made::secret(&alice),
+                made::secret(&bob),
+                made::armored(&alice),
+                made::armored(&bob),
+                rewritten(&public, true, &TRUST),
+                rewritten(&public, false, &MARKER),
+                rewritten(&made::public(&bob), true, &TRUST),
+                rewritten(&public, false, &[0xfc, 1, 7]),
+                unknown(PublicKeyAlgorithm::EdDSA, unknown_curve),
+                of_version_3("Bob"),
+                of_version_3(ALICE),
+                public[..public.len() - 9].to_vec(),
+                public[30..].to_vec(),
+                MARKER.to_vec(),
+                TRUST.to_vec(),
+                b"junk alice@example.org".to_vec(),
+                b"alice@exam".to_vec(),
+                b"ple.org".to_vec(),
+                // Packets of unknown types, in parts, without an end, and of a message.
+                vec![0xfc, 2, 1, 2],
+                vec![0xcd, 0xe1, b'a', b'b', 1, b'c'],
+                vec![0xb7, 1, 2, 3],
+                vec![0xcb, 8, b'b', 0, 0, 0, 0, 0, b'h', b'i'],
+            ]
+        })
+    }
+
+    /// What is known of a ring: the certificates, or that there are none, or the kind of the error.
+    fn verdict(
+        added: Result<(), Error>,
+        search: Search<'_>,
+    ) -> Result<Option<Vec<Cert>>, Discriminant<Error>> {
+        added.and_then(|()| search.finish()).map_err(|error| std::mem::discriminant(&error))
+    }
+
+    fn anew<'a>() -> Search<'a> {
+        Search::new("alice@example.org", made::birth() + 9 * made::DAY)
+    }
+
+    /// The quick way where `size` octets are read at once; whether it answered.
+    fn in_pieces(search: &mut Search<'_>, ring: &[u8], size: usize) -> bool {
+        let (mut quick, mut start, mut end) = (Quick::default(), 0, 0);
+        while end < ring.len() {
+            end = ring.len().min(end + size.max(end - start));
+            match quick.take(search, &ring[start..end], end == ring.len(), Path::new("ring")) {
+                Some(taken) => start += taken,
+                None => return false,
+            }
+        }
+        quick.answers(search)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, cases: ProptestConfig::default().cases.max(1000), ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_quick_way_answers_as_the_slow_one(
+            chosen in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+            cut in prop::option::weighted(0.3, any::<prop::sample::Index>()),
+            flip in prop::option::weighted(0.3, (any::<prop::sample::Index>(), any::<u8>())),
+            size in 1..2000_usize,
+        ) {
+            let mut ring: Vec<u8> = chosen.iter().flat_map(|index| index.get(parts()).clone()).collect();
+            if let Some(cut) = cut {
+                ring.truncate(cut.index(ring.len() + 1));
+            }
+            if let (Some((at, octet)), false) = (flip, ring.is_empty()) {
+                let at = at.index(ring.len());
+                ring[at] = octet;
+            }
+            let path = Path::new("ring");
+            let mut slow = anew();
+            let added = slow.add_slowly(&ring, path);
+            let slow = verdict(added, slow);
+            let mut quick = anew();
+            let added = quick.add_ring(&ring, path);
+            prop_assert_eq!(&verdict(added, quick), &slow);
+            // It may have added what it answers nothing about: the slow one goes over that again.
+            let mut pieces = anew();
+            let answers = in_pieces(&mut pieces, &ring, size);
+            let added = if answers { Ok(()) } else { pieces.add_slowly(&ring, path) };
+            prop_assert_eq!(&verdict(added, pieces), &slow);
+        }
+    }
+
+    #[test]
+    fn rings_as_they_are_go_the_quick_way() {
+        let [alice, bob] = [ALICE, "Bob <bob@example.org>"].map(|it| made::public(&made::cert(it)));
+        let with_trust =
+            |old_format| [&bob, &alice, &bob].map(|it| rewritten(it, old_format, &TRUST)).concat();
+        let beside_old = [bob.clone(), of_version_3("Bob"), alice.clone()].concat();
+        for (ring, answers) in [
+            (with_trust(true), true),
+            (with_trust(false), true),
+            (beside_old, true),
+            (bob.repeat(2), true),
+            ([of_version_3("Bob"), bob.clone()].concat(), true),
+            // The address is there, and nothing of its owner's: it could be in what cannot be read.
+            (made::public(&made::cert("joalice@example.org")), false),
+            ([&bob[..], &alice[..90]].concat(), false),
+            ([&MARKER[..], &alice].concat(), false),
+            (Vec::new(), false),
+        ] {
+            for size in [1, 50, 1 << 20] {
+                assert_eq!(in_pieces(&mut anew(), &ring, size), answers, "{size}: {ring:02x?}");
+            }
+        }
+    }
+
+    /// The last octets of one certificate and the first ones of the next can be an address by chance; the slow way then looks at
+    /// all of them.
+    #[test]
+    fn an_address_over_two_certificates_is_seen() {
+        let address = "a@\u{189}";
+        let ring = [&of_version_3("a@"), &[0xc6, 0x89][..], &of_version_3("Bob")[2..]].concat();
+        for size in [1, 7, 100] {
+            let mut search = Search::new(address, SystemTime::now());
+            assert!(search.is_in(&ring));
+            assert!(!in_pieces(&mut search, &ring, size));
+        }
+    }
+
+    #[test]
+    fn a_ring_is_read_in_pieces() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ring");
+        let place = Place::named(path.clone(), Trust::of_process(&[]));
+        let [alice, bob] = [ALICE, "Bob"].map(made::cert);
+        let [many, alice] = [made::public(&bob).repeat(1500), made::public(&alice)];
+        let big = made::public(&made::flooded(bob, 2000));
+        for (ring, found) in [
+            ([&many[..], &alice].concat(), true),
+            ([&big[..], &alice, &many].concat(), true),
+            ([&many[..], &big].concat(), false),
+            ([&many[..], b"junk", &alice, &many].concat(), true),
+        ] {
+            assert!(ring.len() > 600_000, "{}", ring.len());
+            std::fs::write(&path, &ring).unwrap();
+            let mut search = anew();
+            let file = KeyFile::open(&place, ring.len() as u64).unwrap().unwrap();
+            search.add_file(&file).unwrap();
+            assert_eq!(search.finish().unwrap().is_some(), found);
+            let file = KeyFile::open(&place, ring.len() as u64 - 1).unwrap().unwrap();
+            assert!(refusal(anew().add_file(&file)).contains("larger than"));
+        }
     }
 }

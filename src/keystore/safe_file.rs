@@ -4,7 +4,7 @@
 //! believed is [`super::absence`]'s business.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Read as _};
+use std::io::{self, ErrorKind, Read as _, Seek as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -14,18 +14,143 @@ use super::trust::Reached;
 use crate::error::Error;
 use crate::limits;
 
+/// Octets of a keyring that are read at once.
+const PIECE: usize = 256 * 1024;
+
+/// A key file that is open, and that nobody else could have written.
+#[derive(Debug)]
+pub struct KeyFile {
+    file: File,
+    path: PathBuf,
+    /// Its size when it was opened, in bytes.
+    size: u64,
+    limit: u64,
+}
+
+impl KeyFile {
+    /// Opens the file at `place`, of which at most `limit` bytes are read; `None` when there is none.
+    ///
+    /// # Errors
+    /// As [`read`].
+    pub fn open(place: &Place, limit: u64) -> Result<Option<Self>, Error> {
+        let folder = place.path.parent().unwrap_or(Path::new("/"));
+        let file = if reach(&place.at(folder.into()))? { Self::open_in_folder(place, limit)? } else { None };
+        if file.is_some() {
+            check_above(place)?;
+        }
+        Ok(file)
+    }
+
+    fn open_in_folder(place: &Place, limit: u64) -> Result<Option<Self>, Error> {
+        let path = &place.path;
+        let file = match open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.raw_os_error() == Some(nix::libc::ELOOP) => {
+                return Err(refused(path, "it is a symbolic link", "put the file itself there"));
+            }
+            Err(error) => return Err(unreadable(path, &error)),
+        };
+        let metadata = file.metadata().map_err(|error| unreadable(path, &error))?;
+        if !metadata.is_file() {
+            return Err(refused(path, "it is not a regular file", "put a file with the certificate there"));
+        }
+        place.trust.check(path, &metadata)?;
+        Ok(Some(Self { file, path: path.clone(), size: metadata.len(), limit }))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// All of it, whatever was read of it before.
+    ///
+    /// # Errors
+    /// [`Error::KeyStore`] when it cannot be read or is larger than the limit.
+    pub fn read(&self) -> Result<Vec<u8>, Error> {
+        (&self.file).rewind().map_err(|error| unreadable(&self.path, &error))?;
+        self.read_on()
+    }
+
+    fn read_on(&self) -> Result<Vec<u8>, Error> {
+        self.check_size(self.size)?;
+        let size = self.size as usize;
+        let mut bytes = vec![0; size + 1];
+        // With room for one more, its size is its end: it is as long as it was when it was opened.
+        let filled = self.fill(&mut bytes, size)?;
+        bytes.truncate(filled);
+        if filled > size {
+            let rest = (&self.file).take(self.limit - self.size).read_to_end(&mut bytes);
+            rest.map_err(|error| unreadable(&self.path, &error))?;
+            self.check_size(bytes.len() as u64)?;
+        }
+        Ok(bytes)
+    }
+
+    /// Reads the file a piece at a time, where all of it would be too much to hold. `take` is given what it has not taken so
+    /// far and some more, and whether the file ends with that; it answers how much of it is done with, or `None` to stop.
+    /// Answers whether the end was reached.
+    ///
+    /// # Errors
+    /// As [`KeyFile::read`], and those of `take`.
+    pub fn in_pieces(
+        &self,
+        mut take: impl FnMut(&[u8], bool) -> Result<Option<usize>, Error>,
+    ) -> Result<bool, Error> {
+        let (mut buffer, mut held, mut read) = (vec![0; PIECE], 0, 0);
+        loop {
+            if held == buffer.len() {
+                // What is longer than a piece is not begun with over and over again.
+                buffer.resize(2 * held, 0);
+            }
+            let room = buffer.len() - held;
+            let more = self.fill(&mut buffer[held..], room)?;
+            (held, read) = (held + more, read + more as u64);
+            self.check_size(read)?;
+            let last = more < room;
+            let Some(taken) = take(&buffer[..held], last)? else { return Ok(false) };
+            if last {
+                return Ok(true);
+            }
+            buffer.copy_within(taken..held, 0);
+            held -= taken;
+        }
+    }
+
+    /// Reads until `enough` octets are in `buffer`, or the file ends; how many there are.
+    fn fill(&self, buffer: &mut [u8], enough: usize) -> Result<usize, Error> {
+        let mut filled = 0;
+        loop {
+            match (&self.file).read(&mut buffer[filled..]) {
+                Ok(0) => return Ok(filled),
+                Ok(more) => filled += more,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(unreadable(&self.path, &error)),
+            }
+            if filled >= enough {
+                return Ok(filled);
+            }
+        }
+    }
+
+    fn check_size(&self, size: u64) -> Result<(), Error> {
+        if size <= self.limit {
+            return Ok(());
+        }
+        let what = format!("it is larger than {} bytes", self.limit);
+        Err(refused(&self.path, &what, "enrol it with `mailseal keys add`, which keeps what is needed"))
+    }
+}
+
 /// Reads the file at `place`, of at most `limit` bytes; `None` when there is none.
 ///
 /// # Errors
 /// [`Error::KeyStore`] when the file or a folder on the way cannot be read or must not be trusted, [`Error::Home`] when the
 /// home is not there.
 pub fn read(place: &Place, limit: u64) -> Result<Option<Vec<u8>>, Error> {
-    let folder = place.path.parent().unwrap_or(Path::new("/"));
-    let bytes = if reach(&place.at(folder.into()))? { read_in_folder(place, limit)? } else { None };
-    if bytes.is_some() {
-        check_above(place)?;
-    }
-    Ok(bytes)
+    KeyFile::open(place, limit)?.map(|file| file.read_on()).transpose()
 }
 
 /// [`read`] in a folder that must be there.
@@ -44,28 +169,7 @@ pub fn read_in_store(place: &Place, folder: &Path, limit: u64) -> Result<Option<
 /// # Errors
 /// As [`read`].
 pub fn read_in_folder(place: &Place, limit: u64) -> Result<Option<Vec<u8>>, Error> {
-    let path = &place.path;
-    let mut file = match open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) if error.raw_os_error() == Some(nix::libc::ELOOP) => {
-            return Err(refused(path, "it is a symbolic link", "put the file itself there"));
-        }
-        Err(error) => return Err(unreadable(path, &error)),
-    };
-    let metadata = file.metadata().map_err(|error| unreadable(path, &error))?;
-    if !metadata.is_file() {
-        return Err(refused(path, "it is not a regular file", "put a file with the certificate there"));
-    }
-    place.trust.check(path, &metadata)?;
-    // Without room, reading begins with pieces of 32 bytes.
-    let mut bytes = Vec::with_capacity(metadata.len().min(limit) as usize + 1);
-    file.by_ref().take(limit + 1).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
-    if bytes.len() as u64 > limit {
-        let what = format!("it is larger than {limit} bytes");
-        return Err(refused(path, &what, "enrol it with `mailseal keys add`, which keeps what is needed"));
-    }
-    Ok(Some(bytes))
+    KeyFile::open_in_folder(place, limit)?.map(|file| file.read_on()).transpose()
 }
 
 /// Judges what lies above the root of `place`, where something was found there: in a home, what is not there is judged from
@@ -167,9 +271,25 @@ pub fn list(place: &Place) -> Result<Option<Listing>, Error> {
 /// # Errors
 /// As [`read`].
 pub fn names(place: &Place, fits: impl Fn(&str) -> bool) -> Result<Vec<String>, Error> {
-    if !reach(place)? {
-        return Ok(Vec::new());
+    if reach(place)? { names_here(place, fits) } else { Ok(Vec::new()) }
+}
+
+/// [`names()`] where the folder that `place` lies in has been reached.
+///
+/// # Errors
+/// As [`read`].
+pub fn names_in_folder(place: &Place, fits: impl Fn(&str) -> bool) -> Result<Vec<String>, Error> {
+    match std::fs::symlink_metadata(&place.path) {
+        // All above it was judged then.
+        Ok(metadata) if metadata.is_dir() => {
+            place.trust.check(&place.path, &metadata)?;
+            names_here(place, fits)
+        }
+        _ => names(place, fits),
     }
+}
+
+fn names_here(place: &Place, fits: impl Fn(&str) -> bool) -> Result<Vec<String>, Error> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(&place.path).map_err(|error| unreadable(&place.path, &error))? {
         let entry = entry.map_err(|error| unreadable(&place.path, &error))?;

@@ -1,5 +1,6 @@
 //! Every system call of a delivery and of a rewrite fails once, with each error.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -182,6 +183,41 @@ fn rewrites(errors: &[&str], options: &[&[&str]], is_wanted: impl Fn(&Call) -> b
             succeeded.into_inner()
         ));
     }
+}
+
+/// Flushes of a batch are side by side: each one may fail, or be the last that is done.
+#[test]
+fn a_batch_with_failing_flushes_loses_nothing() {
+    if !strace::is_there() {
+        return;
+    }
+    let faults = ["error=EIO", "error=ENOSPC", "error=EINTR", "signal=KILL"];
+    let cases: Vec<(&str, usize)> = faults.into_iter().flat_map(|fault| [(fault, 1), (fault, 2)]).collect();
+    let name = |(fault, count): &(&str, usize)| format!("{fault} {count}");
+    jobs::all(&cases, name, |(fault, count)| {
+        let when = format!("{fault} for the flush {count} of each thread");
+        let mailbox = Mailbox::small(12);
+        let log = mailbox.path("strace.log");
+        // In its sandbox: there, too, threads can be started.
+        let traced = Traced::new(&mailbox.command(&["--jobs", "1"]), b"");
+        let run = traced.run(&["-y", "-e", &format!("inject=fsync:{fault}:when={count}")], &log);
+        mailbox.assert_nothing_lost(&when);
+        let text = strace::read(&log);
+        let is_flush = |line: &&str| line.contains(" fsync(") && line.contains("/tmp/mailseal.");
+        let flushes: Vec<&str> = text.lines().filter(is_flush).collect();
+        let threads: BTreeSet<&str> = flushes.iter().filter_map(|line| line.split(' ').next()).collect();
+        if *fault != "signal=KILL" {
+            let said = !matches!(run.status, None | Some(0 | 124 | 137)) && run.stderr.contains("hint:");
+            assert!(said, "{when}: {run:?}");
+            let paths: Vec<&str> = flushes.iter().filter_map(|line| line.split(['<', '>']).nth(1)).collect();
+            let each: BTreeSet<&&str> = paths.iter().collect();
+            assert!(paths.len() == 12 && each.len() == 12, "{when}: not each once: {flushes:?}");
+            assert!(threads.len() > 1, "{when}: one thread did all");
+        }
+        mailbox.seal();
+        mailbox.assert_sealed(&when);
+        Ok(())
+    });
 }
 
 /// A flush that failed is not tried again for the same file, and the run does not succeed.

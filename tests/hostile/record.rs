@@ -57,19 +57,26 @@ impl Record {
     pub fn of(command: &Command, root: &Path) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut traced = Command::new("strace");
-        traced.args(["-ff", "-y", "-xx", "-s", "10000000", "-E", "PATH=", "-e", CALLS, "-o"]);
+        traced.args(["-ff", "-ttt", "-y", "-xx", "-s", "10000000", "-E", "PATH=", "-e", CALLS, "-o"]);
         traced.arg(dir.path().join("log")).arg(command.get_program()).args(command.get_args());
         let initial: BTreeMap<PathBuf, usize> =
             files_below(root).into_iter().enumerate().map(|(number, path)| (path, number)).collect();
         let run = filter::run(traced.stdin(Stdio::null()), b"", 1);
         assert!(matches!(run.status, Some(0 | 1)), "{run:?}");
-        // One thread does it all: a file of its own keeps its calls in order.
-        let logs =
-            fs::read_dir(dir.path()).unwrap().map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap());
-        let mut records: Vec<Self> = logs.map(|log| Self::parse(&log, root, initial.clone())).collect();
-        records.retain(|record| !record.ops.is_empty());
-        assert_eq!(records.len(), 1, "more than one thread changed files");
-        records.remove(0)
+        let logs: Vec<String> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
+            .collect();
+        // One thread does it all but for flushes, and waits for those before it goes on: so the calls are in the order in which
+        // they began.
+        let changing = logs.iter().filter(|log| log.lines().any(|line| changes(line, root)));
+        assert!(changing.count() <= 1, "more than one thread changed files");
+        let mut lines: Vec<(&str, &str)> =
+            logs.iter().flat_map(|log| log.lines().filter_map(|line| line.split_once(' '))).collect();
+        // Seconds since 1970, with six digits behind the point.
+        lines.sort_by_key(|(time, _)| *time);
+        let log: Vec<&str> = lines.into_iter().map(|(_, call)| call).collect();
+        Self::parse(&log.join("\n"), root, initial)
     }
 
     fn parse(log: &str, root: &Path, initial: BTreeMap<PathBuf, usize>) -> Self {
@@ -354,6 +361,16 @@ pub fn files_below(root: &Path) -> Vec<PathBuf> {
     }
     found.sort();
     found
+}
+
+/// Whether a line of strace's is of a call that changes something below `root`: not one that flushes it, or reads.
+fn changes(line: &str, root: &Path) -> bool {
+    let call = line.split_once(' ').map_or(line, |(_, call)| call);
+    let Some((name, arguments)) = call.split_once('(') else { return false };
+    let (folder, strings) = arguments_of(arguments);
+    let reads = name.starts_with("open") && !call.contains("O_CREAT");
+    let changes = !reads && !["fsync", "fdatasync"].contains(&name) && !call.contains(" = -1 ");
+    changes && strings.iter().chain([&folder]).any(|path| path.starts_with(root))
 }
 
 /// The path of the last descriptor, and the paths that the strings are, each below the descriptor before it.

@@ -135,18 +135,26 @@ pub fn rewrite<W: Work>(folder: &Folder, manner: Manner, work: &W) -> Result<(),
     listing.odd.iter().for_each(|path| work.tell(Event::Odd(path)));
     let wants = |message: &Message, stat: &FileStat| work.wants(message, stat);
     let items = sized(folder, listing.messages, wants, || work.tell(Event::Alive))?;
-    let pooled = rayon::current_thread_index().is_some();
-    let threads = if pooled { rayon::current_num_threads() } else { 1 };
     // Small enough that every thread has some.
-    let messages = items.len().div_ceil(threads).clamp(1, BATCH.messages);
+    let messages = items.len().div_ceil(threads()).clamp(1, BATCH.messages);
     let batches = batches(&items, Most { messages, ..BATCH }, |item| item.bytes, |_| false);
     let each = |batch: &&[Item]| rewrite_batch(folder, batch, manner, work);
-    if pooled {
+    if is_pooled() {
         batches.par_iter().with_max_len(1).for_each(each);
     } else {
         batches.iter().for_each(each);
     }
     Ok(())
+}
+
+/// How many threads work on a folder side by side, here.
+pub(super) fn threads() -> usize {
+    // Outside of a pool, asking rayon would make one.
+    if is_pooled() { rayon::current_num_threads() } else { 1 }
+}
+
+fn is_pooled() -> bool {
+    rayon::current_thread_index().is_some()
 }
 
 /// Those of `messages` that `wants` accepts, with their sizes; one that goes away while this looks is not among them. `alive` is

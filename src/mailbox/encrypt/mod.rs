@@ -272,9 +272,9 @@ impl Jobs<'_> {
             left.extend(doveadm.purge(&target.user, watch));
             return left;
         }
-        match doveadm.mailbox(&target.user, Path::new(&target.path), watch) {
-            Ok(Some(_)) => doveadm.forget(&target.user, self.options.how.keep_uids, watch),
-            Ok(None) => self.untold(target),
+        match doveadm.keeps_mail_in(&target.user, Path::new(&target.path), watch) {
+            Ok(true) => doveadm.forget(&target.user, self.options.how.keep_uids, watch),
+            Ok(false) => self.untold(target),
             Err(error) => [vec![format!("{}: {error}", target.user)], self.untold(target)].concat(),
         }
     }
@@ -428,7 +428,7 @@ fn complete(target: &mut Target, doveadm: Option<&Doveadm>, watch: &Watch<'_>) -
         target.home = login.map(|user| user.dir.into());
     }
     if let (None, Some(doveadm)) = (&target.control, doveadm) {
-        target.control = doveadm.mailbox(&target.user, Path::new(&target.path), watch)?.flatten();
+        target.control = doveadm.control(&target.user, Path::new(&target.path), watch)?;
     }
     Ok(())
 }

@@ -1,11 +1,12 @@
-//! Whether octets are the packets of an encrypted message (RFC 9580, section 10.3) and nothing else.
+//! Whether octets are the packets of an encrypted message (RFC 9580, section 10.3) and nothing else; where the certificates
+//! of a keyring end (section 10.1).
 
 use std::io;
 
 use super::noise::Noise;
 use super::session_keys::SessionKeys;
 use super::{Stop, demand};
-use crate::openpgp::header::tag::{OCB_ENCRYPTED, PKESK, SEIPD, SKESK};
+use crate::openpgp::header::tag::{self, OCB_ENCRYPTED, PKESK, SEIPD, SKESK};
 use crate::openpgp::header::{AEAD_HEADER, Length, read_header, read_length};
 
 /// Longest packet with an encrypted session key: one for ML-KEM-1024 has 1.7 kB, one for RSA with 16384 bits 2 kB.
@@ -54,6 +55,29 @@ pub fn are_whole(data: &[u8]) -> bool {
         rest = after;
     }
     rest.is_empty() && !data.is_empty()
+}
+
+/// Octets of the certificate that `data` begins with: up to the next primary key, or to the end of `data`, where more of
+/// it may follow. Bodies are not looked into.
+///
+/// # Errors
+/// [`Stop::Cut`] where `data` ends within a packet, or is empty; [`Stop::Refuted`] for a packet that certificates do not have
+/// or that is unknown here, a length of another kind than they have, and what is not a packet.
+pub fn certificate(data: &[u8]) -> Result<usize, Stop> {
+    let (mut rest, mut first) = (data, true);
+    while first || !rest.is_empty() {
+        let (tag, length, body) = header(rest)?;
+        match tag {
+            tag::PUBLIC_KEY | tag::SECRET_KEY if first => first = false,
+            tag::PUBLIC_KEY | tag::SECRET_KEY => break,
+            tag::SIGNATURE | tag::USER_ID | tag::USER_ATTRIBUTE => demand(!first)?,
+            tag::PUBLIC_SUBKEY | tag::SECRET_SUBKEY | tag::TRUST | tag::MARKER => demand(!first)?,
+            _ => return Err(Stop::Refuted),
+        }
+        let Length::Definite(length) = length else { return Err(Stop::Refuted) };
+        rest = body.get(in_memory(length)..).ok_or(Stop::Cut)?;
+    }
+    Ok(data.len() - rest.len())
 }
 
 /// Proves that the packet whose body begins `body`, with `beside` octets before its ciphertext, reaches to the end of it,
@@ -183,6 +207,39 @@ mod tests {
         ] {
             assert_eq!(are_whole(data), whole, "{data:?}");
         }
+    }
+
+    #[test]
+    fn a_certificate_ends_where_the_next_one_begins() {
+        let marked = |tag: u8| packet(tag, b"body");
+        for primary in [tag::PUBLIC_KEY, tag::SECRET_KEY] {
+            let belongs = [2, 7, 10, 12, 13, 14, 17];
+            let one = [marked(primary), belongs.map(marked).concat()].concat();
+            let old_format = [&[0x80 | primary << 2, 1, 0][..], &[0x89, 0, 1, 0]].concat();
+            for one in [one, old_format] {
+                assert_eq!(certificate(&one), Ok(one.len()));
+                for next in [tag::PUBLIC_KEY, tag::SECRET_KEY] {
+                    assert_eq!(certificate(&[&one[..], &marked(next)].concat()), Ok(one.len()));
+                    // Of what follows, the type and the length are all that is looked at.
+                    assert_eq!(certificate(&[&one[..], &[0xc0 | next, 9]].concat()), Ok(one.len()));
+                    assert_eq!(certificate(&[&one[..], &[0xc0 | next]].concat()), Err(Stop::Cut));
+                }
+                assert_eq!(certificate(&one[..one.len() - 1]), Err(Stop::Cut));
+                assert_eq!(certificate(&[&one[..], b"junk"].concat()), Err(Stop::Refuted));
+                for stranger in (0..64).filter(|tag| ![5, 6].contains(tag) && !belongs.contains(tag)) {
+                    let ring = [&one[..], &marked(stranger)].concat();
+                    assert_eq!(certificate(&ring), Err(Stop::Refuted), "{stranger}");
+                    assert_eq!(certificate(&marked(stranger)), Err(Stop::Refuted), "{stranger}");
+                }
+                for length in [&[0xcd, 0xe1, 1, 2, 0][..], &[0xb7]] {
+                    assert_eq!(certificate(&[&one[..], length].concat()), Err(Stop::Refuted));
+                }
+            }
+            for first in belongs {
+                assert_eq!(certificate(&[marked(first), marked(primary)].concat()), Err(Stop::Refuted));
+            }
+        }
+        assert_eq!(certificate(&[]), Err(Stop::Cut));
     }
 
     #[test]

@@ -6,14 +6,30 @@ use std::io::{self, Read};
 pub mod tag {
     /// Public-Key Encrypted Session Key (RFC 9580, section 5.1).
     pub const PKESK: u8 = 1;
+    /// Signature (section 5.2).
+    pub const SIGNATURE: u8 = 2;
     /// Symmetric-Key Encrypted Session Key (section 5.3).
     pub const SKESK: u8 = 3;
+    /// Secret-Key (section 5.5.1.3).
+    pub const SECRET_KEY: u8 = 5;
+    /// Public-Key (section 5.5.1.1).
+    pub const PUBLIC_KEY: u8 = 6;
+    /// Secret-Subkey (section 5.5.1.4).
+    pub const SECRET_SUBKEY: u8 = 7;
     /// Compressed Data (section 5.6).
     pub const COMPRESSED: u8 = 8;
     /// Marker (section 5.8).
     pub const MARKER: u8 = 10;
     /// Literal Data (section 5.9).
     pub const LITERAL: u8 = 11;
+    /// Trust, which GnuPG writes into its keyrings (section 5.10).
+    pub const TRUST: u8 = 12;
+    /// User ID (section 5.11).
+    pub const USER_ID: u8 = 13;
+    /// Public-Subkey (section 5.5.1.2).
+    pub const PUBLIC_SUBKEY: u8 = 14;
+    /// User Attribute (section 5.12).
+    pub const USER_ATTRIBUTE: u8 = 17;
     /// Symmetrically Encrypted and Integrity Protected Data (section 5.13).
     pub const SEIPD: u8 = 18;
     /// Padding (section 5.14).
