@@ -311,6 +311,7 @@ impl Error {
                 | CoreError::SealedHeaderTooLong
                 | CoreError::Padding
                 | CoreError::Damaged { .. }
+                | CoreError::HiddenFields
                 | CoreError::Expands { .. },
             ) => Exit::Message,
             Self::Config { .. }
@@ -385,6 +386,7 @@ impl Error {
             Self::Core(CoreError::Recovery(_)) => "recovery",
             Self::Sandbox { .. } => "sandbox",
             Self::Core(CoreError::Damaged { .. }) => "damaged",
+            Self::Core(CoreError::HiddenFields) => "hidden-fields",
             Self::Core(CoreError::Expands { .. }) => "expands",
             Self::Core(CoreError::NoSecretKey { .. }) => "no-secret-key",
             Self::SecretKey { .. } => "secret-key",
@@ -477,6 +479,10 @@ impl Error {
                 "use a kernel with Landlock and seccomp, or do without --sandbox require".into()
             }
             Self::Core(CoreError::Damaged { .. }) => "leave it as it is, and look for a whole copy of it, in a backup".into(),
+            Self::Core(CoreError::HiddenFields) => {
+                "it stays sealed: read it in a mail program, or decrypt it into another Maildir (--into), which loses nothing"
+                    .into()
+            }
             Self::Core(CoreError::Expands { .. }) => {
                 "if you trust its sender, decrypt it with a larger --max-expansion; there must be room for it".into()
             }
@@ -536,6 +542,7 @@ mod tests {
             CoreError::Padding,
             CoreError::SmimePadding,
             CoreError::Damaged { what: "WHAT".into() },
+            CoreError::HiddenFields,
             CoreError::Expands { most: 67_108_864 },
             CoreError::NoSecretKey { recipients: "C37FA4B9682ECB87".into() },
             CoreError::Keys("WHAT".into()),

@@ -86,6 +86,9 @@ fn reseal(
             Unsealed::Foreign(Foreign::Clear) => return Ok(Change::Keep(Verdict::Clear)),
             Unsealed::Foreign(Foreign::Encrypted) => return Ok(Change::Keep(Verdict::Encrypted)),
         };
+        if !plain.whole {
+            return Err(CoreError::HiddenFields.into());
+        }
         let read_failed = |error| match error {
             CoreError::Read(error) => read_error(error),
             error => error,

@@ -272,6 +272,51 @@ fn messages_are_sealed_to_a_new_key() {
     assert_same(&maildir.messages(), &resealed);
 }
 
+/// A Subject that is in no header any more cannot be put back: what holds it stays.
+#[test]
+fn what_a_changed_header_hides_is_not_thrown_away() {
+    let mail = b"From: Ann <a@b.c>\nX-Foo: y\nSubject: the secret subject\n\nbody\n";
+    let changes: [(&str, &str); 3] = [
+        ("X-Foo: y\n", ""),
+        ("Subject: [...]", "Subject: [SPAM] [...]"),
+        ("From: Ann", "Content-Length: 9\nFrom: Ann"),
+    ];
+    for policy in ["baseline", "shy"] {
+        for (old, new) in changes {
+            let maildir = Maildir::new();
+            let sealed = filter(&key("curve25519"), &["--protect-headers", policy], mail).stdout;
+            let text = String::from_utf8(sealed.clone()).unwrap();
+            let old = if policy == "shy" { old.replace("Ann", "a@b.c") } else { old.to_owned() };
+            let new = if policy == "shy" { new.replace("Ann", "a@b.c") } else { new.to_owned() };
+            assert!(text.contains(&old), "{old}: {text}");
+            maildir.store("cur/1.host,:2,S", text.replacen(&old, &new, 1).as_bytes());
+            maildir.store("cur/2.host,:2,S", &sealed);
+            let before = maildir.messages();
+            let path = maildir.path();
+            let into = maildir.dir.path().join("Plain");
+            let (mail_path, into_path) = (path.to_str().unwrap(), into.to_str().unwrap());
+            let key = secret("curve25519");
+            let copied = mailseal(&["decrypt", "--secret-key", &key, "--into", into_path, mail_path]);
+            assert_eq!(copied.status, Some(0), "{}", copied.stderr);
+            assert_eq!(messages(&into)["cur/2,S"], mail);
+            assert!(messages(&into)["cur/1,S"].ends_with(b"\n\nbody\n"));
+            let resealed = reseal(&path, "curve25519", "rsa3072");
+            let run =
+                mailseal(&["decrypt", "--secret-key", &secret("rsa3072"), "--secret-key", &key, mail_path]);
+            for run in [&resealed, &run] {
+                assert_eq!(run.status, Some(1), "{policy} {new}: {}", run.stderr);
+                assert!(run.stderr.contains("what that hides would be lost"), "{}", run.stderr);
+            }
+            let after = maildir.messages();
+            assert_eq!(
+                (&after["cur/1,S"], &*after["cur/2,S"]),
+                (&before["cur/1,S"], &mail[..]),
+                "{policy} {new}"
+            );
+        }
+    }
+}
+
 /// Killed in the middle of a large message: what lies there is the old message, and what was written of the new one is
 /// no plaintext.
 #[test]

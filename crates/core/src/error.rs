@@ -46,6 +46,10 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// The outside of a sealed message was changed, and no longer shows what sealing the inside would show: the header fields that
+    /// it hides cannot be put back, and would be lost with it.
+    #[error("its header was changed after it was sealed, and what that hides would be lost")]
+    HiddenFields,
     /// A sealed message decompresses to more than it may.
     #[error("the message becomes longer than {most} bytes")]
     Expands {

@@ -14,7 +14,7 @@ use super::uidlist::{self, Renames};
 use crate::durable;
 use crate::error::Error;
 
-/// Most new messages that all threads of a run bring to the disk at once: beyond, measured on ext4, it gains nothing.
+/// Most new messages that all threads of a run bring to the disk at once.
 const FLUSHED_AT_ONCE: usize = 16;
 
 /// How often a message is looked for that a program without Dovecot's lock renames meanwhile.

@@ -94,7 +94,7 @@ pub fn header(outer: Head<'_>, inside: &Opening, ending: LineEnding) -> Option<H
     }
     write_mime(&mut bytes);
     bytes.extend_from_slice(line_end.as_bytes());
-    Some(Header { bytes, exact: false })
+    Some(Header { bytes, exact: false, whole: true })
 }
 
 #[cfg(test)]

@@ -89,6 +89,9 @@ pub struct Original<'a> {
     /// Otherwise its header could not be restored exactly: the record did not hold all of it, or did not agree with what
     /// stands outside, which stays then.
     pub exact: bool,
+    /// Whether every header field is there that only the inside has. Otherwise the outside was changed after the message was sealed,
+    /// and does not show any more what it should: what it hides would be lost with the sealed message.
+    pub whole: bool,
 }
 
 impl Original<'_> {
@@ -478,7 +481,8 @@ fn in_ending(entity: Stream<'_>, ending: LineEnding) -> Stream<'_> {
 /// A message with this header, whose body begins as that of `inside` and goes on in `rest`.
 fn message<'a>(header: Header, inside: &Opening, rest: Stream<'a>) -> Original<'a> {
     let body = Cursor::new(inside.body().to_vec()).chain(rest);
-    Original { stream: Box::new(Cursor::new(header.bytes).chain(body)), exact: header.exact }
+    let stream = Box::new(Cursor::new(header.bytes).chain(body));
+    Original { stream, exact: header.exact, whole: header.whole }
 }
 
 /// The encrypted packet behind its session key packets.

@@ -46,6 +46,8 @@ pub struct Header {
     pub bytes: Vec<u8>,
     /// Whether the record and the headers are in accord: every field stands where it stood.
     pub exact: bool,
+    /// Whether every field is there that only the inside has.
+    pub whole: bool,
 }
 
 /// Puts the `Content-*` fields and the tail of the entity and the MIME-Version fields of the `record` back into the `outer`
@@ -93,7 +95,7 @@ pub fn header(
         false => header.push_tail(&without_shown(&entity.tail)),
     };
     header.end(inside.head().separator(), end);
-    Header { bytes: header.bytes, exact }
+    Header { bytes: header.bytes, exact, whole: true }
 }
 
 /// The outer header without our two fields.

@@ -33,7 +33,7 @@ pub fn is_recorded(outer: Head<'_>, entity: Head<'_>) -> bool {
 
 /// The header of the message that begins with `original`, as it was inside. `sound` tells that the rest of the seal is in
 /// accord with its record: otherwise, and where the outer header does not show what it should, the outer fields stay, and
-/// only the MIME fields come from inside. `appearance` is what the record and the entity say of the outside.
+/// only the MIME fields come from inside: the header is not whole then, unless nothing was hidden. `appearance` is what the record and the entity say of the outside.
 pub fn header(
     outer: Head<'_>,
     original: &Opening,
@@ -56,12 +56,13 @@ pub fn header(
             merge(&outer, &inside, version1::place(head), tail)
         }),
     };
+    let whole = merged.is_some() || appearance.is_some_and(|appearance| appearance.policy == Policy::None);
     let (mut header, exact) = merged.unwrap_or_else(|| {
         let is_mime = |item: &Item<'_>| item.kind.is_mime();
         (outside(&outer, region.items().filter(is_mime), &tail), false)
     });
     header.bytes.extend_from_slice(head.separator());
-    Header { bytes: header.bytes, exact }
+    Header { bytes: header.bytes, exact, whole }
 }
 
 /// Puts the items from inside in the places of those in the `outer` header that show them; `None` where not all that is to be

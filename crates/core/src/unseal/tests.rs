@@ -720,7 +720,7 @@ fn what_would_make_a_header_too_long_is_left_out_or_refused() {
         let mut rest = mail.as_bytes();
         let opening = Opening::read(&mut rest).unwrap();
         let sealer = Sealer { subject, ..Sealer::to(&recipients, policy) };
-        sealer.seal(&opening, &mut rest, std::io::sink()).map(|sealed| sealed.warnings)
+        sealer.seal(&opening, &mut rest, io::sink()).map(|sealed| sealed.warnings)
     };
     assert_eq!(sealer("...", Policy::None).unwrap(), []);
     assert_eq!(sealer("what is said instead", Policy::Baseline).unwrap(), [Warning::HpSkipped]);
