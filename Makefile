@@ -41,6 +41,7 @@ PATHS = -e 's,/usr/local/lib/mailseal/bin,$(LIBEXECDIR),g' \
 	-e 's,/var/lib/mailseal,$(LOCALSTATEDIR)/lib/mailseal,g' \
 	-e 's,/var/spool/mailseal,$(LOCALSTATEDIR)/spool/mailseal,g'
 
+# Units for `mailseal keys refresh` come with programs that have it (the feature `network`).
 # Files come under another name first: a delivery never finds half a program, and one that runs keeps its own.
 install:
 	@$(INSTALL) -d "$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(LIBEXECDIR)"
@@ -58,6 +59,9 @@ install:
 	for file in completions/zsh/*; do put "$(DESTDIR)$(ZSHDIR)" "$$file"; done; \
 	for file in completions/fish/*; do put "$(DESTDIR)$(DATADIR)/fish/vendor_completions.d" "$$file"; done; \
 	for unit in contrib/systemd/*.service contrib/systemd/*.socket contrib/systemd/*.timer; do \
+	  case "$$unit" in \
+	    *keys-refresh*) "$(BUILD)/mailseal" keys refresh --help >/dev/null 2>&1 || continue;; \
+	  esac; \
 	  put "$(DESTDIR)$(UNITDIR)" "$$unit"; \
 	done; \
 	put "$(DESTDIR)$(SYSUSERSDIR)" contrib/systemd/mailseal.sysusers mailseal.conf; \

@@ -56,3 +56,6 @@ pub const WORD: usize = 64 * 1024;
 
 /// Most messages of a user's own that are answered in 24 hours, and most of others' that were moved; the rest is left alone.
 pub const ANSWERS: (usize, usize) = (40, 10);
+
+/// Longest text of a site's own that owners are told, in bytes: sealed, it must fit into a line of their processes.
+pub const OWNER_NOTICE: usize = 16 * 1024;

@@ -78,10 +78,13 @@ complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from remove" -l config -d 'The configuration [default: /etc/mailseal.toml]' -r -F
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help'
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from check" -l within -d 'How soon, as 30d or 4w' -r
+complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from check" -l digest -d 'Send an admin who is enrolled, what is pending, expires or cannot be used, and whose mail waits; sealed by [[outgoing]]' -r
+complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from check" -l log -d 'The log that tells whose mail waits; for several, several times [default: the log of this machine]' -r -F
+complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from check" -l users -d 'The users in whose homes certificates may lie, one a line [default: those that Dovecot lists]' -r -F
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from check" -l dovecot-config -d 'Dovecot\'s main configuration, if another than its default' -r -F
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from check" -l config -d 'The configuration [default: /etc/mailseal.toml]' -r -F
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from check" -l json -d 'Print JSON'
-complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from check" -l mail-owner -d 'Tell the owners, once each: 30, 7 and 1 days before a certificate expires, and when it cannot be used any more'
+complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from check" -l mail-owner -d 'Tell the owners, once each: 30, 7 and 1 days before a certificate expires, when it cannot be used any more, and when mail waits for that'
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help'
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from test" -l home -d 'The user\'s home, where a key source asks for it' -r -F
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from test" -l dovecot-config -d 'Dovecot\'s main configuration, if another than its default' -r -F

@@ -463,6 +463,14 @@ impl Config {
 /// # Errors
 /// [`Error::KeyStore`], which names the part of the path that is at fault.
 pub(crate) fn read_trusted(path: &Path) -> Result<Option<String>, Error> {
+    read_trusted_up_to(path, limits::CONFIGURATION)
+}
+
+/// The same with at most `limit` bytes.
+///
+/// # Errors
+/// As [`read_trusted`].
+pub(crate) fn read_trusted_up_to(path: &Path, limit: u64) -> Result<Option<String>, Error> {
     let failed = |what: String| Error::KeyStore { path: path.into(), what, hint: String::new() };
     let unreadable = |error: io::Error| failed(error.to_string());
     let path = std::path::absolute(path).map_err(unreadable)?;
@@ -489,9 +497,9 @@ pub(crate) fn read_trusted(path: &Path) -> Result<Option<String>, Error> {
     trust.walk(&path, Path::new("/"))?;
     trust.check(&path, &metadata)?;
     let mut text = String::new();
-    file.take(limits::CONFIGURATION + 1).read_to_string(&mut text).map_err(unreadable)?;
-    if text.len() as u64 > limits::CONFIGURATION {
-        return Err(failed(format!("it is larger than {} bytes", limits::CONFIGURATION)));
+    file.take(limit + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > limit {
+        return Err(failed(format!("it is larger than {limit} bytes")));
     }
     Ok(Some(text))
 }

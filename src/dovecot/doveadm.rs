@@ -265,6 +265,21 @@ fn is_same(one: &str, other: &Path) -> bool {
     std::fs::canonicalize(one).ok() == std::fs::canonicalize(other).ok()
 }
 
+/// Whether a user has a message with this Message-ID, in whatever folder; `config` as for [`save`].
+///
+/// # Errors
+/// [`Error::Command`] where Dovecot does not say.
+pub fn has(user: &str, message_id: &str, config: Option<&Path>) -> Result<bool, Error> {
+    let doveadm = Doveadm { config: config.map(Into::into), version: String::new() };
+    let failed = |what: String| Error::Command { program: "doveadm search".into(), what };
+    let query = ["search", "-u", user, "mailbox", "*", "header", "message-id", message_id];
+    let output = doveadm.run(&query, &Watch::alone())?;
+    if output.status.success() {
+        return Ok(!output.stdout.is_empty());
+    }
+    Err(failed(format!("does not look for a message ({}): {}", output.status, first_line(&output.stderr))))
+}
+
 fn first_line(said: &[u8]) -> String {
     let said = String::from_utf8_lossy(said);
     let line = said.lines().next().unwrap_or_default();

@@ -67,23 +67,51 @@ pub fn rule<'c>(config: &'c Config, whose: &Whose<'_>) -> Result<Option<&'c Rule
 /// Those of [`keystore::find`], [`absence::prove`] and [`Recipients::choose`]; [`Error::Missing`] for a user who must have
 /// a certificate.
 pub fn find(config: &Config, whose: &Whose<'_>, now: SystemTime) -> Result<Addressee, Error> {
-    let rule = rule(config, whose)?;
-    if rule.is_some_and(|rule| rule.mode == Mode::Off) {
-        return Ok(Addressee::Clear(Unchanged::Off(Off::Rule)));
-    }
     let keys = &config.keys;
     let trust = Trust::of_process(keys.trusted_groups.ids());
-    let sealed = |certs: Vec<AnyCert>, looked_up| {
-        let certs = any_cert::of_one_kind(certs, keys.format, now);
-        let recipients = recipients(keys, whose.user, &certs, (&trust, whose.cache), now)?;
-        Ok(Addressee::Sealed { recipients, certs, looked_up })
-    };
+    match look(config, whose, &trust, now)? {
+        Found::Clear(why) => Ok(Addressee::Clear(why)),
+        Found::Certs { certs, looked_up } => {
+            let certs = any_cert::of_one_kind(certs, keys.format, now);
+            let recipients = recipients(keys, whose.user, &certs, (&trust, whose.cache), now)?;
+            Ok(Addressee::Sealed { recipients, certs, looked_up })
+        }
+    }
+}
+
+/// The certificates of `whose` mail at the time `now`, whatever they are worth; none where it goes as it is.
+///
+/// # Errors
+/// Those of [`find`], but for what is wrong with the certificates themselves.
+pub fn certificates(config: &Config, whose: &Whose<'_>, now: SystemTime) -> Result<Vec<AnyCert>, Error> {
+    let trust = Trust::of_process(config.keys.trusted_groups.ids());
+    match look(config, whose, &trust, now)? {
+        Found::Clear(_) => Ok(Vec::new()),
+        Found::Certs { certs, .. } => Ok(certs),
+    }
+}
+
+/// What is found of a user before its worth is judged.
+enum Found {
+    /// Certificates, and whether they were looked up.
+    Certs { certs: Vec<AnyCert>, looked_up: bool },
+    /// None, for this reason.
+    Clear(Unchanged),
+}
+
+fn look(config: &Config, whose: &Whose<'_>, trust: &Trust, now: SystemTime) -> Result<Found, Error> {
+    let rule = rule(config, whose)?;
+    if rule.is_some_and(|rule| rule.mode == Mode::Off) {
+        return Ok(Found::Clear(Unchanged::Off(Off::Rule)));
+    }
+    let keys = &config.keys;
     let given = match rule {
         Some(rule) if whose.key_files.is_empty() => &rule.key,
         _ => whose.key_files,
     };
     if !given.is_empty() {
-        return sealed(keystore::read_all_named(given, &trust, whose.cache)?, false);
+        let certs = keystore::read_all_named(given, trust, whose.cache)?;
+        return Ok(Found::Certs { certs, looked_up: false });
     }
     let user = &User::parse(whose.user)?;
     let request = Request {
@@ -92,14 +120,14 @@ pub fn find(config: &Config, whose: &Whose<'_>, now: SystemTime) -> Result<Addre
         ..Request::new(keys, user, whose.home, now, trust.clone())
     };
     if let Some(certs) = keystore::find(&keys.sources, &request)? {
-        return sealed(certs, true);
+        return Ok(Found::Certs { certs, looked_up: true });
     }
     let required =
         rule.is_some_and(|rule| rule.require) || keys.require.iter().any(|pattern| user.matches(pattern));
     if required || keys.missing == WhenMissing::Defer {
         return Err(Error::Missing { user: whose.user.into() });
     }
-    Ok(Addressee::Clear(Unchanged::NoKey(absence::prove(keys, &request)?)))
+    Ok(Found::Clear(Unchanged::NoKey(absence::prove(keys, &request)?)))
 }
 
 /// `certs` and the recovery certificates, to which every message is sealed, whoever named the certificates.

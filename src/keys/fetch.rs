@@ -3,16 +3,15 @@
 //! Nothing that delivers mail comes here: only `mailseal keys add --wkd` and `keys refresh`, for an admin or a timer that waits.
 //! A proxy is the HTTP client's own matter: `HTTPS_PROXY` and `ALL_PROXY`, for a proxy that speaks HTTP.
 
-use std::net::ToSocketAddrs as _;
+use std::io;
 use std::time::Duration;
 
+use dns_lookup::{LookupError, LookupErrorKind};
 use ureq::Agent;
 
 use crate::error::Error;
 use crate::keystore::wkd_names;
 use crate::limits;
-
-const HTTPS: u16 = 443;
 
 /// How long one server is waited for.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -47,16 +46,32 @@ pub fn fetch(address: &str) -> Result<Fetched, Error> {
 /// Fetches what is published for `address`; `None` where the server says that there is nothing.
 ///
 /// # Errors
-/// When the address is none, the server cannot be reached, or it gives more than [`limits::KEY_FILE`] bytes.
+/// When the address is none, it cannot be found out whether there is a server, it cannot be reached, or it gives more than
+/// [`limits::KEY_FILE`] bytes.
 pub fn published(address: &str) -> Result<Option<Fetched>, Failure> {
     let (local, domain) = address
         .rsplit_once('@')
         .filter(|(local, domain)| !local.is_empty() && is_host(domain))
         .ok_or_else(|| Failure { why: "it is not an address".into(), answered: true })?;
     let [advanced, direct] = wkd_names::urls(local, domain);
-    // The direct method counts only where the host of the advanced one does not exist.
-    let exists = (format!("openpgpkey.{domain}"), HTTPS).to_socket_addrs().is_ok();
-    get(if exists { advanced } else { direct })
+    // The direct method counts only where the host of the advanced one does not exist: elsewhere it may know less.
+    get(if exists(&format!("openpgpkey.{domain}"))? { advanced } else { direct })
+}
+
+/// Whether `host` has an address. That it has none is an answer of the name service; that this cannot say is a failure.
+fn exists(host: &str) -> Result<bool, Failure> {
+    match dns_lookup::getaddrinfo(Some(host), None, None) {
+        Ok(_) => Ok(true),
+        Err(error) if is_no(&error) => Ok(false),
+        Err(error) => {
+            let why = format!("whether there is a host {host}: {}", io::Error::from(error));
+            Err(Failure { why, answered: false })
+        }
+    }
+}
+
+fn is_no(error: &LookupError) -> bool {
+    matches!(error.kind(), LookupErrorKind::NoName | LookupErrorKind::NoData)
 }
 
 /// Fetches the certificate with this fingerprint from `server`, which begins with `https://` and has the interface of

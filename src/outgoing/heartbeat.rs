@@ -4,28 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::time::{Instant, SystemTime};
 
 use jiff::Timestamp;
-use mailseal_core::error::Error as CoreError;
-use mailseal_core::message::opening::Opening;
 use nix::fcntl::{Flock, FlockArg};
-use nix::unistd::gethostname;
 
-use crate::cli;
 use crate::config::Config;
-use crate::config::outgoing::Sendmail;
-use crate::delivery::message::{self, Message};
 use crate::error::Error;
-use crate::keys::addressee::Addressee;
-use crate::log::sink::Sink;
-use crate::log::{LogLine, Outcome};
 use crate::outgoing::address::Address;
-use crate::outgoing::policy;
-use crate::outgoing::program::{self, Caller};
+use crate::outgoing::{own, policy};
 
 /// The file that holds the numbers of the last ones, beside the register of known users.
 const COUNTERS: &str = "heartbeat";
@@ -36,38 +24,20 @@ const LARGEST: u64 = 1024 * 1024;
 /// Sends one heartbeat to each of `addresses`, numbered by address.
 ///
 /// # Errors
-/// [`Error::Usage`] for an address whose mail would not be sealed; [`Error::Command`] where it cannot be sent; those of
-/// [`policy::find`] and of sealing.
+/// Those of [`own::send`], after all were tried; [`Error::KeyStore`] where they cannot be numbered.
 pub fn send(config: &Config, addresses: &[String]) -> Result<(), Error> {
     let domain = policy::domain(config);
     // Each once, however it is spelled.
     let addresses: BTreeSet<Address> =
         addresses.iter().map(|text| Address::parse(text, domain.as_deref())).collect::<Result<_, _>>()?;
     let numbers = next(&counters(config), &addresses)?;
-    let host =
-        gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "localhost".into());
-    let sender = format!("root@{}", domain.unwrap_or_else(|| host.clone()));
+    let (host, sender) = (own::host(), own::sender(config));
     let mut failed = None;
     for (address, number) in addresses.iter().zip(numbers) {
-        let start = Instant::now();
-        let line =
-            Mutex::new(LogLine { user: address.to_string(), heartbeat: Some(number), ..LogLine::default() });
         let message = text(number, &host, &sender, address);
-        let result = seal(config, address, &message, &line).and_then(|sealed| {
-            message::lock(&line).bytes_out = sealed.len() as u64;
-            hand_over(&config.sendmail, &sender, address, &sealed)
-        });
-        match result {
-            Ok(()) => message::lock(&line).outcome = Outcome::Sealed,
-            Err(error) => {
-                let mut line = message::lock(&line);
-                (line.reason, line.bytes_out) = (Some(error.reason()), 0);
-                failed.get_or_insert(error);
-            }
+        if let Err(error) = own::send(config, address, &message, Some(number)) {
+            failed.get_or_insert(error);
         }
-        let mut line = message::lock(&line).clone();
-        line.time = start.elapsed();
-        Sink::open(&config.log.to, cli::ADMIN).write(&line);
     }
     failed.map_or(Ok(()), Err)
 }
@@ -167,37 +137,6 @@ fn text(number: u64, host: &str, sender: &str, address: &Address) -> Vec<u8> {
          This is heartbeat {number} of {host}. If a number is missing, a message was kept back on its way.\n"
     )
     .into_bytes()
-}
-
-fn seal(config: &Config, address: &Address, text: &[u8], line: &Mutex<LogLine>) -> Result<Vec<u8>, Error> {
-    let start = Instant::now();
-    let rule = policy::rule(config, address).map(|(_, rule)| rule);
-    let recipients = match policy::find(config, address, rule, None, SystemTime::now())? {
-        Addressee::Sealed { recipients, .. } => recipients,
-        Addressee::Clear(_) => {
-            return Err(Error::Usage {
-                what: format!("mail for {address} would leave unchanged"),
-                hint: "name an address that a rule of [[outgoing]] has sealed".into(),
-            });
-        }
-    };
-    message::lock(line).key_time = start.elapsed();
-    let style = rule.map(|rule| config.outgoing_style(rule)).unwrap_or_default();
-    let user = address.to_string();
-    let message = Message { program: cli::ADMIN, style: &style, always: false, config, user: &user, line };
-    let (mut rest, mut sealed) = (text, Vec::new());
-    let opening = Opening::read(&mut rest)?;
-    message.line().bytes_in = text.len() as u64;
-    message.seal(&recipients, &opening, &mut rest, &mut sealed)?;
-    Ok(sealed)
-}
-
-/// Hands a message to the program that sends mail.
-fn hand_over(sendmail: &Sendmail, sender: &str, address: &Address, message: &[u8]) -> Result<(), Error> {
-    let mut file = tempfile::tempfile().map_err(CoreError::Write)?;
-    file.write_all(message).and_then(|()| file.rewind()).map_err(CoreError::Write)?;
-    let to = [address.to_string()];
-    program::hand_over(sendmail, &Caller::default(), &[format!("-f{sender}").into()], &to, file)
 }
 
 #[cfg(test)]

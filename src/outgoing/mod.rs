@@ -7,6 +7,7 @@
 //! message   what is taken out of every message that leaves
 //! verdict   what would become of mail for an address, for people
 //! heartbeat numbered messages, by which it is seen whether others are kept back
+//! own       a message of our own to one address
 //! program   the program that sends mail
 //! sendmail  `mailseal sendmail`, which takes the place of that program
 //! held      mail that cannot leave sealed, kept and tried again
@@ -20,6 +21,7 @@ pub mod aliases;
 pub mod heartbeat;
 pub mod held;
 pub mod message;
+pub mod own;
 pub mod policy;
 pub mod program;
 pub mod sendmail;

@@ -37,6 +37,7 @@ testing::on_each_dovecot! {
     many_hostile_messages_change_nothing,
     stored_mail_is_not_sealed_to_a_key_of_the_mailbox,
     owners_are_told_once_before_a_key_expires,
+    owners_of_keys_at_home_and_those_whose_mail_waits_are_told_once,
 }
 
 /// A server whose users may enrol; `keys` are lines of `[keys]`.
@@ -609,4 +610,54 @@ fn owners_are_told_once_before_a_key_expires(flavour: Flavour) {
     let text = String::from_utf8(opened.plaintext).unwrap();
     assert!(text.contains("It expires on ") && text.contains(&made::fingerprint(&cert)), "{text}");
     assert!(server.inbox(BOB).is_empty());
+}
+
+fn owners_of_keys_at_home_and_those_whose_mail_waits_are_told_once(flavour: Flavour) {
+    let Some(server) = server(flavour, "receive = \"mailbox\"\nexpired = \"defer\"") else { return };
+    let cert = made::expires_in("Bob <bob@example.org>", 5 * made::DAY);
+    let key = Key { certificate: made::public(&cert), secret: cert.as_tsk().to_vec().unwrap() };
+    confirm(&server, BOB, &key);
+    pass(&server, BOB, 3 * DAY);
+    advance(&server);
+    let old = made::valid_for("Carol <carol@example.org>", made::DAY);
+    let carols = Key { certificate: made::public(&old), secret: old.as_tsk().to_vec().unwrap() };
+    server.enrol(CAROL, &carols.certificate);
+    let line = format!(
+        "2026-11-20T10:00:00Z host mailseal-filter[1]: user={CAROL} outcome=deferred reason=no-usable-key ms=1\n"
+    );
+    server.write("log", line.as_bytes(), 0o600);
+    let log = server.path("log");
+    let (before, tell) = (server.inbox(BOB).len(), || {
+        let told = admin(&server, &["check", "--mail-owner", "--log", log.to_str().unwrap()]);
+        assert_eq!(told.status.code(), Some(1), "{}", said(&told));
+    });
+    tell();
+    tell();
+    let bobs = server.inbox(BOB);
+    assert_eq!(bobs.len(), before + 1);
+    let opened = Home::with(&[&key]).decrypt(armour(bobs.last().unwrap()).unwrap()).unwrap();
+    assert!(String::from_utf8(opened.plaintext).unwrap().contains("It expires on "));
+    let texts = |count: usize| -> Vec<String> {
+        let messages = server.inbox(CAROL);
+        assert_eq!(messages.len(), count);
+        let home = Home::with(&[&carols]);
+        let open = |mail: &Vec<u8>| {
+            String::from_utf8(home.decrypt(armour(mail).unwrap()).unwrap().plaintext).unwrap()
+        };
+        messages.iter().map(open).collect()
+    };
+    let told = texts(2);
+    assert!(told[0].contains("It is of no use any more: expired"), "{told:?}");
+    assert!(told[1].contains("Mail for you waits since 2026-11-20 10:00 UTC"), "{told:?}");
+    // Where the program ended between the message and the note of it, the mailbox is asked.
+    let path = server.path("owners-told");
+    let noted = fs::read_to_string(&path).unwrap();
+    let newest = server.inbox(CAROL).pop().unwrap();
+    let id = MessageParser::default().parse(&newest).unwrap().message_id().unwrap().to_owned();
+    for (id, count) in [(&*id, 2), ("none@mailseal.invalid", 3)] {
+        fs::write(&path, noted.replace(" deferred\n", &format!(" deferred\t{id}\n"))).unwrap();
+        tell();
+        assert_eq!(texts(count).len(), count);
+        assert_eq!(fs::read_to_string(&path).unwrap(), noted);
+    }
 }

@@ -5,8 +5,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use sequoia_openpgp::types::ReasonForRevocation;
 use testing::filter::{Run, run};
-use testing::{decrypt::decrypt, fixtures, program};
+use testing::{decrypt::decrypt, fixtures, made, program};
 
 /// A folder with a configuration, and a program in the place of sendmail that keeps what it gets.
 struct Host {
@@ -179,8 +180,8 @@ fn a_rule_lets_mail_for_this_host_pass_in_clear() {
 #[test]
 fn certificates_that_take_long_mail_uncompressed_only_are_told_of() {
     let host = Host::new(RULES);
-    let cert = testing::made::without_compression("Team");
-    fs::write(host.dir.path().join("plain.pgp"), testing::made::public(&cert)).unwrap();
+    let cert = made::without_compression("Team");
+    fs::write(host.dir.path().join("plain.pgp"), made::public(&cert)).unwrap();
     let text = host.read("mailseal.toml");
     let plain = host.dir.path().join("plain.pgp");
     let text = text.replace(fixtures::cert("curve25519").to_str().unwrap(), plain.to_str().unwrap());
@@ -220,4 +221,43 @@ fn a_heartbeat_that_cannot_be_sent_is_a_failure_and_its_number_is_not_used_again
     let run = host.mailseal(&["outgoing", "--heartbeat", "team@example.org"]);
     assert_eq!(run.status, Some(75), "{}", run.stderr);
     assert!(host.read("log").contains("outcome=deferred reason=command "), "{}", host.read("log"));
+}
+
+#[test]
+fn an_admin_gets_a_digest_that_is_sealed() {
+    let host = Host::new(RULES);
+    let soon = made::expires_in("carol", 5 * made::DAY);
+    let revoked = made::revoked(made::cert("dave"), ReasonForRevocation::KeyCompromised);
+    for (user, cert) in [("alice", &made::cert("alice")), ("carol", &soon), ("dave", &revoked)] {
+        fs::write(host.dir.path().join(format!("keys/{user}.pgp")), made::public(cert)).unwrap();
+    }
+    let log = host.dir.path().join("log");
+    let line = "2026-11-20T10:00:00Z host mailseal-filter[1]: user=dave outcome=deferred reason=no-usable-key ms=1\n";
+    fs::write(&log, line).unwrap();
+    let run = host.mailseal(&["keys", "check", "--digest", "team@example.org"]);
+    assert_eq!(run.status, Some(1), "{}", run.stderr);
+    let sent = host.read("sent");
+    assert!(sent.contains("multipart/encrypted") && !sent.contains("dave"), "{sent}");
+    let opened = decrypt("curve25519", sent.as_bytes());
+    let text = String::from_utf8(opened.stdout).unwrap();
+    for line in [
+        "Subject: Keys on ",
+        ": 2 sealed for, 3 to look after",
+        "Mail waits, or would: 1\n  dave: no-usable-key: ",
+        ", since 2026-11-20 10:00 UTC\n",
+        "Certificates that cannot be used: 1\n  dave: ",
+        "Certificates that expire soon: 1\n  carol: ",
+        "Sent by users, and not in effect (mailseal keys pending): none\n",
+        "Mail is sealed for: 2\n  alice\n  carol\n",
+    ] {
+        assert!(text.contains(line), "{line:?}: {text}");
+    }
+    assert!(host.read("log").lines().any(|line| line.contains("user=team@example.org outcome=sealed")));
+    // Never in clear, and not without the rest of the check.
+    for (address, status) in [("bob@elsewhere.example", 64), ("old@example.org", 75)] {
+        let run = host.mailseal(&["keys", "check", "--digest", address]);
+        assert_eq!(run.status, Some(status), "{address}: {}", run.stderr);
+        assert!(String::from_utf8_lossy(&run.stdout).contains("dave"), "{address}");
+    }
+    assert_eq!(host.read("sent"), sent);
 }

@@ -400,6 +400,11 @@ fn make_installs_where_it_is_told() {
         }
     }
     assert!(count > 50, "{count} files");
+    // What asks the network is there where the program can.
+    for unit in ["mailseal-keys-refresh.service", "mailseal-keys-refresh.timer"] {
+        let there = root.path().join("usr/lib/systemd/system").join(unit).exists();
+        assert_eq!(there, cfg!(feature = "network"), "{unit}");
+    }
     let sieve = fs::read_to_string(root.path().join("usr/share/mailseal/sieve/dovecot-2.4.conf")).unwrap();
     assert!(sieve.contains("\nsieve_filter_bin_dir = /usr/libexec/mailseal\n"), "{sieve}");
     // Installed again, an admin's configuration stays.

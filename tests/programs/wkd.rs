@@ -10,7 +10,9 @@ use sequoia_openpgp::Cert;
 use sequoia_openpgp::parse::Parse as _;
 use sequoia_openpgp::types::ReasonForRevocation;
 use tempfile::TempDir;
-use testing::made;
+use testing::delivery::MAIL;
+use testing::oracle::check_outside;
+use testing::{filter, made, openers};
 
 /// Becomes a host with a network that has nothing but itself, names it, serves the folder `web`, and runs the rest of
 /// the arguments.
@@ -194,6 +196,58 @@ fn a_revocation_counts_at_once_and_an_older_copy_does_not_take_it_back() {
     // Without news, too, it is said whose mail waits.
     assert_eq!(told(&keys(&dir, &["refresh", "--wkd"])).1, Some(1));
     assert_eq!(told(&keys(&dir, &["list"])).0, listed);
+}
+
+#[test]
+fn a_revoked_subkey_is_not_sealed_to_any_more() {
+    let reason = ReasonForRevocation::KeyCompromised;
+    let two = made::with_second_subkey(made::cert("alice@example.org"));
+    let revoked = made::with_revoked_subkey(two.clone(), reason);
+    let Some(dir) = enrolled(&two, &revoked) else { return };
+    let sealed_to = || {
+        let run = filter::filter(&dir.path().join("keys/alice@example.org.pgp"), &[], MAIL);
+        assert_eq!(run.status, Some(0), "{}", run.stderr);
+        openers::openable_by(&two, check_outside(MAIL, &run.stdout).unwrap().armor)
+    };
+    assert_eq!(sealed_to(), [true, true]);
+    let (text, status) = told(&keys(&dir, &["refresh", "--wkd"]));
+    assert!(status == Some(0) && text.contains("refreshed"), "{text}");
+    assert_eq!(sealed_to(), [false, true]);
+    // An older copy does not bring it back; and where it was the only one, mail waits.
+    fs::write(dir.path().join("web").join(advanced()), made::public(&two)).unwrap();
+    assert_eq!(told(&keys(&dir, &["refresh", "--wkd"])), (String::new(), Some(0)));
+    assert_eq!(sealed_to(), [false, true]);
+    let one = made::cert("alice@example.org");
+    let Some(dir) = enrolled(&one, &made::with_revoked_subkey(one.clone(), reason)) else { return };
+    let (text, status) = told(&keys(&dir, &["refresh", "--wkd"]));
+    assert!(status == Some(1) && text.contains("refreshed"), "{text}");
+    let run = filter::filter(&dir.path().join("keys/alice@example.org.pgp"), &[], MAIL);
+    assert_eq!(run.status, Some(75), "{}", run.stderr);
+}
+
+/// A name service that cannot say whether there is a host for the advanced method: what the direct one has does not count.
+#[test]
+fn a_name_service_that_does_not_answer_is_a_failure() {
+    let old = made::expires_in("alice@example.org", made::DAY);
+    let Some(dir) = server("127.0.0.1 example.org\n", &direct(), &made::public(&made::lasting(old.clone())))
+    else {
+        return;
+    };
+    let file = dir.path().join("keys/alice@example.org.pgp");
+    fs::write(&file, made::public(&old)).unwrap();
+    let asks_dns = "printf 'hosts: files dns\n' > with-dns; printf 'nameserver 127.0.0.1\n' > resolv.conf; \
+                    mount --bind with-dns /etc/nsswitch.conf; mount --bind resolv.conf /etc/resolv.conf; exec \"$@\"";
+    let mut refresh = Command::new("unshare");
+    refresh
+        .args(["-nm", "sh", "-c", HOST, "host", "sh", "-euc", asks_dns, "asks"])
+        .arg(testing::program("mailseal"));
+    refresh.args(["--config", "mailseal.toml", "keys", "refresh", "--wkd"]).current_dir(&dir);
+    let (text, status) = told(&refresh.output().unwrap());
+    assert!(status == Some(1) && text.contains("whether there is a host openpgpkey.example.org"), "{text}");
+    assert_eq!(fs::read(&file).unwrap(), made::public(&old));
+    // Where it says that there is none, the same page counts.
+    let (text, status) = told(&keys(&dir, &["refresh", "--wkd"]));
+    assert!(status == Some(0) && text.contains("refreshed"), "{text}");
 }
 
 #[test]

@@ -7,7 +7,9 @@ use std::{
 
 use sequoia_openpgp::{
     Cert, Packet, Profile, armor,
-    cert::{CertBuilder, CertRevocationBuilder, CipherSuite, UserIDRevocationBuilder},
+    cert::{
+        CertBuilder, CertRevocationBuilder, CipherSuite, SubkeyRevocationBuilder, UserIDRevocationBuilder,
+    },
     crypto::KeyPair,
     packet::{
         Key, UserID,
@@ -183,6 +185,17 @@ pub fn revoked(cert: Cert, reason: ReasonForRevocation) -> Cert {
         .set_reason_for_revocation(reason, b"a test")
         .unwrap()
         .build(&mut signer(&cert), &cert, None)
+        .unwrap();
+    cert.insert_packets(revocation).unwrap().0
+}
+
+/// The same certificate, its first subkey revoked by its owner.
+pub fn with_revoked_subkey(cert: Cert, reason: ReasonForRevocation) -> Cert {
+    let subkey = cert.keys().subkeys().next().unwrap().key().clone();
+    let revocation = SubkeyRevocationBuilder::new()
+        .set_reason_for_revocation(reason, b"a test")
+        .unwrap()
+        .build(&mut signer(&cert), &cert, subkey.role_as_subordinate(), None)
         .unwrap();
     cert.insert_packets(revocation).unwrap().0
 }

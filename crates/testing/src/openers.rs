@@ -160,7 +160,11 @@ pub fn openable_with(name: &str, armor: &[u8]) -> usize {
 
 /// Of each encryption subkey of a fixture, in the order of expiry, whether it can open an armoured message alone.
 pub fn openable_by_expiry(name: &str, armor: &[u8]) -> Vec<bool> {
-    let cert = Cert::from_file(secret(name)).unwrap();
+    openable_by(&Cert::from_file(secret(name)).unwrap(), armor)
+}
+
+/// The same of the secret keys in `cert`; of keys that expire at the same time in their order there.
+pub fn openable_by(cert: &Cert, armor: &[u8]) -> Vec<bool> {
     let encrypts =
         |signature: &Signature| signature.key_flags().is_some_and(|flags| flags.for_storage_encryption());
     let mut keys: Vec<_> = cert.keys().subkeys().filter(|key| key.self_signatures().any(encrypts)).collect();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use mailseal::cli::{self, parse_user};
 use mailseal::config::Config;
 use mailseal::console::date;
@@ -14,6 +14,7 @@ use mailseal::delivery::deadline::Deadline;
 use mailseal::dovecot::lda;
 use mailseal::error::Error;
 use mailseal::exit::Exit;
+use mailseal::keys::admin::owners::Telling;
 use mailseal::keys::admin::pending::Pending;
 #[cfg(feature = "network")]
 use mailseal::keys::admin::refresh::Refresh;
@@ -56,20 +57,7 @@ pub enum Command {
         fingerprint: Option<String>,
     },
     /// Say which enrolled certificates are unfit or expire soon; exit status 1 when there are any
-    Check {
-        /// How soon, as 30d or 4w
-        #[arg(long, value_name = "TIME", default_value = "30d", value_parser = date::parse_span)]
-        within: Duration,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-        /// Tell the owners, once each: 30, 7 and 1 days before a certificate expires, and when it cannot be used any more
-        #[arg(long)]
-        mail_owner: bool,
-        /// Dovecot's main configuration, if another than its default
-        #[arg(long, value_name = "FILE", requires = "mail_owner")]
-        dovecot_config: Option<PathBuf>,
-    },
+    Check(CheckArguments),
     /// Write a sealed test message to standard output, to be delivered to the user
     Test {
         #[command(flatten)]
@@ -183,6 +171,46 @@ pub enum Command {
 }
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("telling").multiple(true).args(["mail_owner", "digest"])))]
+pub struct CheckArguments {
+    /// How soon, as 30d or 4w
+    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = date::parse_span)]
+    within: Duration,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Tell the owners, once each: 30, 7 and 1 days before a certificate expires, when it cannot be used any more, and when mail
+    /// waits for that
+    #[arg(long)]
+    mail_owner: bool,
+    /// Send an admin who is enrolled, what is pending, expires or cannot be used, and whose mail waits; sealed by [[outgoing]]
+    #[arg(long, value_name = "ADDRESS")]
+    digest: Option<String>,
+    /// The log that tells whose mail waits; for several, several times [default: the log of this machine]
+    #[arg(long, value_name = "FILE", requires = "telling")]
+    log: Vec<PathBuf>,
+    /// The users in whose homes certificates may lie, one a line [default: those that Dovecot lists]
+    #[arg(long, value_name = "FILE", requires = "telling")]
+    users: Option<PathBuf>,
+    /// Dovecot's main configuration, if another than its default
+    #[arg(long, value_name = "FILE", requires = "telling")]
+    dovecot_config: Option<PathBuf>,
+}
+
+impl CheckArguments {
+    /// Who is told what.
+    fn telling(&self) -> Telling {
+        Telling {
+            owners: self.mail_owner,
+            digest: self.digest.clone(),
+            within: self.within,
+            users: UserList { file: self.users.clone(), dovecot_config: self.dovecot_config.clone() },
+            logs: self.log.clone(),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
 pub struct UsersArguments {
     /// The users, one a line [default: those that Dovecot lists]
     #[arg(long, value_name = "FILE")]
@@ -264,9 +292,13 @@ pub fn run(
             return keys(Some(user)).approve(&user.user, fingerprint, dovecot, out);
         }
         Command::List { json } => return keys(None).list(*json, out),
-        Command::Check { within, json, mail_owner, dovecot_config } => {
-            let told = if *mail_owner { keys(None).tell_owners(dovecot_config.as_deref()) } else { Ok(()) };
-            let exit = keys(None).check(*within, *json, out)?;
+        Command::Check(check) => {
+            let is_told = check.mail_owner || check.digest.is_some();
+            let told = if is_told { keys(None).tell(&check.telling()) } else { Ok(()) };
+            if is_told && !keys(None).has_folder() {
+                return told.map(|()| Exit::Ok);
+            }
+            let exit = keys(None).check(check.within, check.json, out)?;
             return told.map(|()| exit);
         }
         Command::Init { users, accept } => return keys(None).init(&users.choice(), accept, out),

@@ -109,6 +109,7 @@ fn as_owner(kind: &OsStr) -> Result<(), Error> {
         Some(mailseal::mailbox::audit::owned::KIND) => mailseal::mailbox::audit::owned::main(),
         Some(mailseal::keys::admin::ask::KIND) => mailseal::keys::admin::ask::main(),
         Some(mailseal::keys::admin::pending::KIND) => mailseal::keys::admin::pending::main(),
+        Some(mailseal::keys::admin::owners::facts::KIND) => mailseal::keys::admin::owners::facts::main(),
         Some(mailseal::keys::admin::survey::KIND) => mailseal::keys::admin::survey::main(),
         Some(mailseal::keys::admin::gpgit::home::KIND) => mailseal::keys::admin::gpgit::home::main(),
         Some(mailseal::keys::admin::owned::KIND) => mailseal::keys::admin::owned::main(),

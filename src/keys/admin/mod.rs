@@ -7,7 +7,7 @@
 //! register  the register of known users: init, scan, rename
 //! export    certificates for a web server to publish
 //! gpgit     the certificates that gpgit uses, enrolled
-//! owners    what the owners of certificates are told
+//! owners    what the owners of certificates are told, and an admin  [edge]
 //! survey    what becomes of each user's mail
 //! ask       a scan of many homes                                   [edge]
 //! pending   what users have sent, and what an admin does about it  [edge]
@@ -15,14 +15,14 @@
 //! owned     a command about one user whose home is looked into     [edge]
 //! ```
 //!
-//! The last four start processes with the rights of a home's owner: root's own opens nothing in a home.
+//! What looks into homes starts processes with the rights of each home's owner: root's own opens nothing there.
 
 pub mod ask;
 mod by_owner;
 pub mod export;
 pub mod gpgit;
 pub mod owned;
-mod owners;
+pub mod owners;
 pub mod pending;
 #[cfg(feature = "network")]
 pub mod refresh;
@@ -419,6 +419,12 @@ impl<'a> Keys<'a> {
                 }
             }
         }
+    }
+
+    /// Whether certificates are enrolled in one folder for all users, which is what [`Keys::check`] looks at.
+    #[must_use]
+    pub fn has_folder(&self) -> bool {
+        self.enrolled().is_ok_and(|enrolled| !enrolled.is_in_homes())
     }
 
     /// Checks the certificates of all enrolled users, and says which are unfit or expire `within` that time.

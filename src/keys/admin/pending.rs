@@ -143,6 +143,37 @@ impl Keys<'_> {
         Ok(exit)
     }
 
+    /// A line for each thing that users have sent and is not in effect, and for each user who could not be asked.
+    ///
+    /// # Errors
+    /// [`Error::Dovecot`] where the users cannot be listed.
+    pub(super) fn pending_lines(&self, users: &UserList) -> Result<(Vec<String>, Vec<String>), Error> {
+        let mut unknown = Vec::new();
+        let how = Pending { users: users.clone(), ..Pending::default() };
+        let asked = self.everybody(&how, &mut unknown)?;
+        let answers = self.ask_owners(&asked, &Deed::Look)?;
+        let mut unasked: Vec<String> =
+            unknown.into_iter().map(|(name, error)| format!("{name}: {error}")).collect();
+        let mut lines = Vec::new();
+        for ((user, _), answer) in asked.iter().zip(answers) {
+            let told = match answer {
+                Answer::Nothing => continue,
+                Answer::Unasked(why) => Err(failed(&why)),
+                Answer::Waits(waiting, _) => row(user, &waiting),
+            };
+            match told {
+                Ok(Row { user, waits_for, since, fingerprints, .. }) => {
+                    lines.push(format!(
+                        "{user}: {} waits for {waits_for}, since {since}",
+                        fingerprints.join(", ")
+                    ));
+                }
+                Err(error) => unasked.push(format!("{}: {error}", user.name())),
+            }
+        }
+        Ok((lines, unasked))
+    }
+
     /// Enrols what `user` has sent and confirmed, for an admin who agrees; or takes away what a user no longer wants. Where a
     /// certificate takes the place of another, `fingerprint` must name it: another could have come since the admin looked.
     ///
@@ -269,7 +300,7 @@ impl Keys<'_> {
             _ => return Ok(()),
         };
         let to = self.address(user).unwrap_or_else(|| user.name().to_owned());
-        let message = answer::notice(&to, &(notice.0, notice.1), now)?;
+        let message = answer::notice(&to, &(notice.0, notice.1), &answer::new_id()?, now);
         doveadm::save(user.name(), "INBOX", &message, how.users.dovecot_config.as_deref())
     }
 

@@ -123,10 +123,10 @@ struct Survey {
 }
 
 /// A question about a user.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Question {
-    user: String,
+pub(super) struct Question {
+    pub(super) user: String,
     home: Option<OsString>,
     key_files: Vec<OsString>,
 }
@@ -152,6 +152,11 @@ impl Fate {
         }
     }
 
+    /// Why nothing can be said of the user, or mail waits.
+    pub(super) fn what(&self) -> Option<&str> {
+        self.what.as_deref()
+    }
+
     /// Why, in one line.
     fn why(&self) -> String {
         let said = match (self.state, &self.reason, &self.what) {
@@ -170,13 +175,21 @@ impl Fate {
 }
 
 impl Question {
-    fn answer(&self, config: &Config) -> Fate {
+    /// Calls `look` with whose mail it is about.
+    pub(super) fn with_whose<T>(&self, look: impl FnOnce(&Whose<'_>) -> T) -> T {
         let key_files: Vec<PathBuf> = self.key_files.iter().map(PathBuf::from).collect();
         let home = self.home.as_deref().map(Path::new);
-        let whose = Whose { user: &self.user, home, key_files: &key_files, cache: None };
+        look(&Whose { user: &self.user, home, key_files: &key_files, cache: None })
+    }
+
+    fn answer(&self, config: &Config) -> Fate {
+        self.with_whose(|whose| Self::fate(config, whose))
+    }
+
+    fn fate(config: &Config, whose: &Whose<'_>) -> Fate {
         let observed =
-            addressee::rule(config, &whose).ok().flatten().is_some_and(|rule| rule.mode == Mode::Observe);
-        let fate = match addressee::find(config, &whose, SystemTime::now()) {
+            addressee::rule(config, whose).ok().flatten().is_some_and(|rule| rule.mode == Mode::Observe);
+        let fate = match addressee::find(config, whose, SystemTime::now()) {
             Ok(Addressee::Clear(why)) => Fate::of(State::Clear, Some(why.reason())),
             Ok(Addressee::Sealed { recipients, certs, .. }) => Fate {
                 certificates: certs.iter().take(NAMED).map(AnyCert::fingerprint).collect(),
@@ -308,7 +321,7 @@ impl Keys<'_> {
 }
 
 /// What is to be asked about a user, with whose rights; what becomes of the user's mail, where that is known already.
-fn question(answer: userdb::Answer) -> Result<(Owner, Question), Box<Fate>> {
+pub(super) fn question(answer: userdb::Answer) -> Result<(Owner, Question), Box<Fate>> {
     let account = match answer {
         userdb::Answer::Found(account) => account,
         userdb::Answer::NotFound => {

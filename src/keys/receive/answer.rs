@@ -40,7 +40,7 @@ pub fn write(
 ) -> Result<(), Error> {
     let boundary = format!("=_mailseal-{}", code::new(BOUNDARY)?);
     let text = format!("{}\n{}", answer.text(), about_message(head.contents));
-    let mut begin = fields(head.to, answer.subject(), now)?;
+    let mut begin = fields(head.to, answer.subject(), &new_id()?, now);
     begin += &format!("{ANSWER}: v1\nMailseal-Next: {}\n", answer.next().name());
     if let Some(id) = head.contents.message_id.as_deref().filter(|id| is_id(id)) {
         begin += &format!("In-Reply-To: <{id}>\n");
@@ -65,25 +65,30 @@ pub fn write(
     output.flush().map_err(Error::Output)
 }
 
-/// A message of its own, in clear.
+/// A message of its own, in clear, with the Message-ID `id` ([`new_id`]).
+#[must_use]
+pub fn notice(to: &str, (subject, text): &(&str, String), id: &str, now: SystemTime) -> Vec<u8> {
+    let mut message = fields(to, subject, id, now);
+    message += &format!("{ANSWER}: v1\nContent-Type: text/plain; charset=utf-8\n");
+    message += &format!("Content-Transfer-Encoding: 8bit\n\n{text}");
+    message.replace('\n', "\r\n").into_bytes()
+}
+
+/// A Message-ID that no other message has, without its angle brackets.
 ///
 /// # Errors
 /// Those of [`code::new`].
-pub fn notice(to: &str, (subject, text): &(&str, String), now: SystemTime) -> Result<Vec<u8>, Error> {
-    let mut message = fields(to, subject, now)?;
-    message += &format!("{ANSWER}: v1\nContent-Type: text/plain; charset=utf-8\n");
-    message += &format!("Content-Transfer-Encoding: 8bit\n\n{text}");
-    Ok(message.replace('\n', "\r\n").into_bytes())
+pub fn new_id() -> Result<String, Error> {
+    Ok(format!("{}@mailseal.invalid", code::new(BOUNDARY)?))
 }
 
-fn fields(to: &str, subject: &str, now: SystemTime) -> Result<String, Error> {
+fn fields(to: &str, subject: &str, id: &str, now: SystemTime) -> String {
     let date = Timestamp::try_from(now).unwrap_or_default().strftime("%a, %d %b %Y %T +0000").to_string();
     let to = escape::display(to.as_bytes());
-    let id = code::new(BOUNDARY)?;
-    Ok(format!(
-        "From: mailseal <{to}>\nTo: {to}\nDate: {date}\nMessage-ID: <{id}@mailseal.invalid>\nSubject: {subject}\n\
+    format!(
+        "From: mailseal <{to}>\nTo: {to}\nDate: {date}\nMessage-ID: <{id}>\nSubject: {subject}\n\
          Auto-Submitted: auto-replied\nMIME-Version: 1.0\n"
-    ))
+    )
 }
 
 /// By what the user knows that it is the answer to the own message: whoever plants one cannot know this.

@@ -1,6 +1,7 @@
 //! `mailseal keys`: enrolment and what can go wrong with it, listing, removal, the check for cron, and the test message.
 
 mod at_home;
+mod hostile;
 
 use std::{
     fs,
