@@ -41,7 +41,11 @@ pub fn check(installation: &Installation, mail_user: Identity, findings: &mut Fi
             },
             |path| format!("{} does not exist, and Dovecot then delivers in clear", path.display()),
         );
-        findings.fail(CHECK, what, format!("mailseal setup; or by hand: install sieve/mailseal.sieve and include sieve/{settings}"));
+        findings.fail(
+            CHECK,
+            what,
+            format!("mailseal setup; or by hand: install sieve/mailseal.sieve and include sieve/{settings}"),
+        );
         return None;
     };
     let before: Vec<String> = scripts

@@ -35,7 +35,11 @@ pub const REASONS: &[Meaning] = &[
         "The message left this machine, and no rule of [[outgoing]] is for its recipient.",
         "Add a rule to [[outgoing]] if such mail is to be sealed.",
     ),
-    meaning("pgp-mime", "The message was encrypted already (PGP/MIME), by its sender or by mailseal.", NOTHING),
+    meaning(
+        "pgp-mime",
+        "The message was encrypted already (PGP/MIME), by its sender or by mailseal.",
+        NOTHING,
+    ),
     meaning("pgp-inline", "The sender encrypted the message already (inline PGP).", NOTHING),
     meaning("exchange-pgp", "The sender encrypted the message already; Exchange changed its form.", NOTHING),
     meaning("smime", "The message was encrypted already (S/MIME), by its sender or by mailseal.", NOTHING),

@@ -83,7 +83,9 @@ fn through_serve(postfix: Option<&Postfix>, lmtp: &str, lines: &mut Vec<String>)
         }
         _ => "127.0.0.1:2424".into(),
     };
-    add("mail comes over LMTP: `mailseal serve` (docs/serve.md). In /etc/mailseal.toml, which has the table already:");
+    add(
+        "mail comes over LMTP: `mailseal serve` (docs/serve.md). In /etc/mailseal.toml, which has the table already:",
+    );
     add("  [serve]");
     add(&format!("  lmtp = \"{door}\""));
     add(&format!("  next = \"lmtp:{lmtp}\""));
