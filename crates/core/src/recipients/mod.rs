@@ -187,7 +187,8 @@ impl Recipients {
     /// The same of S/MIME certificates.
     ///
     /// # Errors
-    /// As [`Recipients::choose`].
+    /// As [`Recipients::choose`]; [`Error::NoUsableKey`] as well when two of the user's bear the same issuer and serial number and
+    /// different keys, [`Error::Recovery`] when a recovery certificate is one of two.
     pub fn choose_smime(
         user: &str,
         certificates: &[Certificate],
@@ -198,6 +199,7 @@ impl Recipients {
         let members = |all: &[Certificate]| all.iter().map(|one| smime::member(one, now)).collect();
         let choice = Choice::of(user, members(certificates), when_expired, now)?;
         let choice = choice.with_recovery(members(recovery))?;
+        choice.demand_different_names()?;
         Ok(Self(Kind::Smime(choice, KeyTransport::default())))
     }
 

@@ -1,5 +1,6 @@
 //! S/MIME: one content key, and the RecipientInfos that carry it to all certificates.
 
+use std::collections::HashMap;
 use std::time::SystemTime;
 
 use cms::enveloped_data::RecipientInfo;
@@ -52,6 +53,33 @@ impl Choice<Key> {
     /// The certificates that messages are sealed to.
     pub(super) fn certificates(&self) -> impl Iterator<Item = &Certificate> {
         self.members.iter().map(|member| &member.keys.certificate)
+    }
+
+    /// Demands that no two certificates with different keys bear the same issuer and serial number: readers find by these what is
+    /// for them, and take the first.
+    ///
+    /// # Errors
+    /// [`Error::Recovery`] where a recovery certificate is one of two, else [`Error::NoUsableKey`].
+    pub(super) fn demand_different_names(&self) -> Result<(), Error> {
+        let mut known = HashMap::new();
+        for member in &self.members {
+            let certificate = &member.keys.certificate;
+            let other = *known.entry(certificate.found_by()).or_insert(member);
+            if other.keys.certificate.public_key() == certificate.public_key() {
+                continue;
+            }
+            let why = format!(
+                "{}: it has another key than {}, and the same issuer and serial number, by which mail programs find theirs",
+                member.name, other.name
+            );
+            // Those of recovery stand behind the others.
+            return Err(if member.recovery {
+                Error::Recovery(why)
+            } else {
+                Error::NoUsableKey { user: self.user.clone(), why }
+            });
+        }
+        Ok(())
     }
 
     /// How messages are encrypted: so that every recipient reads them.

@@ -8,6 +8,7 @@ use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::spki::AlgorithmIdentifierOwned;
 
+use super::names;
 use crate::limits;
 
 /// `emailAddress` in a name (RFC 2985, section 5.2.1).
@@ -134,6 +135,12 @@ impl Certificate {
             issuer: self.fields().issuer.clone(),
             serial_number: self.fields().serial_number.clone(),
         }
+    }
+
+    /// By what readers find what is for it in a message: issuer and serial number, where two that some readers hold for the same are
+    /// the same.
+    pub(crate) fn found_by(&self) -> (names::Compared, &[u8]) {
+        (names::compared(&self.fields().issuer), self.fields().serial_number.as_bytes())
     }
 
     /// The mail addresses it is for: those among its alternative names, and those in its subject.

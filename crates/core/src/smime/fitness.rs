@@ -15,6 +15,7 @@ use x509_cert::ext::pkix::{
 };
 
 use super::certificate::Certificate;
+use super::names;
 use super::recipient::PublicKey;
 use crate::cert::{Fitness, Lapse, Unfit};
 use crate::limits;
@@ -89,7 +90,7 @@ pub fn assess(certificate: &Certificate, now: SystemTime) -> Assessment {
 
 fn look_at(certificate: &Certificate, now: SystemTime) -> Result<PublicKey, Unfit> {
     let fields = certificate.fields();
-    look_at_form(fields)?;
+    look_at_form(certificate)?;
     if fields.validity.not_before.to_system_time() > now {
         return Err(Unfit::Future);
     }
@@ -111,7 +112,8 @@ fn look_at(certificate: &Certificate, now: SystemTime) -> Result<PublicKey, Unfi
 }
 
 /// What no certificate may be like, whatever it says.
-fn look_at_form(fields: &TbsCertificate) -> Result<(), Unfit> {
+fn look_at_form(certificate: &Certificate) -> Result<(), Unfit> {
+    let fields = certificate.fields();
     let serial = fields.serial_number.as_bytes();
     if serial.first().is_none_or(|first| *first >= 0x80) {
         return Err(Unfit::Form("its serial number is negative".into()));
@@ -122,6 +124,12 @@ fn look_at_form(fields: &TbsCertificate) -> Result<(), Unfit> {
             "its issuer's name is longer than {} octets",
             limits::CERTIFICATE_ISSUER
         )));
+    }
+    names::demand_strings(&fields.issuer)
+        .map_err(|kind| Unfit::Form(format!("its issuer's name is broken: a {kind} that is none")))?;
+    // RFC 5280, section 4.1.1.2.
+    if fields.signature != certificate.signed().signature_algorithm {
+        return Err(Unfit::Form("it is broken: it names two algorithms for its signature".into()));
     }
     let known = [
         AuthorityKeyIdentifier::OID,

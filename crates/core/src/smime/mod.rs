@@ -4,7 +4,9 @@
 //! ```text
 //! certificate  one X.509 certificate, and what its issuer and serial number say of it
 //! bundle       the certificates in a file: PEM, DER, PKCS #7, PKCS #12
+//! ber          BER made DER
 //! pem          the blocks of a PEM file
+//! names        what a name in a certificate says, and whether two are the same
 //! fitness      whether a certificate is fit to seal to, and why not
 //! recipient    the content key, encrypted to one certificate, and back
 //! base64       a body that is base64, read
@@ -24,11 +26,13 @@
 //! [`Warning::Malleable`](crate::recipients::Warning::Malleable).
 
 pub(crate) mod base64;
+mod ber;
 pub mod bundle;
 pub mod certificate;
 pub(crate) mod enveloped;
 pub mod fitness;
 mod gcm;
+mod names;
 pub(crate) mod open;
 mod pem;
 pub mod recipient;

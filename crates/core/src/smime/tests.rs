@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 use cms::cert::IssuerAndSerialNumber;
 use cms::content_info::CmsVersion;
 use cms::enveloped_data::{KeyTransRecipientInfo, RecipientIdentifier, RecipientInfo};
-use der::asn1::{ObjectIdentifier, OctetString};
+use der::Encode as _;
+use der::asn1::{Any, ObjectIdentifier, OctetString};
 use sequoia_openpgp::packet::PKESK;
 use x509_cert::name::Name;
 use x509_cert::serial_number::SerialNumber;
@@ -465,6 +466,63 @@ fn certificates_are_chosen_as_openpgp_s_are() {
     assert_comes_back(&sealed, &holder("p384"), &mail, "recovery");
 }
 
+/// The certificate `name`, with something changed before it was signed.
+fn changed(name: &str, change: impl FnOnce(&mut x509_cert::TbsCertificate)) -> Certificate {
+    let mut signed = certificate(name).signed().clone();
+    change(&mut signed.tbs_certificate);
+    Certificate::from_der(&signed.to_der().unwrap()).unwrap()
+}
+
+#[test]
+fn broken_certificates_are_unfit() {
+    let strings = |octets: &'static [u8]| {
+        move |fields: &mut x509_cert::TbsCertificate| {
+            let mut part = fields.issuer.0[0].0.get(0).unwrap().clone();
+            part.value = Any::new(der::Tag::BmpString, octets).unwrap();
+            fields.issuer.0[0].0 = vec![part].try_into().unwrap();
+        }
+    };
+    assert_eq!(assess(&changed("rsa", strings(b"\0A")), now()).fitness, Fitness::Fit);
+    let sha1 = |fields: &mut x509_cert::TbsCertificate| {
+        fields.signature.oid = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.5");
+    };
+    for (certificate, told) in [
+        (changed("rsa", strings(b"\0A\0")), "its issuer's name is broken: a BMPString that is none"),
+        (changed("rsa", sha1), "it is broken: it names two algorithms for its signature"),
+    ] {
+        assert_eq!(assess(&certificate, now()).fitness, Fitness::Unfit(Unfit::Form(told.into())));
+    }
+}
+
+/// Readers find what is for them by issuer and serial number, and take the first that bears them.
+#[test]
+fn no_two_recipients_bear_the_same_name() {
+    let choose = |certificates: &[Certificate], recovery: &[Certificate]| {
+        Recipients::choose_smime("alice", certificates, recovery, WhenExpired::Encrypt, now())
+    };
+    let one = certificate("rsa");
+    let named = |name: &str| {
+        changed(name, |fields| {
+            fields.serial_number = one.fields().serial_number.clone();
+            // As some programs compare names, this one is the same.
+            fields.issuer = "CN=example ca".parse().unwrap();
+        })
+    };
+    let (other, again) = (named("rsa-4096"), named("rsa-gcm"));
+    let error = choose(&[one.clone(), other.clone()], &[]).unwrap_err();
+    assert!(matches!(error, Error::NoUsableKey { .. }), "{error}");
+    let told = error.to_string();
+    assert!(told.contains(&one.fingerprint()) && told.contains(&other.fingerprint()), "{told}");
+    for (certificates, recovery) in
+        [(&[one.clone()][..], &[other.clone()][..]), (&[certificate("p256")], &[one.clone(), other])]
+    {
+        assert!(matches!(choose(certificates, recovery), Err(Error::Recovery(_))));
+    }
+    let to = choose(&[one, again], &[]).unwrap();
+    let mail = message(10);
+    assert_comes_back(&seal(&Sealer::to(&to, Policy::None), &mail).0, &holder("rsa"), &mail, "one key");
+}
+
 #[test]
 fn certificates_say_whether_their_owners_read_gcm() {
     for (name, reads) in [("rsa-gcm", true), ("p256-gcm", true), ("rsa", false), ("p256", false)] {
@@ -611,6 +669,7 @@ fn private_keys_are_read_in_every_form() {
         ("rsa.openssl.p12", "secret"),
         ("rsa.legacy.p12", "secret"),
         ("rsa.open.p12", ""),
+        ("rsa.nss.p12", "secret"),
         ("p256.key", ""),
         ("p256.traditional.key", ""),
         ("p256.locked.key", "secret"),
@@ -633,6 +692,8 @@ fn private_keys_are_read_in_every_form() {
         (file("rsa.pem"), Locked::Nothing),
         (file("certificate.p12"), Locked::Nothing),
         (b"text".to_vec(), Locked::Unsupported),
+        (file("rsa-three-primes.key"), Locked::MultiPrime),
+        (file("rsa-three-primes.traditional.key"), Locked::MultiPrime),
     ] {
         assert_eq!(PrivateKeys::read(&octets, "secret").err(), Some(expected));
     }
