@@ -466,11 +466,12 @@ fn listings_are_tables_for_people_and_stable_json_for_scripts() {
 
     let table = admin.run(&["list"]).said();
     let lines: Vec<_> = table.lines().collect();
-    assert_eq!(lines.len(), 5, "{table}");
+    assert_eq!(lines.len(), 6, "{table}");
     assert!(lines[0].starts_with("USER ") && lines[0].ends_with("FINGERPRINT"), "{table}");
     for (line, user) in lines[1..].iter().zip(["alice ", "bob ", "carol ", "dora "]) {
         assert!(line.starts_with(user), "{table}");
     }
+    assert!(lines[5].starts_with("carol: key store "), "{table}");
     assert!(lines[1].contains(day) && lines[1].ends_with(&made::fingerprint(&alice)), "{table}");
 
     let shown = admin.run(&["show", "bob"]).said();
