@@ -10,7 +10,7 @@ use pkcs12::pfx::Pfx;
 use pkcs12::safe_bag::SafeContents;
 
 use super::certificate::{Certificate, Unreadable};
-use super::pem;
+use super::{ber, pem};
 use crate::limits;
 
 /// `id-data` and `id-signedData` (RFC 5652).
@@ -114,7 +114,7 @@ impl Found {
 
     /// The certificates of a PKCS #12 file that are not encrypted. It may hold no key, nor anything that nobody sees.
     fn take_pfx(&mut self, octets: &[u8]) -> Result<(), Unreadable> {
-        let pfx = Pfx::from_der(octets)?;
+        let pfx = Pfx::from_der(&ber::to_der(octets)?)?;
         let mut encrypted = false;
         for part in parts(&pfx)? {
             if part.content_type != DATA {
@@ -122,7 +122,7 @@ impl Found {
                 continue;
             }
             let content: OctetStringRef<'_> = part.content.decode_as()?;
-            for bag in SafeContents::from_der(content.as_bytes())? {
+            for bag in SafeContents::from_der(&ber::to_der(content.as_bytes())?)? {
                 match bag.bag_id {
                     pkcs12::PKCS_12_KEY_BAG_OID | pkcs12::PKCS_12_PKCS8_KEY_BAG_OID => {
                         return Err(Unreadable::PrivateKey);
@@ -139,7 +139,7 @@ impl Found {
 /// The parts of a PKCS #12 file: its authenticated safe (RFC 7292, section 4.1).
 pub(super) fn parts(pfx: &Pfx) -> Result<Vec<ContentInfo>, der::Error> {
     let safe: OctetStringRef<'_> = pfx.auth_safe.content.decode_as()?;
-    Vec::from_der(safe.as_bytes())
+    Vec::from_der(&ber::to_der(safe.as_bytes())?)
 }
 
 /// What is inside the explicit tag round the value of a bag.

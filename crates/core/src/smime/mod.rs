@@ -4,6 +4,7 @@
 //! ```text
 //! certificate  one X.509 certificate, and what its issuer and serial number say of it
 //! bundle       the certificates in a file: PEM, DER, PKCS #7, PKCS #12
+//! ber          BER made DER
 //! pem          the blocks of a PEM file
 //! names        what a name in a certificate says, and whether two are the same
 //! fitness      whether a certificate is fit to seal to, and why not
@@ -25,6 +26,7 @@
 //! [`Warning::Malleable`](crate::recipients::Warning::Malleable).
 
 pub(crate) mod base64;
+mod ber;
 pub mod bundle;
 pub mod certificate;
 pub(crate) mod enveloped;

@@ -3,6 +3,9 @@
 use super::certificate::Unreadable;
 
 const BEGIN: &[u8] = b"-----BEGIN ";
+/// What some editors write before a text in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 const END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
 
@@ -24,6 +27,7 @@ pub struct Block<'a> {
 /// [`Unreadable::Broken`] where a block does not end, or holds something that is not base64.
 pub fn blocks(text: &[u8]) -> Result<Vec<Block<'_>>, Unreadable> {
     let mut blocks = Vec::new();
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     let mut lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
     while let Some(line) = lines.next() {
         let Some(label) = between(line, BEGIN).filter(|label| !label.starts_with(OPENPGP)) else { continue };
@@ -59,6 +63,8 @@ mod tests {
         assert_eq!((a.label, &a.octets[..]), (&b"A"[..], &[1, 2, 3][..]));
         assert_eq!((b.label, &b.octets[..]), (&b"B B"[..], &[][..]));
         assert_eq!(blocks(b"text"), Ok(Vec::new()));
+        let marked = blocks(b"\xef\xbb\xbf-----BEGIN A-----\nAQID\n-----END A-----\n").unwrap();
+        assert_eq!(marked[0].octets, [1, 2, 3], "behind a byte order mark");
     }
 
     #[test]

@@ -2,11 +2,10 @@
 
 use aes::cipher::block_padding::Pkcs7;
 use aes::cipher::{BlockDecryptMut as _, KeyIvInit as _};
-use cms::encrypted_data::EncryptedData;
 use cms::enveloped_data::RecipientInfo;
-use der::asn1::{ObjectIdentifier, OctetStringRef};
+use der::asn1::{Any, AnyRef, Null, ObjectIdentifier, OctetStringRef};
 use der::oid::AssociatedOid;
-use der::{Decode as _, Encode as _};
+use der::{Decode as _, Encode as _, Reader as _, SliceReader, Tag, TagNumber, Tagged as _};
 use p256::elliptic_curve::sec1::{ModulusSize, ValidatePublicKey};
 use p256::elliptic_curve::{Curve, FieldBytesSize, SecretKey};
 use pkcs8::pkcs5::EncryptionScheme;
@@ -23,11 +22,14 @@ use x509_cert::spki::AlgorithmIdentifierOwned;
 use zeroize::Zeroizing;
 
 use super::recipient::PrivateKey;
-use super::{bundle, pem};
+use super::{ber, bundle, pem};
 use crate::unseal::keys::Opened;
 
 /// `id-data` (RFC 5652).
 const DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.1");
+
+/// The first octet of a file in DER or BER.
+const SEQUENCE: u8 = 0x30;
 
 /// Octets of a key and an initialisation vector for Triple DES.
 const TRIPLE_DES: (usize, usize) = (24, 8);
@@ -66,6 +68,9 @@ pub enum Locked {
     /// A private key is of a kind that mail is not sealed to.
     #[error("its key is neither RSA nor on P-256, P-384 or P-521")]
     Unsupported,
+    /// A private key is RSA's with more than two primes.
+    #[error("its RSA key has more than two primes (multi-prime RSA), which is not supported")]
+    MultiPrime,
     /// Its password is made into a key with more work than is allowed.
     #[error("to try its password takes more time or memory than is allowed")]
     Costly,
@@ -90,7 +95,7 @@ impl PrivateKeys {
         let pem = memchr::memmem::find(octets, b"PRIVATE KEY-----").is_some()
             && memchr::memmem::find(octets, b"-----BEGIN PGP").is_none();
         // A SEQUENCE that takes all of it, in DER or, as some programs write PKCS #12, with an indefinite length.
-        let sequence = octets.starts_with(&[0x30]) && octets.get(1).is_some_and(|length| *length >= 0x80);
+        let sequence = octets.starts_with(&[SEQUENCE]) && octets.get(1).is_some_and(|length| *length >= 0x80);
         pem || sequence
     }
 
@@ -102,10 +107,12 @@ impl PrivateKeys {
         let mut work = Work::default();
         let blocks = pem::blocks(octets).map_err(|error| Locked::Broken(error.to_string()))?;
         if blocks.is_empty() {
-            let keys = if Pfx::from_der(octets).is_ok() {
-                read_pfx(octets, password, &mut work)?
-            } else {
-                vec![read_der(octets, password, &mut work)?]
+            // Anything else is no structure, and no key.
+            let der =
+                if octets.starts_with(&[SEQUENCE]) { ber::to_der(octets)? } else { Zeroizing::default() };
+            let keys = match Pfx::from_der(&der) {
+                Ok(pfx) => read_pfx(&pfx, password, &mut work)?,
+                Err(_) => vec![read_der(&der, password, &mut work)?],
             };
             return Self::of(keys);
         }
@@ -180,9 +187,9 @@ impl Work {
 /// A key in PKCS #8, locked or not, in PKCS #1 or in SEC 1.
 fn read_der(octets: &[u8], password: &str, work: &mut Work) -> Result<PrivateKey, Locked> {
     if let Ok(locked) = EncryptedPrivateKeyInfo::from_der(octets) {
-        let scheme = locked.encryption_algorithm.to_der()?;
-        let unlocked = unlock(&scheme, locked.encrypted_data.as_bytes(), password, work)?;
+        let unlocked = unlock(locked.encryption_algorithm, locked.encrypted_data.as_bytes(), password, work)?;
         // By chance a wrong password leaves a proper end, and no key before it.
+        let unlocked = ber::to_der(&unlocked).map_err(|_| Locked::Password)?;
         PrivateKeyInfo::try_from(&**unlocked).map_err(|_| Locked::Password)?;
         return read_unlocked(&unlocked);
     }
@@ -196,7 +203,14 @@ fn read_unlocked(octets: &[u8]) -> Result<PrivateKey, Locked> {
     let key = rsa.map(|key| PrivateKey::Rsa(Box::new(key)));
     let key = key.or_else(|| on_curve(octets).map(PrivateKey::P256));
     let key = key.or_else(|| on_curve(octets).map(PrivateKey::P384));
-    key.or_else(|| on_curve(octets).map(PrivateKey::P521)).ok_or(Locked::Unsupported)
+    let key = key.or_else(|| on_curve(octets).map(PrivateKey::P521));
+    key.ok_or_else(|| if has_more_primes(octets) { Locked::MultiPrime } else { Locked::Unsupported })
+}
+
+/// Whether it is an RSA key with more than two primes, in PKCS #8 or PKCS #1.
+fn has_more_primes(octets: &[u8]) -> bool {
+    let inside = PrivateKeyInfo::from_der(octets).map_or(octets, |info| info.private_key);
+    rsa::pkcs1::RsaPrivateKey::from_der(inside).is_ok_and(|key| key.version() == rsa::pkcs1::Version::Multi)
 }
 
 fn on_curve<C>(octets: &[u8]) -> Option<SecretKey<C>>
@@ -209,27 +223,23 @@ where
 }
 
 /// The keys in a PKCS #12 file (RFC 7292). Its code of integrity is not looked at: a key that was changed opens nothing.
-fn read_pfx(octets: &[u8], password: &str, work: &mut Work) -> Result<Vec<PrivateKey>, Locked> {
-    let pfx = Pfx::from_der(octets)?;
+fn read_pfx(pfx: &Pfx, password: &str, work: &mut Work) -> Result<Vec<PrivateKey>, Locked> {
     let mut keys = Vec::new();
-    for part in bundle::parts(&pfx)? {
+    for part in bundle::parts(pfx)? {
         let is_locked = part.content_type != DATA;
         let content = if part.content_type == DATA {
             let content: OctetStringRef<'_> = part.content.decode_as()?;
             Zeroizing::new(content.as_bytes().to_vec())
         } else {
-            let encrypted: EncryptedData = part.content.decode_as()?;
-            let content = encrypted.enc_content_info;
-            let octets =
-                content.encrypted_content.as_ref().map(|octets| octets.as_bytes()).unwrap_or_default();
-            match unlock(&content.content_enc_alg.to_der()?, octets, password, work) {
+            let (scheme, octets) = encrypted(&part.content)?;
+            match unlock(scheme, &octets, password, work) {
                 Ok(content) => content,
                 // Certificates, encrypted as was usual once. They are not needed.
                 Err(Locked::Unknown(_)) => continue,
                 Err(error) => return Err(error),
             }
         };
-        let bags = SafeContents::from_der(&content);
+        let bags = ber::to_der(&content).and_then(|der| SafeContents::from_der(&der));
         for bag in if is_locked { bags.map_err(|_| Locked::Password)? } else { bags? } {
             let value = bundle::bag_value(&bag.bag_value)?;
             match bag.bag_id {
@@ -242,19 +252,42 @@ fn read_pfx(octets: &[u8], password: &str, work: &mut Work) -> Result<Vec<Privat
     Ok(keys)
 }
 
+/// What is encrypted in an encrypted-data, and how (RFC 5652, section 8). As its type is implied, pieces of it look like something else
+/// unless one knows where they are.
+fn encrypted(data: &Any) -> Result<(AlgorithmIdentifierOwned, Zeroizing<Vec<u8>>), der::Error> {
+    const WHOLE: Tag = Tag::ContextSpecific { constructed: false, number: TagNumber::N0 };
+    const PIECES: Tag = Tag::ContextSpecific { constructed: true, number: TagNumber::N0 };
+    data.tag().assert_eq(Tag::Sequence)?;
+    let mut fields = SliceReader::new(data.value())?;
+    // The version, of which there are two, with the same next field.
+    u8::decode(&mut fields)?;
+    AnyRef::decode(&mut fields)?.sequence(|content| {
+        ObjectIdentifier::decode(content)?;
+        let scheme = AlgorithmIdentifierOwned::decode(content)?;
+        let octets: AnyRef<'_> = content.decode()?;
+        let octets = match octets.tag() {
+            WHOLE => Zeroizing::new(octets.value().to_vec()),
+            PIECES => ber::joined(octets.value())?,
+            other => return Err(other.unexpected_error(Some(WHOLE))),
+        };
+        Ok((scheme, octets))
+    })
+}
+
 /// Decrypts `octets` as the algorithm `scheme` says: PBES2 (RFC 8018), or Triple DES as PKCS #12 used it before.
 fn unlock(
-    scheme: &[u8],
+    scheme: AlgorithmIdentifierOwned,
     octets: &[u8],
     password: &str,
     work: &mut Work,
 ) -> Result<Zeroizing<Vec<u8>>, Locked> {
-    if let Ok(scheme) = EncryptionScheme::from_der(scheme) {
+    let scheme = completed(scheme.clone()).unwrap_or(scheme);
+    let encoded = scheme.to_der()?;
+    if let Ok(scheme) = EncryptionScheme::from_der(&encoded) {
         work.take_pbes2(&scheme)?;
         let plain = scheme.decrypt(password, octets);
         return plain.map(Zeroizing::new).map_err(|_| Locked::Password);
     }
-    let scheme = AlgorithmIdentifierOwned::from_der(scheme)?;
     if scheme.oid != pkcs12::PKCS_12_PBE_WITH_SHAAND3_KEY_TRIPLE_DES_CBC {
         return Err(Locked::Unknown(scheme.oid));
     }
@@ -275,6 +308,33 @@ fn unlock(
     let length = cipher.decrypt_padded_mut::<Pkcs7>(&mut plain).map_err(|_| Locked::Password)?.len();
     plain.truncate(length);
     Ok(plain)
+}
+
+/// The parameters of PBES2 and of PBKDF2 (RFC 8018, appendix A).
+#[derive(der::Sequence)]
+struct Pbes2 {
+    derivation: AlgorithmIdentifierOwned,
+    cipher: AlgorithmIdentifierOwned,
+}
+
+#[derive(der::Sequence)]
+struct Pbkdf2 {
+    salt: Any,
+    rounds: u32,
+    #[asn1(optional = "true")]
+    length: Option<u16>,
+    #[asn1(optional = "true")]
+    function: Option<AlgorithmIdentifierOwned>,
+}
+
+/// PBES2 with the NULL behind the function of PBKDF2, where NSS leaves it out; `None` for anything else.
+fn completed(mut scheme: AlgorithmIdentifierOwned) -> Option<AlgorithmIdentifierOwned> {
+    let mut pbes2: Pbes2 = scheme.parameters?.decode_as().ok()?;
+    let mut pbkdf2: Pbkdf2 = pbes2.derivation.parameters?.decode_as().ok()?;
+    pbkdf2.function.as_mut()?.parameters.get_or_insert(Any::encode_from(&Null).ok()?);
+    pbes2.derivation.parameters = Some(Any::encode_from(&pbkdf2).ok()?);
+    scheme.parameters = Some(Any::encode_from(&pbes2).ok()?);
+    Some(scheme)
 }
 
 #[cfg(test)]

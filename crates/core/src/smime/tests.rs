@@ -669,6 +669,7 @@ fn private_keys_are_read_in_every_form() {
         ("rsa.openssl.p12", "secret"),
         ("rsa.legacy.p12", "secret"),
         ("rsa.open.p12", ""),
+        ("rsa.nss.p12", "secret"),
         ("p256.key", ""),
         ("p256.traditional.key", ""),
         ("p256.locked.key", "secret"),
@@ -691,6 +692,8 @@ fn private_keys_are_read_in_every_form() {
         (file("rsa.pem"), Locked::Nothing),
         (file("certificate.p12"), Locked::Nothing),
         (b"text".to_vec(), Locked::Unsupported),
+        (file("rsa-three-primes.key"), Locked::MultiPrime),
+        (file("rsa-three-primes.traditional.key"), Locked::MultiPrime),
     ] {
         assert_eq!(PrivateKeys::read(&octets, "secret").err(), Some(expected));
     }
