@@ -17,7 +17,7 @@ use crate::console::json;
 use crate::console::table::Table;
 use crate::dovecot::doveadm;
 use crate::dovecot::userdb::{self, Account};
-use crate::error::Error;
+use crate::error::{Error, UNKNOWN_HOME};
 use crate::exit::Exit;
 use crate::keys::admin::by_owner::{self, Asking};
 use crate::keys::admin::register::{self, UserList};
@@ -306,7 +306,7 @@ impl Keys<'_> {
 
     fn ask_owner(&self, user: &User, account: &Account, deed: Deed) -> Result<Answer, Error> {
         if account.home.is_none() {
-            return Err(Error::Home { path: PathBuf::from("?"), what: "is not known".into() });
+            return Err(Error::Home { path: UNKNOWN_HOME.into(), what: "is not known".into() });
         }
         let answers = self.ask_owners(&[(user.clone(), account.clone())], &deed)?;
         Ok(answers.into_iter().next().unwrap_or(Answer::Nothing))

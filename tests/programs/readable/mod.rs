@@ -54,9 +54,17 @@ fn mixed(length: usize, each: usize, coded: bool) -> Vec<u8> {
     let order = noise(length + 256, 3);
     for start in (0..length).step_by(4096) {
         let size = 4096.min(length - start);
-        let readable: Vec<u8> = words.by_ref().take(each * size / 4096).collect();
-        for &octet in &readable {
-            counts[usize::from(octet)] += 1;
+        let mut readable: Vec<u8> = words.by_ref().take(each * size / 4096).collect();
+        for octet in &mut readable {
+            // Of a letter's two cases the one that was rarer so far: whoever reads it does not mind.
+            let other = *octet ^ 0x20;
+            if !coded
+                && octet.is_ascii_alphabetic()
+                && counts[usize::from(other)] < counts[usize::from(*octet)]
+            {
+                *octet = other;
+            }
+            counts[usize::from(*octet)] += 1;
         }
         let mut filler = Vec::with_capacity(size);
         let level = (start + size).div_ceil(256);
