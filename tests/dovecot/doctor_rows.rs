@@ -160,7 +160,7 @@ const ROWS: &[Row] = &[
             server.mode(&key_file(ALICE), 0o664);
         } },
     Row { number: "15", how: "a secret key in the place of a certificate", in_2_4: true, then: Then::Nothing,
-        found: (FAILURE, "certificates", &["mail for alice@example.org is deferred", "it holds a secret key"]), mend: "gpg --export",
+        found: (FAILURE, "certificates", &["mail for alice@example.org is deferred", "it holds a secret key"]), mend: "gpg --armor --export",
         break_it: |server| server.enrol(ALICE, &ALICE_KEY.secret) },
     Row { number: "16", how: "`mail_temp_dir` does not exist", in_2_4: true, then: Then::Nothing,
         found: (FAILURE, "spool", &["No such file", "large mail cannot be delivered"]), mend: "mail_temp_dir = /dev/shm",
