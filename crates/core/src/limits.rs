@@ -5,6 +5,9 @@ use std::num::NonZeroU64;
 /// Longest header block, in bytes. A message whose header is longer cannot be sealed.
 pub const HEADER: usize = 3 * 1024 * 1024;
 
+/// Longest header block that is read, in bytes: that of a sealed message has our fields, and what hops put before it.
+pub const SEALED_HEADER: usize = HEADER + 16 * 1024;
+
 /// Longest header of an entity, in bytes: with CRLF, `HP-Outer: ` before each line once more, and a Content-Type, none that
 /// was sealed is longer. A message with a longer one is damaged.
 pub const ENTITY_HEADER: usize = 6 * HEADER + 4096;

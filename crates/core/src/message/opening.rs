@@ -27,9 +27,9 @@ impl Opening {
     ///
     /// # Errors
     /// [`Error::Empty`] when there is not one byte, [`Error::HeaderTooLong`] when the header does not end within
-    /// [`limits::HEADER`], [`Error::Read`] when reading fails.
+    /// [`limits::SEALED_HEADER`], [`Error::Read`] when reading fails.
     pub fn read(reader: &mut impl Read) -> Result<Self, Error> {
-        Self::read_within(reader, limits::HEADER)
+        Self::read_within(reader, limits::SEALED_HEADER)
     }
 
     /// The same where the header may be as long as that of an entity: [`limits::ENTITY_HEADER`].
@@ -188,7 +188,7 @@ mod tests {
     fn a_header_over_the_limit_is_refused() {
         let endless = io::repeat(b'x');
         assert!(matches!(Opening::read(&mut endless.take(1 << 40)), Err(Error::HeaderTooLong)));
-        let mut long = vec![b'x'; limits::HEADER];
+        let mut long = vec![b'x'; limits::SEALED_HEADER];
         long.extend(b"\n\nbody");
         assert!(matches!(Opening::read(&mut &*long), Err(Error::HeaderTooLong)));
         assert!(Opening::read(&mut &long[2..]).is_ok());

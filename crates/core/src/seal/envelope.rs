@@ -13,6 +13,9 @@ use crate::record::{HeaderRecord, Plain, Record};
 /// Random octets in a boundary: 128 bits.
 pub const BOUNDARY_OCTETS: usize = 16;
 
+/// Bytes that our fields, and what stands between them and the ciphertext, may have: hops find room behind them.
+const OWN: usize = 4096;
+
 /// What our boundaries begin with: a sign for people, and no proof.
 pub const BOUNDARY_PREFIX: &str = "=_mailseal-";
 
@@ -187,7 +190,7 @@ impl<'a> Envelope<'a> {
     #[must_use]
     pub fn can_be_read(&self) -> bool {
         let mut length = Length(0);
-        self.write_before(&mut length).is_ok() && length.0 <= limits::HEADER
+        self.write_before(&mut length).is_ok() && length.0 <= limits::HEADER + OWN
     }
 
     /// Writes all that comes after the ciphertext.

@@ -12,6 +12,7 @@ use std::io::{Read, Write};
 use self::envelope::{BOUNDARY_OCTETS, Envelope, Shell};
 use crate::base64::Lines;
 use crate::error::Error;
+use crate::limits;
 use crate::message::lines::ToCrlf;
 use crate::message::opening::{Opening, copy};
 use crate::openpgp::Encryption;
@@ -99,9 +100,12 @@ impl Sealer<'_> {
     /// Decides how the message that begins with `opening` is sealed, and makes its session key.
     ///
     /// # Errors
-    /// Those of [`Recipients::session`], and of the random number generator; [`Error::Padding`] or [`Error::SmimePadding`]
+    /// [`Error::HeaderTooLong`]; those of [`Recipients::session`], and of the random number generator; [`Error::Padding`] or [`Error::SmimePadding`]
     /// where it cannot be filled up; [`Error::SealedHeaderTooLong`].
     pub fn begin<'a>(&self, opening: &'a Opening) -> Result<Sealing<'a>, Error> {
+        if opening.head().fields().len() > limits::HEADER {
+            return Err(Error::HeaderTooLong);
+        }
         let session = self.recipients.session()?;
         if self.needs_length(&session)? && !opening.is_whole() {
             return Err(Error::Padding);
