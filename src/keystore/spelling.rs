@@ -10,6 +10,7 @@ use unicode_normalization::UnicodeNormalization as _;
 
 use super::names::BESIDE;
 use super::source::{Kind, Part, Source, Values};
+use super::user::domain_forms;
 use crate::error::Error;
 
 /// What may stand behind a user's name in the name of a file that holds a certificate.
@@ -69,10 +70,7 @@ fn spellings(part: &Part, given: &str) -> Vec<String> {
     if !value.is_ascii() {
         values.extend([value.nfd().collect(), capital.nfd().collect()]);
     }
-    let domain = value.rsplit('@').next().unwrap_or(value);
-    let start = &value[..value.len() - domain.len()];
-    let forms = [idna::domain_to_ascii(domain).unwrap_or_default(), idna::domain_to_unicode(domain).0];
-    values.extend(forms.iter().filter(|form| !form.contains('/')).map(|form| format!("{start}{form}")));
+    values.extend(domain_forms(value).into_iter().filter(|form| !form.contains('/')));
     let names = values.iter().map(|value| format!("{before}{value}{after}"));
     names.chain([part.name().to_uppercase()]).collect()
 }

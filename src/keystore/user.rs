@@ -98,14 +98,8 @@ impl User {
     #[must_use]
     pub fn matches(&self, pattern: &str) -> bool {
         let pattern = pattern.to_lowercase();
-        wildcard(&pattern, &self.name)
-            || self.domain().is_some_and(|domain| {
-                let (unicode, start) = (idna::domain_to_unicode(domain).0, self.name.len() - domain.len());
-                let ascii = idna::domain_to_ascii(domain).unwrap_or_default();
-                [unicode, ascii]
-                    .iter()
-                    .any(|form| wildcard(&pattern, &(self.name[..start].to_owned() + form)))
-            })
+        let forms = || domain_forms(&self.name).iter().any(|form| wildcard(&pattern, form));
+        wildcard(&pattern, &self.name) || self.domain().is_some() && forms()
     }
 }
 
@@ -135,6 +129,13 @@ fn fold(text: &str) -> String {
     // It is to be a file name: some characters become a slash, or a dot.
     let folded = lower.nfkc().collect::<String>().replace('/', "|");
     if folded.starts_with('.') { format!("|{folded}") } else { folded }
+}
+
+/// The same name with its domain, which is all of it where there is no `@`, in Unicode and, where it has that form, in ASCII.
+pub(super) fn domain_forms(name: &str) -> Vec<String> {
+    let (user, domain) = name.split_at(name.rfind('@').map_or(0, |at| at + 1));
+    let forms = [Some(idna::domain_to_unicode(domain).0), idna::domain_to_ascii(domain).ok()];
+    forms.into_iter().flatten().map(|form| user.to_owned() + &form).collect()
 }
 
 /// The same for a domain, whose labels may be written in ASCII: an MTA without SMTPUTF8 knows no other form.

@@ -86,9 +86,7 @@ fn reseal(
             Unsealed::Foreign(Foreign::Clear) => return Ok(Change::Keep(Verdict::Clear)),
             Unsealed::Foreign(Foreign::Encrypted) => return Ok(Change::Keep(Verdict::Encrypted)),
         };
-        if !plain.whole {
-            return Err(CoreError::HiddenFields.into());
-        }
+        plain.demand_whole()?;
         let read_failed = |error| match error {
             CoreError::Read(error) => read_error(error),
             error => error,

@@ -53,9 +53,7 @@ pub fn in_place(sweep: &Sweep, uids: Uids, opener: Opener<'_>, tell: &Tell<'_>) 
     let alive = || tell(Event::Alive);
     let decrypt = |original: &Original, draft: &mut Draft<'_>| {
         let verdict = decrypt_file(original.file(), opener, &alive, |plain| {
-            if !plain.whole {
-                return Err(CoreError::HiddenFields.into());
-            }
+            plain.demand_whole()?;
             draft.restart();
             Ok(plain.write_to(&mut Pulse::new(&mut *draft, &alive))?)
         })?;

@@ -89,12 +89,18 @@ pub struct Original<'a> {
     /// Otherwise its header could not be restored exactly: the record did not hold all of it, or did not agree with what
     /// stands outside, which stays then.
     pub exact: bool,
-    /// Whether every header field is there that only the inside has. Otherwise the outside was changed after the message was sealed,
-    /// and does not show any more what it should: what it hides would be lost with the sealed message.
-    pub whole: bool,
+    whole: bool,
 }
 
 impl Original<'_> {
+    /// Demands that it may take the place of the sealed message: every header field is there that only the inside has.
+    ///
+    /// # Errors
+    /// [`Error::HiddenFields`] where the outside was changed after the message was sealed, and does not show any more what it should.
+    pub fn demand_whole(&self) -> Result<(), Error> {
+        if self.whole { Ok(()) } else { Err(Error::HiddenFields) }
+    }
+
     /// Writes all of it to `out`. It is proven when this has returned without an error, and not before. `out` is not flushed.
     ///
     /// # Errors
