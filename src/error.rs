@@ -296,6 +296,12 @@ fn because(standing: Standing) -> &'static str {
 }
 
 impl Error {
+    /// Whether a key source asks for a home that nobody has named.
+    #[must_use]
+    pub fn is_of_unknown_home(&self) -> bool {
+        matches!(self, Self::Home { path, .. } if path.as_os_str() == UNKNOWN_HOME)
+    }
+
     /// The exit status: the only place that tells temporary from permanent.
     #[must_use]
     pub fn exit(&self) -> Exit {
@@ -422,7 +428,7 @@ impl Error {
             Self::Privileges { .. } => "start it as the mail user, without root among its user ids".into(),
             Self::User { what, .. } if *what == NO_DOMAIN => NAME_THE_DOMAIN.into(),
             Self::User { .. } => "give the user's whole name, as Dovecot knows it".into(),
-            Self::Home { path, .. } if path.as_os_str() == UNKNOWN_HOME => {
+            Self::Home { .. } if self.is_of_unknown_home() => {
                 "look for a mistyped name (doveadm user '*'), or give the user's home with --home".into()
             }
             Self::Home { .. } => {

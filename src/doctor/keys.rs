@@ -15,6 +15,7 @@ use crate::keystore;
 use crate::keystore::absence;
 use crate::keystore::enrolled::Enrolled;
 use crate::keystore::known::Known;
+use crate::keystore::marker::Marker;
 use crate::keystore::trust::Trust;
 use crate::keystore::user::User;
 
@@ -27,11 +28,12 @@ const REGISTER: &str = "known users";
 /// All checks of this module, for the users that Dovecot has.
 pub fn check(config: &Config, users: &Users, findings: &mut Findings) {
     let mail_user = users.mail_user();
+    let is_unknown = !users.tell_mail_user();
     for store in config.keys.sources.iter().filter_map(|source| source.path.store(source.kind)) {
-        check_place(&store, mail_user.can_enter(&store), findings);
+        check_place(&store, is_unknown || mail_user.can_enter(&store), findings);
     }
     for file in &config.keys.recovery {
-        check_place(file, mail_user.can_read(file), findings);
+        check_place(file, is_unknown || mail_user.can_read(file), findings);
     }
     let sealed = check_enrolled(config, users, findings);
     check_rules(config, users, findings);
@@ -98,7 +100,7 @@ fn test(enrolled: &Enrolled<'_>, user: &User, config: &Config, users: &Users) ->
     if account.is_some() {
         file = file.trusting(Trust::of(identity.uid, groups));
     }
-    if !identity.can_read(file.path()) {
+    if users.tell_mail_user() && !identity.can_read(file.path()) {
         return Err(Error::KeyStore {
             path: file.path().into(),
             what: "the mail user cannot read it".into(),
@@ -149,18 +151,14 @@ fn check_register(config: &Config, users: &Users, findings: &mut Findings) {
         }
         Err(error) => return findings.fail(REGISTER, error.to_string(), error.hint()),
     };
-    if !identity.can_enter(&config.keys.known) {
+    if users.tell_mail_user() && !identity.can_enter(&config.keys.known) {
         findings.fail(
             REGISTER,
             format!("{shown}: the mail user cannot enter it"),
             format!("chmod a+rx {shown}"),
         );
     }
-    for store in absence::stores(&config.keys) {
-        if let Err(error) = absence::check_marker(&store, &marker, &trust) {
-            findings.fail(REGISTER, error.to_string(), error.hint());
-        }
-    }
+    check_markers(config, users, (&marker, &trust), findings);
     let (Ok(listed), Ok(unasked)) = (known.users(), known.unasked()) else {
         return findings.fail(REGISTER, format!("{shown} cannot be listed"), "run this as root");
     };
@@ -180,6 +178,29 @@ fn check_register(config: &Config, users: &Users, findings: &mut Findings) {
                 user.name()
             );
             findings.fail(REGISTER, what, mend);
+        }
+    }
+}
+
+/// Looks whether every store is the one that the register lists. Whom a store may belong to depends on the mail user.
+fn check_markers(
+    config: &Config,
+    users: &Users,
+    (marker, trust): (&Marker, &Trust),
+    findings: &mut Findings,
+) {
+    let stores = absence::stores(&config.keys);
+    if !users.tell_mail_user() && !stores.is_empty() {
+        let named: Vec<String> = stores.iter().map(|store| store.display().to_string()).collect();
+        return findings.warn(
+            REGISTER,
+            format!("{}: not judged: no mail user is known", named.join(", ")),
+            "let Dovecot run and list its users, then run this again",
+        );
+    }
+    for store in stores {
+        if let Err(error) = absence::check_marker(&store, marker, trust) {
+            findings.fail(REGISTER, error.to_string(), error.hint());
         }
     }
 }

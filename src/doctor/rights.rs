@@ -4,17 +4,19 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::time::SystemTime;
 
 use nix::unistd::{Gid, Group};
 
 use super::findings::Findings;
 use super::users::{Account, Users};
-use crate::config::Config;
+use crate::config::{Config, Mode};
 use crate::error::Error;
 use crate::keystore::safe_file;
 use crate::keystore::source::{Kind, Source, Values};
 use crate::keystore::trust::Trust;
 use crate::keystore::user::User;
+use crate::keystore::{self, Request};
 
 /// The name of this check.
 const CHECK: &str = "homes";
@@ -22,18 +24,24 @@ const CHECK: &str = "homes";
 /// How many users are named for one and the same fault.
 const NAMED: usize = 5;
 
-/// Looks at the home of every user, by the rules of a delivery to that user.
+/// Looks at the home of every user, by the rules of a delivery to that user and in its order: no delivery asks a home behind a
+/// source that has a certificate, or where somebody has said what becomes of the mail.
 pub fn check(config: &Config, users: &Users, findings: &mut Findings) {
     let in_homes = |source: &&Source| source.path.store(source.kind).is_none();
-    let sources: Vec<&Source> = config.keys.sources.iter().filter(in_homes).collect();
-    if sources.is_empty() || users.accounts().is_empty() {
+    if !config.keys.sources.iter().any(|source| in_homes(&source)) || users.accounts().is_empty() {
         return;
     }
     // What is wrong and what mends it, and for whom.
     let mut faults: BTreeMap<(String, String), Vec<&str>> = BTreeMap::new();
     for account in users.accounts() {
-        for source in &sources {
-            if let Err(error) = look_at(config, source, account) {
+        if is_decided(config, account) {
+            continue;
+        }
+        for (number, source) in config.keys.sources.iter().enumerate().filter(|(_, source)| in_homes(source))
+        {
+            if let Err(error) = look_at(config, source, account)
+                && !is_found_before(config, number, account)
+            {
                 let mend = proposal(&error, account, users).unwrap_or_else(|| error.hint());
                 faults.entry((error.to_string(), mend)).or_default().push(&account.name);
                 break;
@@ -47,6 +55,24 @@ pub fn check(config: &Config, users: &Users, findings: &mut Findings) {
         findings.fail(CHECK, format!("mail for {named}{more} is deferred: {what}"), mend);
     }
     findings.ok_unless_said(CHECK, "their owners and rights are those that a delivery accepts");
+}
+
+/// Whether no source is asked for this user.
+fn is_decided(config: &Config, account: &Account) -> bool {
+    let key = account.settings.get("key").is_some_and(|value| !value.is_empty());
+    let rule = User::parse(&account.name).ok().and_then(|user| config.rule(&user));
+    account.is_off() || key || rule.is_some_and(|rule| rule.mode == Mode::Off || !rule.key.is_empty())
+}
+
+/// Whether a store before the source of this number ends the search of a delivery: it has a certificate, or cannot be asked,
+/// which is said of the store.
+fn is_found_before(config: &Config, number: usize, account: &Account) -> bool {
+    let Ok(user) = User::parse(&account.name) else { return false };
+    let trust = Trust::of(account.identity.uid, config.keys.trusted_groups.ids());
+    // Homes are looked into by nobody but their owners.
+    let stores = config.keys.sources[..number].iter().filter(|it| it.path.store(it.kind).is_some());
+    let request = Request::new(&config.keys, &user, None, SystemTime::now(), trust);
+    !matches!(keystore::find(stores, &request), Ok(None))
 }
 
 /// Goes the way of a delivery to the place of `source`, and up from there.

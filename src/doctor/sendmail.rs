@@ -16,10 +16,11 @@ const CHECK: &str = "sendmail";
 /// What every program runs that sends mail.
 const SENDMAIL: &str = "/usr/sbin/sendmail";
 
-/// All checks of this module, where it is in the place of sendmail or has a folder for what it holds.
+/// All checks of this module, where it is in the place of sendmail, or mail leaves through mailseal in another way and there is
+/// a folder for what is held. The folder alone says nothing: it is made at each start of the system.
 pub fn check(config: &Config, findings: &mut Findings) {
     program::look_at_itself();
-    if !is_in_place() && !config.sendmail.held.exists() {
+    if !is_in_place() && !(config.sendmail.held.exists() && is_used(config)) {
         return;
     }
     if let Err(error) = program::check(&config.sendmail.program) {
@@ -39,6 +40,13 @@ fn is_in_place() -> bool {
     let file = |path: &Path| path.metadata().ok().map(|it| (it.dev(), it.ino()));
     let own = std::env::current_exe().ok().and_then(|path| file(&path));
     own.is_some() && file(Path::new(SENDMAIL)) == own
+}
+
+/// Whether this host has mail that leaves, by its rules, through a door, or held already.
+fn is_used(config: &Config) -> bool {
+    !config.outgoing.is_empty()
+        || config.serve.outgoing.is_some()
+        || list::survey(config).is_ok_and(|found| found.count > 0)
 }
 
 fn check_held(config: &Config, findings: &mut Findings) {

@@ -89,7 +89,13 @@ impl Users {
         self.accounts.iter().find(|account| account.name.to_lowercase() == name)
     }
 
-    /// Whose rights deliveries have.
+    /// Whether it is known whose rights deliveries have.
+    #[must_use]
+    pub fn tell_mail_user(&self) -> bool {
+        !self.accounts.is_empty()
+    }
+
+    /// Whose rights deliveries have; where that is not known, those of nobody.
     #[must_use]
     pub fn mail_user(&self) -> Identity {
         self.accounts.first().map_or(NOBODY, |account| account.identity)

@@ -6,10 +6,12 @@ use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
+use crate::dovecot::doveadm::Doveadm;
 use crate::error::Error;
 use crate::keystore::source::Template;
 use crate::keystore::user::User;
 use crate::mailbox::encrypt::event::Target;
+use crate::system::owner::process::Watch;
 
 const USER: &str = "%{user}";
 const LOCAL: &str = "%{local}";
@@ -55,7 +57,9 @@ fn target(path: OsString, user: String, control: Option<&Path>) -> Result<Target
     Ok(Target { path, user, home: None, control })
 }
 
-fn is_pattern(path: &Path) -> bool {
+/// Whether `path` has variables, which stand for names of users.
+#[must_use]
+pub fn is_pattern(path: &Path) -> bool {
     path.to_str().is_some_and(|text| text.contains("%{"))
 }
 
@@ -68,6 +72,15 @@ pub fn fill(pattern: &Path, user: &User) -> Result<OsString, Error> {
     let template = Template::try_from(text)
         .map_err(|what| usage(what, "the variables are %{user}, %{local}, %{domain}"))?;
     template.expand(user, None).map(Into::into)
+}
+
+/// The home of `user`, as Dovecot knows it, or else the system.
+///
+/// # Errors
+/// [`Error::Dovecot`] where it does not answer in time.
+pub fn home(user: &str, doveadm: Option<&Doveadm>, watch: &Watch<'_>) -> Result<Option<PathBuf>, Error> {
+    let known = doveadm.map(|doveadm| doveadm.home(user, watch)).transpose()?.flatten();
+    Ok(known.or_else(|| nix::unistd::User::from_name(user).ok().flatten().map(|user| user.dir)))
 }
 
 /// The login name of the path's owner: whose mail it is where nobody says.

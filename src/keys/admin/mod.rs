@@ -51,7 +51,7 @@ use crate::console::date::day;
 use crate::console::json;
 use crate::console::table::Table;
 use crate::dovecot::userdb::{Account, Answer, Userdb};
-use crate::error::{Error, UNKNOWN_HOME};
+use crate::error::Error;
 use crate::exit::Exit;
 use crate::keys::addressee;
 use crate::keys::code;
@@ -352,9 +352,14 @@ impl<'a> Keys<'a> {
     }
 
     fn remove(&self, user: &User, fingerprint: Option<&str>, out: &mut impl Write) -> Result<Exit, Error> {
-        let file = self.enrolled()?.file(user, self.home.as_deref())?;
+        let file = match self.enrolled()?.file(user, self.home.as_deref()) {
+            // The home of nobody holds nothing.
+            Err(error) if error.is_of_unknown_home() && fingerprint.is_none() && self.is_known(user)? => {
+                return self.forget(user, false, out);
+            }
+            file => file?,
+        };
         let _lock = file.lock()?;
-        let known = self.known();
         // A file that cannot be read can be removed as a whole.
         let certs = if fingerprint.is_none() { file.load().unwrap_or_default() } else { file.load()? };
         let wanted = fingerprint.map(|it| it.replace(' ', "").to_uppercase()).unwrap_or_default();
@@ -362,8 +367,8 @@ impl<'a> Keys<'a> {
             certs.into_iter().partition(|cert| cert.fingerprint().ends_with(&wanted));
         // Not even an empty variable of a script takes them all.
         let names_none = fingerprint.is_some() && (gone.is_empty() || wanted.len() < SHORTEST_FINGERPRINT);
-        let is_known = || Ok::<_, Error>(known.users()?.contains(user) || known.unasked()?.contains(user));
-        if names_none || !file.path().exists() && !is_known()? {
+        let is_there = file.path().exists();
+        if names_none || !is_there && !self.is_known(user)? {
             return Err(Error::Usage {
                 what: format!("{} has no such certificate in {}", user.name(), file.path().display()),
                 hint: format!("look with `mailseal keys show {}`", user.name()),
@@ -376,22 +381,27 @@ impl<'a> Keys<'a> {
         for cert in gone {
             say(out, format_args!("removed {} of {}", cert.fingerprint(), user.name()))?;
         }
-        if kept.is_empty() {
-            self.forget(user, out)?;
-        }
-        Ok(Exit::Ok)
+        if kept.is_empty() { self.forget(user, is_there, out) } else { Ok(Exit::Ok) }
     }
 
-    /// Makes `user` unknown, unless another source has a certificate, or may have.
+    /// Whether `user` stands in the register.
+    fn is_known(&self, user: &User) -> Result<bool, Error> {
+        let known = self.known();
+        Ok(known.users()?.contains(user) || known.unasked()?.contains(user))
+    }
+
+    /// Makes `user` unknown, unless another source has a certificate, or may have. [`Exit::Negative`] where the user stays known,
+    /// unless another source has one and the enrolled ones were there to be `removed`.
     ///
     /// That nothing is found in the user's home is its owner's word. What an owner gains by a lie is what deleting the files
     /// gains, now that an admin has the user removed: new mail of this one user in clear, which is the owner's to read.
-    fn forget(&self, user: &User, out: &mut impl Write) -> Result<(), Error> {
+    fn forget(&self, user: &User, removed: bool, out: &mut impl Write) -> Result<Exit, Error> {
         if let Some(parent) = self.parent {
-            return parent.forget();
+            // Root says what came of it.
+            return parent.forget(removed).map(|()| Exit::Ok);
         }
-        match self.find(user) {
-            Ok(certs) if certs.is_empty() => {
+        match self.find_to_forget(user) {
+            Ok(false) => {
                 let known = self.known();
                 known.forget(&known.lock()?, user)?;
                 say(
@@ -400,24 +410,43 @@ impl<'a> Keys<'a> {
                         "warning: new mail for {} is stored in clear, unless `require` names the user",
                         user.name()
                     ),
-                )
+                )?;
+                Ok(Exit::Ok)
             }
-            Ok(_) => {
-                say(out, format_args!("{} has a certificate in another source, and stays known", user.name()))
+            Ok(true) => {
+                say(
+                    out,
+                    format_args!("{} has a certificate in another source, and stays known", user.name()),
+                )?;
+                Ok(if removed { Exit::Ok } else { Exit::Negative })
             }
             Err(error) => {
                 say(out, format_args!("{} stays known, and mail is deferred: {error}", user.name()))?;
-                match &error {
-                    Error::Home { path, .. } if path.as_os_str() == UNKNOWN_HOME => say(
+                if error.is_of_unknown_home() {
+                    say(
                         out,
                         format_args!(
-                            "to forget the user: give the home with --home; where no such user ever was, an empty folder will do: mailseal keys remove {} --home \"$(mktemp -d)\"",
+                            "to forget the user: let Dovecot run, which says where the home is, or that there is no such user; or give the home: mailseal keys remove {} --home DIR",
                             user.name()
                         ),
-                    ),
-                    _ => say(out, format_args!("to forget the user: {}", error.hint())),
+                    )?;
+                } else {
+                    say(out, format_args!("to forget the user: {}", error.hint()))?;
                 }
+                Ok(Exit::Negative)
             }
+        }
+    }
+
+    /// Whether a source has a certificate of `user`. A user whom Dovecot does not know has no home: only the sources that need
+    /// none are asked then.
+    fn find_to_forget(&self, user: &User) -> Result<bool, Error> {
+        match self.find(user) {
+            Err(error) if error.is_of_unknown_home() && self.is_nobody(user) => {
+                let request = Request::new(&self.config.keys, user, None, self.now, self.trust_in_stores());
+                Ok(keystore::find(ask::sources(self.config, false), &request)?.is_some())
+            }
+            found => found.map(|certs| !certs.is_empty()),
         }
     }
 
@@ -425,6 +454,11 @@ impl<'a> Keys<'a> {
     #[must_use]
     pub fn has_folder(&self) -> bool {
         self.enrolled().is_ok_and(|enrolled| !enrolled.is_in_homes())
+
+    /// Whether Dovecot says that there is no such user: that it does not answer is no word on that.
+    fn is_nobody(&self, user: &User) -> bool {
+        let asked = Userdb::of_dovecot(None).and_then(|mut userdb| userdb.look_up(&[user.name().to_owned()]));
+        asked.is_ok_and(|answers| answers == [Answer::NotFound])
     }
 
     /// Checks the certificates of all enrolled users, and says which are unfit or expire `within` that time.

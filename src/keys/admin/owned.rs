@@ -69,7 +69,10 @@ enum Event {
     /// Asks whether to go on: certificates are about to be removed.
     Begin,
     /// Asks that the user be forgotten, if nothing is found any more.
-    Forget,
+    Forget {
+        /// Whether certificates were enrolled, and have been removed.
+        removed: bool,
+    },
     /// A piece of what the command writes.
     Out(Bytes),
     /// The command has been carried out. Its exit status is 0, or that of a negative answer.
@@ -87,6 +90,8 @@ struct Told {
     ok: Option<bool>,
     /// What root itself has to say after that.
     after: Vec<u8>,
+    /// Whether the user was to be forgotten, and stays known.
+    stays: bool,
 }
 
 impl Told {
@@ -98,8 +103,8 @@ impl Told {
             (Event::Note, Some(Action::Add(_))) | (Event::Begin, Some(Action::Remove { .. })) => {
                 std::mem::replace(&mut self.asked, 1) == 0
             }
-            (Event::Forget, Some(Action::Remove { .. })) => std::mem::replace(&mut self.asked, 2) == 1,
-            (Event::Note | Event::Begin | Event::Forget, _) => false,
+            (Event::Forget { .. }, Some(Action::Remove { .. })) => std::mem::replace(&mut self.asked, 2) == 1,
+            (Event::Note | Event::Begin | Event::Forget { .. }, _) => false,
             (Event::Out(piece), _) => {
                 !piece.0.is_empty() && (self.out.len() + piece.0.len()) as u64 <= limits::KEYRING
             }
@@ -146,7 +151,7 @@ impl Owner {
             return Err(self.odd("what it reports is not what the command writes"));
         };
         out.write_all(&shown).and_then(|()| out.write_all(&told.after)).map_err(Error::Output)?;
-        Ok(if told.ok == Some(true) { Exit::Ok } else { Exit::Negative })
+        Ok(if told.ok == Some(true) && !told.stays { Exit::Ok } else { Exit::Negative })
     }
 
     /// The certificates that a delivery to `user` finds. It asks all sources, those outside the home too: the first that
@@ -182,10 +187,14 @@ impl Owner {
         let listened = child.listen(reports, None, &watch, &mut |event| {
             told.judge(&event, action)?;
             match event {
-                Event::Note | Event::Begin | Event::Forget if keys.stop.load(Ordering::Relaxed) => {}
+                Event::Note | Event::Begin | Event::Forget { .. } if keys.stop.load(Ordering::Relaxed) => {}
                 Event::Begin => return answer(Ok(())),
                 Event::Note => return answer(keys.make_known(user)),
-                Event::Forget => return answer(keys.forget(user, &mut told.after)),
+                Event::Forget { removed } => {
+                    let forgotten = keys.forget(user, removed, &mut told.after);
+                    told.stays = matches!(forgotten, Ok(Exit::Negative));
+                    return answer(forgotten.map(drop));
+                }
                 Event::Out(piece) => told.out.extend(piece.0),
                 Event::Done { ok } => told.ok = Some(ok),
             }
@@ -271,12 +280,12 @@ impl Parent {
         self.ask(Event::Begin)
     }
 
-    /// Has root forget the user, unless something is found still.
+    /// Has root forget the user, unless something is found still. `removed` says that certificates were enrolled.
     ///
     /// # Errors
     /// [`CoreError::Read`] where root cannot say.
-    pub fn forget(&self) -> Result<(), Error> {
-        self.ask(Event::Forget)
+    pub fn forget(&self, removed: bool) -> Result<(), Error> {
+        self.ask(Event::Forget { removed })
     }
 
     fn ask(&self, event: Event) -> Result<(), Error> {
@@ -344,14 +353,20 @@ mod tests {
         let out = |size: usize| Event::Out(Bytes(vec![b'x'; size]));
         let mut told = Told::default();
         assert!(told.judge(&Event::Note, Some(&remove)).is_err());
-        assert!(Told::default().judge(&Event::Forget, Some(&remove)).is_err(), "not before it has begun");
+        assert!(
+            Told::default().judge(&Event::Forget { removed: true }, Some(&remove)).is_err(),
+            "not before it has begun"
+        );
         assert!(told.judge(&Event::Begin, Some(&remove)).is_ok());
         assert!(told.judge(&Event::Begin, Some(&remove)).is_err(), "once");
-        assert!(told.judge(&Event::Forget, Some(&remove)).is_ok());
-        assert!(told.judge(&Event::Forget, Some(&remove)).is_err(), "once");
+        assert!(told.judge(&Event::Forget { removed: true }, Some(&remove)).is_ok());
+        assert!(told.judge(&Event::Forget { removed: true }, Some(&remove)).is_err(), "once");
         for action in [None, Some(&Action::Test), Some(&Action::Show { json: true })] {
             let mut told = Told::default();
-            assert!(told.judge(&Event::Note, action).is_err() && told.judge(&Event::Forget, action).is_err());
+            assert!(
+                told.judge(&Event::Note, action).is_err()
+                    && told.judge(&Event::Forget { removed: true }, action).is_err()
+            );
             assert!(told.judge(&out(0), action).is_err() && told.judge(&out(1), action).is_ok());
         }
         told.out = vec![b'x'; limits::KEYRING as usize];

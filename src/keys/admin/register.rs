@@ -226,17 +226,15 @@ impl Keys<'_> {
             return Answer::Some;
         }
         let groups = self.config.keys.trusted_groups.ids();
-        let trust = match account.uid {
-            Some(uid) => Trust::of(uid, groups),
-            // The stores may be the mail user's, who is not known then.
-            None => {
-                let owned =
-                    stores(&self.config.keys).into_iter().map(|store| Trust::of_owner(&store, groups));
-                let mut owned = owned.filter(|trust| !trust.is_root());
-                owned.next().unwrap_or_else(|| Trust::of_process(groups))
-            }
-        };
+        let trust = account.uid.map_or_else(|| self.trust_in_stores(), |uid| Trust::of(uid, groups));
         ask::one(self.config, user, account.home.as_deref(), trust, false)
+    }
+
+    /// Who is trusted with the stores where the mail user is not known: they may be the mail user's.
+    pub(super) fn trust_in_stores(&self) -> Trust {
+        let groups = self.config.keys.trusted_groups.ids();
+        let mut owned = stores(&self.config.keys).into_iter().map(|store| Trust::of_owner(&store, groups));
+        owned.find(|trust| !trust.is_root()).unwrap_or_else(|| Trust::of_process(groups))
     }
 
     /// The users in the file at `path`, or those of Dovecot, with what Dovecot and the system know of them.

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use self::keys::State;
 use crate::config::Config;
 use crate::console::json;
+use crate::dovecot::doveadm::Doveadm;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::keystore::any_cert;
@@ -170,11 +171,23 @@ pub fn run(options: &Options, config: &Config, out: &mut impl Write) -> Result<E
     process::forbid_dumps()?;
     let stop = AtomicBool::new(false);
     let turns = if geteuid().is_root() { process::jobs(options.sweep.jobs) } else { 1 };
+    // Whoever names certificates, or the home, has no need of what Dovecot knows.
+    let is_asked = certs.is_empty() && options.home.is_none();
+    let doveadm = if is_asked {
+        Doveadm::find(None, &Watch { patience: PATIENCE, stop: &stop, slot: None })
+    } else {
+        None
+    };
     let done: Vec<_> = targets.iter().map(|_| Mutex::new(None)).collect();
     let numbered: Vec<(&Target, &Mutex<_>)> = targets.iter().zip(&done).collect();
     side_by_side(turns, &numbered, &stop, |(target, done), slot| {
-        let task = options.task(target, certs.clone());
         let watch = Watch { patience: PATIENCE, stop: &stop, slot: Some(slot) };
+        let mut task = options.task(target, certs.clone());
+        if is_asked {
+            // Where Dovecot does not say it in time, a source that asks for it says that it is not known.
+            let home = target::home(&target.user, doveadm.as_ref(), &watch).ok().flatten();
+            task.target.home = home.map(Into::into);
+        }
         *done.lock().unwrap_or_else(PoisonError::into_inner) = Some(one(&task, config, &watch));
     });
     let mut audit = Audit::default();

@@ -55,6 +55,12 @@ use crate::system::owner::process::Watch;
 use crate::system::owner::slots::{Slot, side_by_side};
 use crate::{cli, keystore};
 
+/// How many users the summary names.
+const NAMED: usize = 5;
+
+/// Why mail of a user without a certificate stays as it is.
+const NO_KEY: &str = "no-key";
+
 /// How many sessions a user gets at most: each message that Dovecot cannot read takes two.
 const SESSIONS: usize = 100;
 
@@ -93,6 +99,8 @@ struct Front<'a> {
     dry_run: bool,
     /// Whether the mailboxes are reached through Dovecot.
     live: bool,
+    /// Whether the users are the owners of the Maildirs, since nobody has named them.
+    by_owner: bool,
     folders: Vec<FolderRow>,
     total: Tally,
     elsewhere: u64,
@@ -127,6 +135,8 @@ pub fn run(options: &Options, stop: &Arc<AtomicBool>, out: &mut impl Write) -> R
         sink: Sink::open(&config.log.to, cli::BULK),
         dry_run: options.how.dry_run,
         live,
+        by_owner: options.which.maildirs.iter().any(|path| !target::is_pattern(path))
+            && options.which.users.is_empty(),
         folders: Vec::new(),
         total: Tally::default(),
         elsewhere: 0,
@@ -420,12 +430,8 @@ fn settings(options: &Options) -> Result<Settings, Error> {
 
 /// Adds what Dovecot and the system know of a target, where nobody has said it.
 fn complete(target: &mut Target, doveadm: Option<&Doveadm>, watch: &Watch<'_>) -> Result<(), Error> {
-    if let (None, Some(doveadm)) = (&target.home, doveadm) {
-        target.home = doveadm.home(&target.user, watch)?.map(Into::into);
-    }
     if target.home.is_none() {
-        let login = nix::unistd::User::from_name(&target.user).ok().flatten();
-        target.home = login.map(|user| user.dir.into());
+        target.home = target::home(&target.user, doveadm, watch)?.map(Into::into);
     }
     if let (None, Some(doveadm)) = (&target.control, doveadm) {
         target.control = doveadm.control(&target.user, Path::new(&target.path), watch)?;
@@ -469,6 +475,16 @@ fn by_owner(targets: &[Target], failed: &dyn Fn(usize, &Error)) -> Vec<Owned> {
         }
     }
     owners
+}
+
+/// The first of `users`, and how many more there are.
+fn some_of(users: &[&str]) -> String {
+    let named = users.iter().take(NAMED).map(|user| if user.is_empty() { "-" } else { user });
+    let named = named.collect::<Vec<_>>().join(", ");
+    match users.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
 }
 
 impl<'a> Front<'a> {
@@ -584,6 +600,12 @@ impl Front<'_> {
         if self.dry_run {
             self.write_folders(out)?;
         }
+        let users = self.users();
+        if !users.is_empty() {
+            let named = some_of(&users);
+            let named = escape::display(named.as_bytes());
+            writeln!(out, "{:<10} {named}", if users.len() == 1 { "user" } else { "users" })?;
+        }
         writeln!(
             out,
             "{:<10} {} of {} messages",
@@ -632,8 +654,28 @@ impl Front<'_> {
         writeln!(out, "\nNothing was changed.")
     }
 
+    /// Whose mail was worked on, each once, in the order of the work.
+    fn users(&self) -> Vec<&str> {
+        let mut seen = HashSet::new();
+        self.folders.iter().map(|row| &*row.user).filter(|user| seen.insert(*user)).collect()
+    }
+
+    /// Says whose certificates were looked for, where that was the owner of the Maildir by default and none was found: the
+    /// Maildirs of virtual users belong to the mail user.
+    fn write_owner(&self, out: &mut impl Write) -> io::Result<()> {
+        if !self.by_owner || self.total.sealed > 0 || self.total.unchanged.get(NO_KEY).is_none() {
+            return Ok(());
+        }
+        writeln!(
+            out,
+            "\n{} has no certificate, and owns the Maildir; if its mail is another user's, name that one with --user NAME.",
+            escape::display(some_of(&self.users()).as_bytes())
+        )
+    }
+
     /// What an admin should know beside the numbers.
     fn write_notes(&self, out: &mut impl Write) -> io::Result<()> {
+        self.write_owner(out)?;
         let total = &self.total;
         if total.recovered > 0 {
             writeln!(out, "recovered  {} files that an interrupted run had left", total.recovered)?;
