@@ -308,9 +308,10 @@ impl Error {
         match self {
             Self::Owner { exit, .. } => *exit,
             Self::Usage { .. } | Self::Maildir(MaildirError::NoMaildir { .. }) => Exit::Usage,
-            Self::Enrol { .. } | Self::Setup { .. } | Self::Core(CoreError::NoSecretKey { .. }) => {
-                Exit::Negative
-            }
+            Self::Enrol { .. }
+            | Self::Setup { .. }
+            | Self::Maildir(MaildirError::Odd(_))
+            | Self::Core(CoreError::NoSecretKey { .. }) => Exit::Negative,
             Self::Core(
                 CoreError::Empty
                 | CoreError::HeaderTooLong
@@ -400,6 +401,7 @@ impl Error {
             Self::Log { .. } => "log",
             Self::Maildir(MaildirError::NoMaildir { .. }) => "no-maildir",
             Self::Maildir(MaildirError::Mail { .. }) => "mail",
+            Self::Maildir(MaildirError::Odd(_)) => "not-worked-on",
             Self::Unconfirmed { .. } | Self::ByMailbox { .. } => "unconfirmed",
             Self::InUse { .. } => "in-use",
             Self::Dovecot { .. } => "dovecot",
@@ -424,6 +426,7 @@ impl Error {
             | Self::Held { hint, .. }
             | Self::SecretKey { hint, .. }
             | Self::Maildir(MaildirError::NoMaildir { hint, .. }) => hint.clone(),
+            Self::Maildir(MaildirError::Odd(odd)) => odd.why.hint().into(),
             Self::Root => "run it as the mail user, or name the certificate with --key".into(),
             Self::Privileges { .. } => "start it as the mail user, without root among its user ids".into(),
             Self::User { what, .. } if *what == NO_DOMAIN => NAME_THE_DOMAIN.into(),
@@ -531,6 +534,8 @@ mod tests {
     use super::*;
     use std::fmt::Write as _;
 
+    use mailseal_maildir::odd::{Odd, Why};
+
     fn io(kind: io::ErrorKind) -> io::Error {
         io::Error::from(kind)
     }
@@ -605,7 +610,9 @@ mod tests {
                 hint: hint.clone(),
             }),
             Error::Maildir(MaildirError::Mail { path: path.clone(), source: io(io::ErrorKind::NotFound) }),
-            Error::Maildir(MaildirError::Mail { path, source: io(io::ErrorKind::StorageFull) }),
+            Error::Maildir(MaildirError::Mail { path: path.clone(), source: io(io::ErrorKind::StorageFull) }),
+            Error::Maildir(MaildirError::Odd(Odd { path: path.clone(), why: Why::Linked })),
+            Error::Maildir(MaildirError::Odd(Odd { path, why: Why::Incomplete })),
             Error::InUse { user: "alice".into() },
             Error::Dovecot { what: what.clone() },
             Error::Setup { what, hint },

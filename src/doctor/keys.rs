@@ -27,13 +27,12 @@ const REGISTER: &str = "known users";
 
 /// All checks of this module, for the users that Dovecot has.
 pub fn check(config: &Config, users: &Users, findings: &mut Findings) {
-    let mail_user = users.mail_user();
-    let is_unknown = !users.tell_mail_user();
+    let mail_user = users.known_mail_user();
     for store in config.keys.sources.iter().filter_map(|source| source.path.store(source.kind)) {
-        check_place(&store, is_unknown || mail_user.can_enter(&store), findings);
+        check_place(&store, mail_user.is_none_or(|user| user.can_enter(&store)), findings);
     }
     for file in &config.keys.recovery {
-        check_place(file, is_unknown || mail_user.can_read(file), findings);
+        check_place(file, mail_user.is_none_or(|user| user.can_read(file)), findings);
     }
     let sealed = check_enrolled(config, users, findings);
     check_rules(config, users, findings);
@@ -100,7 +99,7 @@ fn test(enrolled: &Enrolled<'_>, user: &User, config: &Config, users: &Users) ->
     if account.is_some() {
         file = file.trusting(Trust::of(identity.uid, groups));
     }
-    if users.tell_mail_user() && !identity.can_read(file.path()) {
+    if users.known_mail_user().is_some() && !identity.can_read(file.path()) {
         return Err(Error::KeyStore {
             path: file.path().into(),
             what: "the mail user cannot read it".into(),
@@ -139,8 +138,7 @@ fn try_rule(config: &Config, rule: &Rule, label: &str, trust: &Trust) -> Result<
 /// Looks at what a delivery believes when it finds no certificate.
 fn check_register(config: &Config, users: &Users, findings: &mut Findings) {
     const INIT: &str = "mailseal keys init";
-    let identity = users.mail_user();
-    let trust = Trust::of(identity.uid, config.keys.trusted_groups.ids());
+    let trust = Trust::of(users.mail_user().uid, config.keys.trusted_groups.ids());
     let known = Known::new(&config.keys.known, trust.clone());
     let shown = config.keys.known.display();
     let marker = match known.marker() {
@@ -151,7 +149,7 @@ fn check_register(config: &Config, users: &Users, findings: &mut Findings) {
         }
         Err(error) => return findings.fail(REGISTER, error.to_string(), error.hint()),
     };
-    if users.tell_mail_user() && !identity.can_enter(&config.keys.known) {
+    if users.known_mail_user().is_some_and(|user| !user.can_enter(&config.keys.known)) {
         findings.fail(
             REGISTER,
             format!("{shown}: the mail user cannot enter it"),
@@ -190,7 +188,7 @@ fn check_markers(
     findings: &mut Findings,
 ) {
     let stores = absence::stores(&config.keys);
-    if !users.tell_mail_user() && !stores.is_empty() {
+    if users.known_mail_user().is_none() && !stores.is_empty() {
         let named: Vec<String> = stores.iter().map(|store| store.display().to_string()).collect();
         return findings.warn(
             REGISTER,

@@ -20,7 +20,8 @@ const SENDMAIL: &str = "/usr/sbin/sendmail";
 /// a folder for what is held. The folder alone says nothing: it is made at each start of the system.
 pub fn check(config: &Config, findings: &mut Findings) {
     program::look_at_itself();
-    if !is_in_place() && !(config.sendmail.held.exists() && is_used(config)) {
+    let is_used = is_in_place() || config.sendmail.held.exists() && is_used(config);
+    if !is_used {
         return;
     }
     if let Err(error) = program::check(&config.sendmail.program) {

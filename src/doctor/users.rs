@@ -89,16 +89,16 @@ impl Users {
         self.accounts.iter().find(|account| account.name.to_lowercase() == name)
     }
 
-    /// Whether it is known whose rights deliveries have.
+    /// Whose rights deliveries have, where Dovecot says whom it delivers to.
     #[must_use]
-    pub fn tell_mail_user(&self) -> bool {
-        !self.accounts.is_empty()
+    pub fn known_mail_user(&self) -> Option<Identity> {
+        self.accounts.first().map(|account| account.identity)
     }
 
-    /// Whose rights deliveries have; where that is not known, those of nobody.
+    /// The same; where it is not known, nobody, who has the fewest rights.
     #[must_use]
     pub fn mail_user(&self) -> Identity {
-        self.accounts.first().map_or(NOBODY, |account| account.identity)
+        self.known_mail_user().unwrap_or(NOBODY)
     }
 
     /// All checks of this module. What becomes of mail is asked where there is a `config` that can be read.

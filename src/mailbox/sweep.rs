@@ -15,6 +15,7 @@ use mailseal_maildir::draft::{Change, Draft, Original};
 use mailseal_maildir::error::Error as MaildirError;
 use mailseal_maildir::folder::Folder;
 use mailseal_maildir::layout::Maildir;
+use mailseal_maildir::odd::Odd;
 use mailseal_maildir::patience::{OF_OWNERS, Patience};
 use mailseal_maildir::rewrite::{self, Manner, Outcome, rewrite};
 use serde::{Deserialize, Serialize};
@@ -125,6 +126,11 @@ impl Counts {
         complain(path, &of_file(path, error), tell);
     }
 
+    /// Counts what mail programs may take for a message, and says why it is left alone.
+    pub fn leave_alone(&mut self, odd: &Odd, tell: &Tell<'_>) {
+        self.fail(&odd.path, MaildirError::Odd(odd.clone()).into(), tell);
+    }
+
     /// Adds what became of other messages.
     pub fn add(&mut self, other: Self) {
         let counts = [
@@ -161,8 +167,8 @@ pub fn of_file(path: &Path, error: Error) -> Error {
 }
 
 impl Sweep {
-    /// Visits each folder of each Maildir. A folder that fails is named, and the others are visited all the same; the
-    /// first error comes back in the end.
+    /// Visits each folder of each Maildir. A folder that fails, or is left alone, is named, and the others are visited all the
+    /// same; the first error comes back in the end.
     ///
     /// # Errors
     /// Those of opening a Maildir, and of `visit`.
@@ -177,8 +183,12 @@ impl Sweep {
         let mut first = Ok(());
         for path in &self.paths {
             let result = self.open(path).map_err(Error::from).and_then(|maildir| {
+                let folders = maildir.folders()?;
                 let mut first = Ok(());
-                for folder in maildir.folders()? {
+                for odd in folders.odd {
+                    first = keep_first(first, Err(MaildirError::Odd(odd).into()), tell);
+                }
+                for folder in folders.paths {
                     let folder = maildir.folder(&folder).map_err(Error::from);
                     let result = folder.and_then(|folder| pool.install(|| visit(&maildir, &folder)));
                     first = keep_first(first, result, tell);
@@ -247,7 +257,10 @@ where
             }
             rewrite::Event::Recovered(_) => {}
             rewrite::Event::Alive => tell(Event::Alive),
-            rewrite::Event::Odd(path) => complain(path, &not_there(path, "it is not a regular file"), tell),
+            rewrite::Event::Odd(odd) => {
+                let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+                counts.leave_alone(odd, tell);
+            }
             rewrite::Event::Message(item, result) => {
                 let path = folder.path_of(&item.message);
                 let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);

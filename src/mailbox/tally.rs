@@ -12,8 +12,19 @@ use crate::limits;
 use crate::mailbox::encrypt::message::Readable;
 
 /// Why a message that was not sealed still lies there for the server to read.
-pub const READABLE: [&str; 10] =
-    ["gzip", "zstd", "bzip2", "lz4", "xz", "mail-crypt", "not-a-file", "changed", "moved", "read-only"];
+pub const READABLE: [&str; 11] = [
+    "gzip",
+    "zstd",
+    "bzip2",
+    "lz4",
+    "xz",
+    "mail-crypt",
+    "not-a-file",
+    "unnamed",
+    "changed",
+    "moved",
+    "read-only",
+];
 
 /// Counts. The names are those of the JSON output.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

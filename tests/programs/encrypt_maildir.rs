@@ -142,7 +142,7 @@ fn packed_messages_are_named_and_unpacked_when_told() {
 }
 
 #[test]
-fn links_and_fifos_are_named_and_not_followed() {
+fn what_is_not_worked_on_is_named_and_links_are_not_followed() {
     let outside = tempfile::tempdir().unwrap();
     let secret = outside.path().join("secret");
     fs::write(&secret, "Subject: not in the Maildir\n\nx\n").unwrap();
@@ -155,13 +155,20 @@ fn links_and_fifos_are_named_and_not_followed() {
     }
     fs::copy(&secret, outside.path().join("cur/1600000002.x.host:2,S")).unwrap();
     symlink(outside.path(), mailbox.path(".Linked")).unwrap();
+    fs::create_dir_all(mailbox.path(".Half/new")).unwrap();
+    for name in ["cur/:2,S", ".Half/new/1600000003.half.host"] {
+        fs::copy(&secret, mailbox.path(name)).unwrap();
+    }
     let before = snapshot(outside.path());
     let run = mailbox.run(&["--json"]);
     assert_eq!(run.status, Some(1), "{run:?}");
     let summary: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
-    assert_eq!((&summary["unchanged"]["not-a-file"], &summary["sealed"]), (&2.into(), &1.into()));
-    for name in ["1600000000.link", "1600000001.fifo"] {
-        assert!(run.stderr.contains(name), "{}", run.stderr);
+    let unchanged = |reason: &str| summary["unchanged"][reason].clone();
+    assert_eq!((unchanged("not-a-file"), unchanged("unnamed")), (2.into(), 1.into()));
+    assert_eq!(summary["sealed"], 1);
+    let named = ["1600000000.link", "1600000001.fifo", "cur/:2,S", ".Linked", ".Half"];
+    for name in named {
+        assert!(run.stderr.contains(name), "{name}: {}", run.stderr);
     }
     assert!(before == snapshot(outside.path()), "something outside was changed");
 }

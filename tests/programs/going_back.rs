@@ -471,3 +471,47 @@ fn audit_of_a_large_maildir() {
     eprintln!("10,000 messages in {time:?}");
     assert!(time < Duration::from_secs(10), "{time:?}");
 }
+
+/// What Dovecot shows as mail and no command works on: it is named, and the exit status says so.
+#[test]
+fn nothing_that_is_left_alone_is_passed_over() {
+    let mail = b"Subject: x\n\nhello\n";
+    let elsewhere = Maildir::new();
+    elsewhere.store("cur/2.host,:2,S", mail);
+    let (cert, secret) = (key("curve25519"), secret("curve25519"));
+    let put = |name: &str, path: &Path| match name {
+        ".Linked" => std::os::unix::fs::symlink(elsewhere.path(), path.join(name)).unwrap(),
+        ".Half" => {
+            fs::create_dir_all(path.join(".Half/new")).unwrap();
+            fs::write(path.join(".Half/new/3.host"), mail).unwrap();
+        }
+        unnamed => fs::write(path.join(unnamed), mail).unwrap(),
+    };
+    for name in [".Half", ".Linked", "new/:2,S"] {
+        let maildir = Maildir::new();
+        let path = maildir.path();
+        let (shown, cert) = (path.to_str().unwrap(), cert.to_str().unwrap());
+        let into = maildir.dir.path().join("into");
+        let commands = [
+            vec!["audit", "--list", "--key", cert, shown],
+            vec!["reseal", "--secret-key", &secret, "--key", cert, shown],
+            vec!["decrypt", "--secret-key", &secret, "--into", into.to_str().unwrap(), shown],
+            vec!["decrypt", "--secret-key", &secret, shown],
+        ];
+        for odd in [false, true] {
+            fs::remove_dir_all(path.join("cur")).unwrap();
+            fs::create_dir(path.join("cur")).unwrap();
+            maildir.store("cur/1.host,:2,S", &sealed("curve25519", mail));
+            if odd {
+                put(name, &path);
+            }
+            for command in &commands {
+                let run = mailseal(command);
+                let said = [run.stdout, run.stderr.into_bytes()].concat();
+                let said = String::from_utf8_lossy(&said);
+                let named = said.contains(path.join(name).to_str().unwrap());
+                assert_eq!((run.status, named), (Some(i32::from(odd)), odd), "{command:?}: {said}");
+            }
+        }
+    }
+}

@@ -211,6 +211,15 @@ impl Dir {
         Ok(fstatat(&self.fd, single(name)?, AtFlags::AT_SYMLINK_NOFOLLOW)?)
     }
 
+    /// What `stat(2)` says of what an entry is or leads to, past links and wherever it is: to know what others find there, and
+    /// for nothing else.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn stat_target(&self, path: &Path) -> io::Result<FileStat> {
+        Ok(fstatat(&self.fd, path, AtFlags::empty())?)
+    }
+
     /// What `stat(2)` says of the folder.
     ///
     /// # Errors

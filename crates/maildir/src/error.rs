@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::odd::Odd;
+
 /// Why a Maildir, or a message in it, cannot be worked on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -25,4 +27,7 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// Mail programs find messages where nothing is worked on.
+    #[error("{0}")]
+    Odd(Odd),
 }

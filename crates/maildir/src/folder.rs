@@ -11,6 +11,7 @@ use nix::unistd::{Gid, Uid};
 
 use super::dir::{Dir, Kind, Stamp};
 use super::name::Name;
+use super::odd::{Odd, Why};
 use super::patience::Patience;
 use crate::error::Error;
 
@@ -67,8 +68,8 @@ pub struct Message {
 pub struct Listing {
     /// The regular files that are called as messages are.
     pub messages: Vec<Message>,
-    /// Links, FIFOs, sockets and devices among them, which are left alone.
-    pub odd: Vec<PathBuf>,
+    /// What mail programs may take for messages as well, and is left alone.
+    pub odd: Vec<Odd>,
 }
 
 /// That no other run works on the folder, until it is dropped.
@@ -153,10 +154,15 @@ impl Folder {
             let path = self.path.join(place.name());
             let entries = self.dir(place).entries();
             for (name, kind) in entries.map_err(|error| self.failed_at(&path, error))? {
-                match (kind, Name::parse(&name)) {
-                    (Kind::File, Some(name)) => listing.messages.push(Message { place, name }),
-                    (Kind::Link | Kind::Other, Some(_)) => listing.odd.push(path.join(name)),
-                    _ => {}
+                if kind == Kind::Dir || is_hidden(&name) {
+                    continue;
+                }
+                match Name::parse(&name) {
+                    Some(name) if kind == Kind::File => listing.messages.push(Message { place, name }),
+                    parsed => {
+                        let why = if parsed.is_some() { Why::NotAFile } else { Why::Unnamed };
+                        listing.odd.push(Odd { path: path.join(name), why });
+                    }
                 }
             }
         }
@@ -235,6 +241,11 @@ impl Folder {
     pub(super) fn failed_at(&self, path: &Path, source: io::Error) -> Error {
         Error::Mail { path: path.into(), source }
     }
+}
+
+/// Whether no mail program takes it for a message.
+pub(super) fn is_hidden(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
 }
 
 impl Place {

@@ -1,23 +1,48 @@
 //! Edge: Which folders a Maildir has: those of Maildir++ (`.a.b` beside `cur`), and of `LAYOUT=fs` (`a/b`).
 //!
-//! A folder is what holds `cur` and `new`. Symbolic links are not folders. What holds another mailbox format, or
-//! nothing of the kind, is refused by its name.
+//! A folder is what holds `cur` and `new`. Symbolic links are not followed; one that leads to messages, and a folder that
+//! lacks one of the two, is named. What holds another mailbox format, or nothing of the kind, is refused by its name.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use nix::sys::stat::FileStat;
 use nix::unistd::{Gid, Uid};
 
-use super::dir::{Dir, Kind};
-use super::folder::{Common, Folder};
+use super::dir::{Dir, Kind, kind_of};
+use super::folder::{Common, Folder, is_hidden};
+use super::odd::{Odd, Why};
 use super::patience::Patience;
 use crate::error::Error;
 
 /// How deep folders may lie in each other.
 const DEPTH: usize = 64;
+
+/// What holds a folder's messages.
+const PARTS: [&str; 2] = ["cur", "new"];
+
+/// The folders of a Maildir.
+#[derive(Debug, Default)]
+pub struct Folders {
+    /// Their paths below the Maildir, in order; the Maildir itself, INBOX, is the empty path.
+    pub paths: Vec<PathBuf>,
+    /// What mail programs may take for folders as well, and is left alone.
+    pub odd: Vec<Odd>,
+}
+
+/// What a search has found.
+#[derive(Default)]
+struct Found {
+    folders: Folders,
+    /// The device and inode of each folder.
+    ids: HashSet<(u64, u64)>,
+    /// The links that lead to folders, and the device and inode of those.
+    links: Vec<(PathBuf, (u64, u64))>,
+}
 
 /// A user's Maildir.
 #[derive(Debug)]
@@ -95,29 +120,33 @@ impl Maildir {
         self.common.owner
     }
 
-    /// The folders' paths below the Maildir, in order; the Maildir itself, INBOX, is the empty path.
+    /// The folders.
     ///
     /// # Errors
     /// [`Error::NoMaildir`] where there is none, [`Error::Mail`] where a folder cannot be read.
-    pub fn folders(&self) -> Result<Vec<PathBuf>, Error> {
-        let mut found = Vec::new();
+    pub fn folders(&self) -> Result<Folders, Error> {
+        let mut found = Found::default();
         self.look_into(Path::new(""), 0, &mut found)?;
-        if found.is_empty() {
+        let Found { mut folders, ids, links } = found;
+        let outside = links.into_iter().filter(|(_, id)| !ids.contains(id));
+        folders.odd.extend(outside.map(|(path, _)| Odd { path, why: Why::Linked }));
+        folders.paths.sort();
+        folders.odd.sort();
+        let Some(first) = folders.paths.first() else {
             return Err(Error::NoMaildir {
                 path: self.path.clone(),
                 what: "this is not a Maildir: no folder in it has `cur` and `new`".into(),
                 hint: "give the folder that mail_location names, without `maildir:`".into(),
             });
-        }
-        found.sort();
-        if !found[0].as_os_str().is_empty() && !self.is_root(&found)? {
+        };
+        if !first.as_os_str().is_empty() && !self.is_root(&folders.paths)? {
             return Err(Error::NoMaildir {
                 path: self.path.clone(),
                 what: "this is not a Maildir but a folder with others in it, perhaps of several users".into(),
                 hint: "name each of them, or write a pattern: /var/vmail/%{domain}/%{local}/Maildir".into(),
             });
         }
-        Ok(found)
+        Ok(folders)
     }
 
     /// Whether Dovecot keeps folders here although INBOX is elsewhere: its own files are here, or folders of Maildir++.
@@ -129,7 +158,7 @@ impl Maildir {
         Ok(entries.iter().any(|(name, _)| of_dovecot(name)) || folders.iter().any(of_maildir))
     }
 
-    fn look_into(&self, path: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Error> {
+    fn look_into(&self, path: &Path, depth: usize, found: &mut Found) -> Result<(), Error> {
         let shown = self.path.join(path);
         let dir = match self.root.open_dir(path) {
             Ok(dir) => dir,
@@ -137,15 +166,25 @@ impl Maildir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(failed(&shown, error)),
         };
-        if dir.has("cur", Kind::Dir) && dir.has("new", Kind::Dir) {
-            found.push(path.into());
+        let failed = |error| failed(&shown, error);
+        if PARTS.iter().all(|part| dir.has(part, Kind::Dir)) {
+            found.ids.insert(id_of(&dir.stat_self().map_err(failed)?));
+            found.folders.paths.push(path.into());
+        } else if let Some(why) = why_no_folder(&dir).map_err(failed)? {
+            found.folders.odd.push(Odd { path: shown.clone(), why });
         }
         if depth == DEPTH {
-            return Err(failed(&shown, io::Error::other(format!("folders lie more than {DEPTH} deep"))));
+            return Err(failed(io::Error::other(format!("folders lie more than {DEPTH} deep"))));
         }
-        for (name, kind) in dir.entries().map_err(|error| failed(&shown, error))? {
-            if kind == Kind::Dir && may_be_folder(&name, depth) {
-                self.look_into(&path.join(name), depth + 1, found)?;
+        for (name, kind) in dir.entries().map_err(failed)? {
+            match kind {
+                Kind::Dir if may_be_folder(&name) => self.look_into(&path.join(name), depth + 1, found)?,
+                Kind::Link if may_be_folder(&name) => {
+                    if let Some(id) = leads_to_folder(&dir, &name) {
+                        found.links.push((shown.join(name), id));
+                    }
+                }
+                _ => {}
             }
         }
         Ok(())
@@ -202,11 +241,43 @@ fn holds_dbox(dir: &Dir, depth: usize) -> bool {
     })
 }
 
-/// Whether a folder of this name may hold messages or folders: not where messages are themselves, and a leading dot
-/// only directly in the Maildir, as Maildir++ has it.
-fn may_be_folder(name: &OsStr, depth: usize) -> bool {
-    let hidden = name.as_encoded_bytes().starts_with(b".");
-    !(["cur", "new", "tmp"].iter().any(|own| name == *own) || hidden && depth > 0)
+/// Whether a folder of this name may hold messages or folders: not where messages are themselves.
+fn may_be_folder(name: &OsStr) -> bool {
+    !["cur", "new", "tmp"].iter().any(|own| name == *own)
+}
+
+/// Why `dir`, which lacks `cur` or `new`, is left alone although mail programs find messages in it; `None` where it has none.
+fn why_no_folder(dir: &Dir) -> io::Result<Option<Why>> {
+    for part in PARTS {
+        if dir.has(part, Kind::Link) && is_folder(dir, Path::new(part)) {
+            return Ok(Some(Why::Linked));
+        }
+        if dir.has(part, Kind::Dir) {
+            let entries = dir.open_dir(Path::new(part))?.entries()?;
+            if entries.iter().any(|(name, kind)| *kind != Kind::Dir && !is_hidden(name)) {
+                return Ok(Some(Why::Incomplete));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The device and inode of the folder of messages that a link leads to.
+fn leads_to_folder(dir: &Dir, name: &OsStr) -> Option<(u64, u64)> {
+    let path = Path::new(name);
+    PARTS.iter().find(|part| is_folder(dir, &path.join(part)))?;
+    dir.stat_target(path).ok().as_ref().map(id_of)
+}
+
+/// Whether `path` is a folder, or leads to one.
+fn is_folder(dir: &Dir, path: &Path) -> bool {
+    dir.stat_target(path).is_ok_and(|stat| kind_of(&stat) == Kind::Dir)
+}
+
+// What stat(2) calls its numbers differs in width between systems.
+#[allow(clippy::unnecessary_cast, clippy::cast_sign_loss)]
+fn id_of(stat: &FileStat) -> (u64, u64) {
+    (stat.st_dev as u64, stat.st_ino as u64)
 }
 
 /// The control folder of the folder at `path`, made where Dovecot has not been there yet.
@@ -255,7 +326,7 @@ mod tests {
                 None => create_dir_all(dir.path().join(path)).unwrap(),
             }
         }
-        Maildir::open(dir.path(), None)?.folders()
+        Ok(Maildir::open(dir.path(), None)?.folders()?.paths)
     }
 
     fn found(make: &[&str]) -> Vec<String> {
@@ -270,7 +341,7 @@ mod tests {
         );
         assert_eq!(
             found(&["a/b/cur", "a/b/new", "c/cur", "c/new", "c/.x/cur", "c/.x/new", "subscriptions"]),
-            ["a/b", "c"]
+            ["a/b", "c", "c/.x"]
         );
         assert_eq!(found(&[".a/cur", ".a/new"]), [".a"]);
         assert_eq!(found(&["cur/x/cur", "cur/x/new", "new", ".l -> /", "cur/l -> /"]), [""]);
@@ -377,18 +448,47 @@ mod tests {
     }
 
     #[test]
-    fn a_hidden_folder_lies_in_the_maildir_only() {
-        for (name, depth, may_be) in [
-            ("a", 0, true),
-            (".a", 0, true),
-            (".a", 1, false),
-            ("a", 1, true),
-            ("cur", 0, false),
-            ("new", 1, false),
-            ("tmp", 2, false),
-            ("curs", 0, true),
+    fn what_dovecot_takes_for_a_folder_is_one_or_is_named() {
+        let other = tempfile::tempdir().unwrap();
+        let shown = other.path().display();
+        create_dir_all(other.path().join("cur")).unwrap();
+        let odd = |make: &[&str]| {
+            let dir = tempfile::tempdir().unwrap();
+            for path in ["cur", "new", ".Sent/cur", ".Sent/new"].iter().chain(make) {
+                let made = path.replace("OTHER", &shown.to_string());
+                match made.split_once(" -> ") {
+                    Some((link, target)) => symlink(target, dir.path().join(link)).unwrap(),
+                    None if made.ends_with(".eml") => {
+                        let file = dir.path().join(&made);
+                        create_dir_all(file.parent().unwrap()).unwrap();
+                        std::fs::write(file, "").unwrap();
+                    }
+                    None => create_dir_all(dir.path().join(&made)).unwrap(),
+                }
+            }
+            let folders = Maildir::open(dir.path(), None).unwrap().folders().unwrap();
+            assert_eq!(folders.paths, [Path::new(""), Path::new(".Sent")], "{make:?}");
+            let below =
+                |odd: Odd| (odd.path.strip_prefix(dir.path()).unwrap().to_str().unwrap().to_owned(), odd.why);
+            folders.odd.into_iter().map(below).collect::<Vec<_>>()
+        };
+        for (make, path, why) in [
+            (&[".a/cur/1.eml"][..], ".a", Why::Incomplete),
+            (&[".a/new/1.eml", ".a/tmp"], ".a", Why::Incomplete),
+            (&["a/b/new/:2,S.eml"], "a/b", Why::Incomplete),
+            (&[".a -> OTHER"], ".a", Why::Linked),
+            (&["a/b", "a/b/c -> OTHER"], "a/b/c", Why::Linked),
+            (&[".a/new", ".a/cur -> OTHER/cur"], ".a", Why::Linked),
+            (&[".a/cur", ".a/new -> OTHER/cur"], ".a", Why::Linked),
         ] {
-            assert_eq!(may_be_folder(OsStr::new(name), depth), may_be, "{name} {depth}");
+            assert_eq!(odd(make), [(path.to_owned(), why)], "{make:?}");
+        }
+        for make in [
+            &[".a/cur/folder", ".b/new/.hidden.eml"][..],
+            &[".Sent Messages -> .Sent", ".dovecot.sieve -> sieve/x", "sieve"],
+            &[".a -> OTHER/cur", "loop -> loop", ".git"],
+        ] {
+            assert_eq!(odd(make), [], "{make:?}");
         }
     }
 

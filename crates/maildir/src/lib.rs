@@ -43,7 +43,7 @@
 //! fs::write(dir.path().join("cur/1700000000.M1P1.host:2,S"), "Subject: Lunch\n\nAt one.\n")?;
 //!
 //! let maildir = Maildir::open(dir.path(), None)?;
-//! for path in maildir.folders()? {
+//! for path in maildir.folders()?.paths {
 //!     let folder = maildir.folder(&path)?;
 //!     rewrite(&folder, Manner::Replace(Uids::New), &Later)?;
 //!     for message in folder.list()?.messages {
@@ -83,6 +83,7 @@
 //!  ├─ commit   new messages in the place of old ones
 //!  └─ recover  what a killed run left behind
 //! name      the name of a message's file;  tag  whose place it took
+//! odd       what mail programs find and nothing here works on
 //! packed    what Dovecot stores compressed or under mail_crypt
 //! durable   a file is replaced whole or not at all
 //! ```
@@ -98,6 +99,7 @@ pub mod folder;
 pub mod layout;
 pub mod lock;
 pub mod name;
+pub mod odd;
 pub mod packed;
 pub mod patience;
 pub mod recover;

@@ -3,8 +3,6 @@
 //!
 //! What a message becomes, and what is told of it, is the caller's [`Work`]; nothing is printed here.
 
-use std::path::Path;
-
 use nix::sys::stat::FileStat;
 use rayon::prelude::*;
 
@@ -12,6 +10,7 @@ use crate::commit::{Committed, Uids};
 use crate::draft::{Change, Draft, Drafted, Original};
 use crate::error::Error;
 use crate::folder::{Folder, Message};
+use crate::odd::Odd;
 use crate::recover::{Recovered, Unlinked, recover};
 
 /// The largest batch: its bytes lie in `tmp/` twice over until it is committed.
@@ -58,8 +57,8 @@ pub enum Event<'a, F, E> {
     Waiting,
     /// What a killed run left is in order.
     Recovered(Recovered),
-    /// This is called like a message, and is a link, FIFO, socket or device.
-    Odd(&'a Path),
+    /// Mail programs may take this for a message, and it is left alone.
+    Odd(&'a Odd),
     /// The work goes on.
     Alive,
     /// This became of a message.
@@ -132,7 +131,7 @@ pub fn rewrite<W: Work>(folder: &Folder, manner: Manner, work: &W) -> Result<(),
         }
     };
     let listing = folder.list()?;
-    listing.odd.iter().for_each(|path| work.tell(Event::Odd(path)));
+    listing.odd.iter().for_each(|odd| work.tell(Event::Odd(odd)));
     let wants = |message: &Message, stat: &FileStat| work.wants(message, stat);
     let items = sized(folder, listing.messages, wants, || work.tell(Event::Alive))?;
     // Small enough that every thread has some.

@@ -13,6 +13,7 @@ use super::draft::{Change, Drafted, Ready};
 use super::folder::{Folder, Message, Place};
 use super::layout::Maildir;
 use super::lock::UIDLIST;
+use super::odd::{Odd, Why};
 use super::recover::{Recovered, Unlinked, recover};
 use super::tag::Tag;
 use crate::error::Error;
@@ -380,14 +381,22 @@ fn a_message_is_drafted_under_the_name_that_it_has_now() {
 fn a_folder_tells_messages_from_all_else() {
     let site = Site::with("cur/1.host:2,S");
     fs::create_dir(site.path("cur/folder")).unwrap();
-    fs::write(site.path("cur/.hidden"), "").unwrap();
+    for name in ["cur/.hidden", "cur/:2,S", "cur/,S=1:2,S"] {
+        fs::write(site.path(name), "").unwrap();
+    }
     std::os::unix::fs::symlink("1.host:2,S", site.path("new/link")).unwrap();
     nix::unistd::mkfifo(&site.path("new/fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     let listing = site.folder.list().unwrap();
     assert_eq!(listing.messages, [site.message()]);
     let mut odd = listing.odd;
     odd.sort();
-    assert_eq!(odd, [site.path("new/fifo"), site.path("new/link")]);
+    let expected = [
+        ("cur/,S=1:2,S", Why::Unnamed),
+        ("cur/:2,S", Why::Unnamed),
+        ("new/fifo", Why::NotAFile),
+        ("new/link", Why::NotAFile),
+    ];
+    assert_eq!(odd, expected.map(|(name, why)| Odd { path: site.path(name), why }));
     assert_eq!(site.folder.path_of(&site.message()), site.path("cur/1.host:2,S"));
     let inode = |name: &str| fs::metadata(site.path(name)).unwrap().ino();
     let (message, right) = (site.message(), inode("cur/1.host:2,S"));
@@ -511,7 +520,7 @@ mod rewriting {
                     self.alive.fetch_add(1, Ordering::Relaxed);
                     return;
                 }
-                Event::Odd(path) => (path.file_name().unwrap().to_owned(), "odd".into()),
+                Event::Odd(odd) => (odd.path.file_name().unwrap().to_owned(), "odd".into()),
                 Event::Message(item, outcome) => {
                     let what = match outcome {
                         Ok(Outcome::Replaced { finding, bytes, old }) => {

@@ -454,6 +454,7 @@ impl<'a> Keys<'a> {
     #[must_use]
     pub fn has_folder(&self) -> bool {
         self.enrolled().is_ok_and(|enrolled| !enrolled.is_in_homes())
+    }
 
     /// Whether Dovecot says that there is no such user: that it does not answer is no word on that.
     fn is_nobody(&self, user: &User) -> bool {

@@ -123,10 +123,7 @@ impl Task {
             look_at(folder, message)
         };
         let classes: Vec<Option<Class>> = listing.messages.par_iter().map(look).collect();
-        let odd = listing
-            .odd
-            .iter()
-            .map(|path| (path.clone(), Class::Unreadable("it is not a regular file".into())));
+        let odd = listing.odd.iter().map(|odd| (odd.path.clone(), Class::Unreadable(odd.why.what().into())));
         let found = listing.messages.iter().zip(classes);
         // A message that went away meanwhile is none.
         let found = found.filter_map(|(message, class)| Some((folder.path_of(message), class?)));

@@ -80,8 +80,11 @@ pub fn into(
     let failed_there = |source| Error::from(MaildirError::Mail { path: target.into(), source });
     sweep.each_folder(tell, |_, folder| {
         let copy = Copy::open(root, target, folder).map_err(failed_there)?;
-        let counts = Mutex::new(Counts::default());
-        folder.list()?.messages.par_iter().for_each(|message| {
+        let listing = folder.list()?;
+        let mut counts = Counts::default();
+        listing.odd.iter().for_each(|odd| counts.leave_alone(odd, tell));
+        let counts = Mutex::new(counts);
+        listing.messages.par_iter().for_each(|message| {
             let result = copy.message(folder, message, opener, &|| tell(Event::Alive));
             let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
             match result {

@@ -133,10 +133,9 @@ impl rewrite::Work for Shared<'_> {
                 recovered.replaced.iter().for_each(|old| links.note(*old));
                 locked(&self.tally).recovered = recovered.temporary + recovered.replaced.len() as u64;
             }
-            rewrite::Event::Odd(path) => {
-                let what = "it is a link, FIFO, socket or device";
-                self.stays_clear(path, what, "remove it, or put the message there");
-                locked(&self.tally).keep("not-a-file", 0);
+            rewrite::Event::Odd(odd) => {
+                self.stays_clear(&odd.path, odd.why.what(), odd.why.hint());
+                locked(&self.tally).keep(odd.why.name(), 0);
             }
             rewrite::Event::Alive => (work.report)(Event::Alive),
             rewrite::Event::Message(item, Ok(outcome)) => {

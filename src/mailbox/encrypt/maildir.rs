@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use mailseal_core::error::Error as CoreError;
 use mailseal_maildir::error::Error as MaildirError;
 use mailseal_maildir::folder::{Folder, Message};
-use mailseal_maildir::layout::Maildir;
+use mailseal_maildir::layout::{Folders, Maildir};
 use mailseal_maildir::rewrite::{Item, sized};
 use nix::sys::stat::FileStat;
 
@@ -65,7 +65,7 @@ impl Work<'_> {
 
     /// The work, once the certificates are known.
     fn work_on(&self, maildir: &Maildir, addressee: Addressee, config: &Config) -> Result<(), Error> {
-        let folders = maildir.folders()?;
+        let Folders { paths: folders, odd } = maildir.folders()?;
         let now = seconds(SystemTime::now());
         let back = |age: Option<Duration>| {
             age.map(|age| now.saturating_sub(i64::try_from(age.as_secs()).unwrap_or(i64::MAX)))
@@ -80,6 +80,9 @@ impl Work<'_> {
             Addressee::Clear(why) => self.count(maildir, &folders, &ages, why.reason()),
             Addressee::Sealed { recipients, .. } => {
                 warn(self.target, &recipients, self.report);
+                for odd in odd {
+                    (self.report)(Event::failed(self.number, &MaildirError::Odd(odd).into()));
+                }
                 let style = style(self.settings, self.target, config);
                 let sealer =
                     StoredSealer { sealer: style.sealer(&recipients), unpack: self.settings.how.unpack };

@@ -663,7 +663,7 @@ impl Front<'_> {
     /// Says whose certificates were looked for, where that was the owner of the Maildir by default and none was found: the
     /// Maildirs of virtual users belong to the mail user.
     fn write_owner(&self, out: &mut impl Write) -> io::Result<()> {
-        if !self.by_owner || self.total.sealed > 0 || self.total.unchanged.get(NO_KEY).is_none() {
+        if !self.by_owner || self.total.sealed > 0 || !self.total.unchanged.contains_key(NO_KEY) {
             return Ok(());
         }
         writeln!(
