@@ -17,27 +17,37 @@ use mailseal_core::error::Error as CoreError;
 use sequoia_openpgp::Cert;
 use sequoia_openpgp::cert::raw::RawCertParser;
 use sequoia_openpgp::crypto::mpi::PublicKey;
+use sequoia_openpgp::packet::UserID;
 use sequoia_openpgp::parse::Parse as _;
 use sequoia_openpgp::policy::StandardPolicy;
 use sequoia_openpgp::types::{Curve, RevocationStatus};
 
 use super::safe_file::KeyFile;
+use super::user::domain_forms;
 use crate::error::Error;
 
 /// A search for the certificates of an address.
 #[derive(Debug)]
 pub struct Search<'a> {
     address: &'a str,
+    /// The address as it may be written: as it was given, and with its domain in ASCII and in Unicode.
+    written: Vec<String>,
     now: SystemTime,
     found: Vec<Cert>,
     doubt: Option<Error>,
 }
 
 impl<'a> Search<'a> {
-    /// Searches for `address`, without regard to case as GnuPG does.
+    /// Searches for `address`, without regard to case as GnuPG does, in whichever form its domain is written.
     #[must_use]
     pub fn new(address: &'a str, now: SystemTime) -> Self {
-        Self { address, now, found: Vec::new(), doubt: None }
+        let mut written = vec![address.to_owned()];
+        for form in domain_forms(address) {
+            if !written.iter().any(|other| other.eq_ignore_ascii_case(&form)) {
+                written.push(form);
+            }
+        }
+        Self { address, written, now, found: Vec::new(), doubt: None }
     }
 
     /// Looks at the certificates in `bytes`, binary or armored, read from `path`.
@@ -89,13 +99,7 @@ impl<'a> Search<'a> {
     }
 
     fn add(&mut self, cert: Cert, path: &Path) {
-        let named: Vec<_> = cert
-            .userids()
-            .filter(|user_id| {
-                let address = user_id.userid().email().ok().flatten();
-                address.is_some_and(|address| address.eq_ignore_ascii_case(self.address))
-            })
-            .collect();
+        let named: Vec<_> = cert.userids().filter(|user_id| self.is_named_by(user_id.userid())).collect();
         let mine = named.iter().any(|user_id| {
             user_id.self_signatures().next().is_some() || user_id.self_revocations().next().is_some()
         });
@@ -119,7 +123,7 @@ impl<'a> Search<'a> {
             return self.doubt.map_or(Ok(None), Err);
         }
         let (active, revoked): (Vec<_>, Vec<_>) =
-            self.found.iter().cloned().partition(|cert| is_active(cert, self.address, self.now));
+            self.found.iter().cloned().partition(|cert| self.is_active(cert));
         if active.is_empty() {
             let why = revoked.iter().map(|cert| format!("{}: its User ID is revoked", cert.fingerprint()));
             let why = why.collect::<Vec<_>>().join("; ");
@@ -135,17 +139,28 @@ impl<'a> Search<'a> {
         Ok(Some(active))
     }
 
+    /// Whether the User ID has the address.
+    fn is_named_by(&self, user_id: &UserID) -> bool {
+        let address = user_id.email().ok().flatten();
+        address.is_some_and(|address| self.written.iter().any(|form| address.eq_ignore_ascii_case(form)))
+    }
+
+    /// Whether a User ID with the address is not revoked.
+    fn is_active(&self, cert: &Cert) -> bool {
+        let policy = StandardPolicy::new();
+        cert.userids().filter(|user_id| self.is_named_by(user_id.userid())).any(|user_id| {
+            !matches!(user_id.revocation_status(&policy, self.now), RevocationStatus::Revoked(_))
+        })
+    }
+
+    /// The address as it may be written.
+    pub fn written(&self) -> &[String] {
+        &self.written
+    }
+
     /// Whether the address occurs in `bytes`, in any case.
     pub fn is_in(&self, bytes: &[u8]) -> bool {
-        let wanted = self.address.as_bytes();
-        // An address is only taken with its `@`, the rarest of its characters.
-        let at = wanted.iter().position(|byte| *byte == b'@').unwrap_or_default();
-        memchr::memchr_iter(b'@', bytes).any(|found| {
-            found
-                .checked_sub(at)
-                .and_then(|start| bytes.get(start..start + wanted.len()))
-                .is_some_and(|candidate| candidate.eq_ignore_ascii_case(wanted))
-        })
+        self.written.iter().any(|form| occurs(form.as_bytes(), bytes))
     }
 }
 
@@ -165,7 +180,8 @@ impl Quick {
     fn take(&mut self, search: &mut Search<'_>, piece: &[u8], last: bool, path: &Path) -> Option<usize> {
         let mut rest = piece;
         // What reaches into the next certificate is in neither of them, but in the ring.
-        let beyond = search.address.len().saturating_sub(1);
+        let longest = search.written.iter().map(String::len).max().unwrap_or_default();
+        let beyond = longest.saturating_sub(1);
         while !rest.is_empty() {
             let length = match packets::certificate(rest) {
                 Ok(length) if last || rest.len() - length > beyond => length,
@@ -197,14 +213,16 @@ fn only(bytes: &[u8]) -> Option<Cert> {
     certs.next().is_none().then_some(cert)
 }
 
-/// Whether a User ID with `address` is not revoked.
-fn is_active(cert: &Cert, address: &str, now: SystemTime) -> bool {
-    let policy = StandardPolicy::new();
-    cert.userids()
-        .filter(|user_id| {
-            user_id.userid().email().ok().flatten().is_some_and(|other| other.eq_ignore_ascii_case(address))
-        })
-        .any(|user_id| !matches!(user_id.revocation_status(&policy, now), RevocationStatus::Revoked(_)))
+/// Whether `address` occurs in `bytes`, in any case.
+fn occurs(address: &[u8], bytes: &[u8]) -> bool {
+    // An address is only taken with its `@`, the rarest of its characters.
+    let at = address.iter().position(|byte| *byte == b'@').unwrap_or_default();
+    memchr::memchr_iter(b'@', bytes).any(|found| {
+        found
+            .checked_sub(at)
+            .and_then(|start| bytes.get(start..start + address.len()))
+            .is_some_and(|candidate| candidate.eq_ignore_ascii_case(address))
+    })
 }
 
 /// Whether this build knows the algorithm with which the certificate's owner signs.
@@ -235,8 +253,8 @@ mod tests {
     use proptest::prelude::*;
     use sequoia_openpgp::cert::CipherSuite;
     use sequoia_openpgp::crypto::mpi::MPI;
+    use sequoia_openpgp::packet::Key;
     use sequoia_openpgp::packet::key::{Key4, PrimaryRole, PublicParts};
-    use sequoia_openpgp::packet::{Key, UserID};
     use sequoia_openpgp::serialize::SerializeInto as _;
     use sequoia_openpgp::types::{PublicKeyAlgorithm, ReasonForRevocation};
     use sequoia_openpgp::{Packet, Profile};
@@ -288,6 +306,21 @@ mod tests {
         }
         assert_eq!(found(&[others()]), None);
         assert!(search(&[]).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_domain_may_be_written_in_ascii_or_in_unicode() {
+        let (ascii, unicode) = ("bob@xn--bcher-kva.example", "bob@b\u{fc}cher.example");
+        for user_id in [ascii, unicode] {
+            let bob = made::cert(&format!("Bob <{user_id}>"));
+            let ring = [made::public(&bob), others()].concat();
+            for address in [ascii, unicode, "Bob@xn--Bcher-KVA.example"] {
+                let mut search = Search::new(address, SystemTime::now());
+                search.add_ring(&ring, Path::new("ring")).unwrap();
+                let found = search.finish().unwrap().expect("it is there");
+                assert_eq!(found[0].fingerprint(), bob.fingerprint(), "{user_id} for {address}");
+            }
+        }
     }
 
     #[test]

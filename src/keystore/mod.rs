@@ -141,7 +141,7 @@ fn find_in_keyring(kind: Kind, place: &Place, request: &Request<'_>) -> Result<O
     match kind {
         Kind::GnuPg => gnupg::search(place, &mut search)?,
         Kind::CertD => cert_d::search(place, &mut search)?,
-        Kind::WkdDir => wkd::search(place, &address, &mut search)?,
+        Kind::WkdDir => wkd::search(place, &mut search)?,
         Kind::File | Kind::Dir => {}
     }
     let certs = search.finish()?;

@@ -261,6 +261,10 @@ fn a_file_that_an_admin_named_must_be_there() {
         assert_eq!(fingerprints(&openpgp(read_recovery(all, &trust, None).unwrap())), fingerprints(&certs));
     }
     assert!(read_all_named(&[], &trust, None).unwrap().is_empty());
+    let smime = site.write("rsa.pem", &std::fs::read(testing::smime::file("rsa.pem")).unwrap());
+    let both = [smime.clone(), paths[0].clone()];
+    assert!(refusal(read_all_named(&both, &trust, None)).contains("OpenPGP and S/MIME"));
+    assert_eq!(read_all_named(&both[..1], &trust, None).unwrap().len(), 1);
     for gone in ["gone.pgp", "gone/a.pgp"] {
         assert_eq!(refusal(read_named(&site.at(gone), &trust, None)), "there is no such file");
         let recovery = read_recovery(&[paths[0].clone(), site.at(gone)], &trust, None);

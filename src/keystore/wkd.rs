@@ -7,16 +7,17 @@ use crate::error::Error;
 use crate::keystore::wkd_names;
 use crate::limits;
 
-/// Looks for `address` in the directory at `base`. A domain
-/// without a folder has no certificates.
+/// Looks for the address of `search` in the directory at `base`. A domain without a folder has no certificates.
 ///
 /// # Errors
 /// Those of [`safe_file::read`].
-pub fn search(base: &Place, address: &str, search: &mut Search<'_>) -> Result<(), Error> {
-    let Some((local, domain)) = address.rsplit_once('@') else { return Ok(()) };
-    let file = base.join(domain.to_lowercase()).join("hu").join(wkd_names::hash(local));
-    if let Some(bytes) = safe_file::read(&file, limits::KEY_FILE)? {
-        search.add_ring(&bytes, &file.path)?;
+pub fn search(base: &Place, search: &mut Search<'_>) -> Result<(), Error> {
+    for address in search.written().to_vec() {
+        let Some((local, domain)) = address.rsplit_once('@') else { continue };
+        let file = base.join(domain.to_lowercase()).join("hu").join(wkd_names::hash(local));
+        if let Some(bytes) = safe_file::read(&file, limits::KEY_FILE)? {
+            search.add_ring(&bytes, &file.path)?;
+        }
     }
     Ok(())
 }
@@ -39,5 +40,13 @@ mod tests {
         site.write(&format!("keys/example.org/hu/{}", wkd_names::hash("alice")), &made::public(&alice));
         assert_eq!(site.find(&keys, "alice").unwrap().unwrap()[0].fingerprint(), alice.fingerprint());
         assert!(site.find(&keys, "bob").unwrap().is_none());
+        let keys =
+            Keys { address: Some("%{user}@xn--bcher-kva.example".to_owned().try_into().unwrap()), ..keys };
+        let carol = made::cert("carol@b\u{fc}cher.example");
+        site.write(
+            &format!("keys/b\u{fc}cher.example/hu/{}", wkd_names::hash("carol")),
+            &made::public(&carol),
+        );
+        assert_eq!(site.find(&keys, "carol").unwrap().unwrap()[0].fingerprint(), carol.fingerprint());
     }
 }
