@@ -3,6 +3,7 @@
 
 mod forge;
 mod genuine;
+mod letters;
 
 use std::fs;
 use std::process::Command;
@@ -46,26 +47,21 @@ fn stated() -> [usize; 4] {
 }
 
 /// Octets as an adversary mixes them: `each` octets of text in each block of 4 KiB, the others chosen so that all octets are
-/// as equally frequent as they can be.
+/// as equally frequent as they can be. Text that is read as it is may be written in [`letters`].
 fn mixed(length: usize, each: usize, coded: bool) -> Vec<u8> {
+    if coded { mixed_as_base64(length, each) } else { letters::mixed(length, each) }
+}
+
+/// Octets that are read as base64.
+fn mixed_as_base64(length: usize, each: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(length);
     let mut counts = [0_usize; 256];
-    let mut words = text(length + 3, coded).into_iter();
+    let mut words = text(length + 3, true).into_iter();
     let order = noise(length + 256, 3);
     for start in (0..length).step_by(4096) {
         let size = 4096.min(length - start);
-        let mut readable: Vec<u8> = words.by_ref().take(each * size / 4096).collect();
-        for octet in &mut readable {
-            // Of a letter's two cases the one that was rarer so far: whoever reads it does not mind.
-            let other = *octet ^ 0x20;
-            if !coded
-                && octet.is_ascii_alphabetic()
-                && counts[usize::from(other)] < counts[usize::from(*octet)]
-            {
-                *octet = other;
-            }
-            counts[usize::from(*octet)] += 1;
-        }
+        let readable: Vec<u8> = words.by_ref().take(each * size / 4096).collect();
+        readable.iter().for_each(|octet| counts[usize::from(*octet)] += 1);
         let mut filler = Vec::with_capacity(size);
         let level = (start + size).div_ceil(256);
         // What is rare so far comes next, in no order that could be found again.
