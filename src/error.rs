@@ -439,7 +439,7 @@ impl Error {
             }
             Self::Core(CoreError::Empty) => "give the whole message on standard input".into(),
             Self::Core(CoreError::HeaderTooLong | CoreError::SealedHeaderTooLong) => {
-                "such a message is not mail; remove it from the queue".into()
+                "no mail program writes such a header: look at the message in the queue, and remove it if nobody misses it".into()
             }
             Self::Core(CoreError::Padding) => {
                 "let its owner allow ZIP in the certificate's preferences (gpg --edit-key, setpref), or send it in parts".into()
@@ -460,7 +460,7 @@ impl Error {
             Self::Unresolved { .. } => {
                 "correct it, or give it an alias that ends in an address (before the door of mailseal serve: one that the MTA resolves), or a rule of [[outgoing]] for the address at this host".into()
             }
-            Self::NextHop { .. } => "let it run and answer there; the mail comes again".into(),
+            Self::NextHop { .. } => "start it again, or correct the address; the mail is then delivered by itself".into(),
             Self::Deadline { .. } => {
                 "find out what is slow, or raise --deadline and sieve_filter_exec_timeout together".into()
             }
@@ -470,13 +470,13 @@ impl Error {
             Self::Address { .. } => "set `address` in [keys], as \"%{user}@example.org\"".into(),
             Self::Missing { user } => format!("enrol one: mailseal keys add {user} FILE"),
             Self::Known { user, standing: Standing::Unasked } => {
-                format!("let their home be mounted and readable, then run `mailseal keys scan`; or enrol one: mailseal keys add {user} FILE")
+                format!("mount their home and make it readable, then run `mailseal keys scan`; or enrol one: mailseal keys add {user} FILE")
             }
             Self::Known { standing: Standing::Near, .. } => {
                 "deliver under the enrolled name; or say in [[users]] that this one's mail stays clear (mode = \"off\")".into()
             }
             Self::Known { user, .. } => {
-                format!("restore it, or mount what it lies on; if the user is to have none: mailseal keys remove {user}")
+                format!("restore it, or mount the disk that it is on; if the user is to have none: mailseal keys remove {user}")
             }
             Self::Core(CoreError::NoUsableKey { .. }) => {
                 "enrol a valid one with `mailseal keys add --replace`, or give a valid one with --key".into()

@@ -28,7 +28,7 @@ complete -c mailseal -n "__fish_mailseal_needs_command" -l config -d 'The config
 complete -c mailseal -n "__fish_mailseal_needs_command" -s h -l help -d 'Print help'
 complete -c mailseal -n "__fish_mailseal_needs_command" -s V -l version -d 'Print version'
 complete -c mailseal -n "__fish_mailseal_needs_command" -f -a "keys" -d 'The certificates of users'
-complete -c mailseal -n "__fish_mailseal_needs_command" -f -a "migrate" -d 'Come to mailseal from another program'
+complete -c mailseal -n "__fish_mailseal_needs_command" -f -a "migrate" -d 'Move to mailseal from another program'
 complete -c mailseal -n "__fish_mailseal_needs_command" -f -a "config" -d 'The configuration'
 complete -c mailseal -n "__fish_mailseal_needs_command" -f -a "status" -d 'Say what becomes of the mail of every user, or of one: sealed to which key, clear and why, deferred and why'
 complete -c mailseal -n "__fish_mailseal_needs_command" -f -a "doctor" -d 'Check whether the installation could leave a delivery in clear or lose it, and say how to fix that; exit status 1 then'
@@ -37,10 +37,10 @@ complete -c mailseal -n "__fish_mailseal_needs_command" -f -a "decrypt" -d 'Give
 complete -c mailseal -n "__fish_mailseal_needs_command" -f -a "reseal" -d 'Seal messages to a new key that are sealed to an old one; their plaintext is never stored'
 complete -c mailseal -n "__fish_mailseal_needs_command" -f -a "audit" -d 'Say which messages are in clear, and which are sealed to which keys; exit status 1 when one is in clear'
 complete -c mailseal -n "__fish_mailseal_needs_command" -f -a "report" -d 'Say from the mail log how long sealing takes, what failed, and whose mail waits; exit status 1 when a user\'s mail has been deferred for more than an hour'
-complete -c mailseal -n "__fish_mailseal_needs_command" -f -a "deliver" -d 'Seal a message before Dovecot: standard input, sealed, becomes that of a local delivery agent'
+complete -c mailseal -n "__fish_mailseal_needs_command" -f -a "deliver" -d 'Seal a message before Dovecot: read it from standard input and hand it, sealed, to a local delivery agent'
 complete -c mailseal -n "__fish_mailseal_needs_command" -f -a "outgoing" -d 'Say what would become of mail that leaves for ADDRESS; exit status 1 when it would stay here'
 complete -c mailseal -n "__fish_mailseal_needs_command" -f -a "sendmail" -d 'Take the place of sendmail: seal what leaves, and hand it to the program that sends mail'
-complete -c mailseal -n "__fish_mailseal_needs_command" -f -a "serve" -d 'Stay, and seal mail on its way: LMTP before Dovecot, Dovecot\'s script socket, and mail that leaves'
+complete -c mailseal -n "__fish_mailseal_needs_command" -f -a "serve" -d 'Run as a service that seals mail on its way: LMTP before Dovecot, Dovecot\'s script socket, and mail that leaves'
 complete -c mailseal -n "__fish_mailseal_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and not __fish_seen_subcommand_from add list show remove check test init scan rename refresh export receive pending approve confirm help" -l config -d 'The configuration [default: /etc/mailseal.toml]' -r -F
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and not __fish_seen_subcommand_from add list show remove check test init scan rename refresh export receive pending approve confirm help" -s h -l help -d 'Print help'
@@ -53,9 +53,9 @@ complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and not __fish_s
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and not __fish_seen_subcommand_from add list show remove check test init scan rename refresh export receive pending approve confirm help" -f -a "init" -d 'Mark the key stores and note who has a certificate: only then can a user have none'
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and not __fish_seen_subcommand_from add list show remove check test init scan rename refresh export receive pending approve confirm help" -f -a "scan" -d 'Note every user for whom a source has a certificate; exit status 1 when some could not be asked'
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and not __fish_seen_subcommand_from add list show remove check test init scan rename refresh export receive pending approve confirm help" -f -a "rename" -d 'Move a user\'s certificates, and that the user is known, to another name'
-complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and not __fish_seen_subcommand_from add list show remove check test init scan rename refresh export receive pending approve confirm help" -f -a "refresh" -d 'Take over what owners have published anew of enrolled certificates: another expiry, a revocation, other subkeys'
+complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and not __fish_seen_subcommand_from add list show remove check test init scan rename refresh export receive pending approve confirm help" -f -a "refresh" -d 'Take over what owners have published since for enrolled certificates: another expiry, a revocation, other subkeys'
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and not __fish_seen_subcommand_from add list show remove check test init scan rename refresh export receive pending approve confirm help" -f -a "export" -d 'Write enrolled certificates as a Web Key Directory, for a web server to publish'
-complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and not __fish_seen_subcommand_from add list show remove check test init scan rename refresh export receive pending approve confirm help" -f -a "receive" -d 'Answer a message that a user has put into the own mailbox to be enrolled (imapsieve)'
+complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and not __fish_seen_subcommand_from add list show remove check test init scan rename refresh export receive pending approve confirm help" -f -a "receive" -d 'Answer a message that a user has saved in their own mailbox to be enrolled (imapsieve)'
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and not __fish_seen_subcommand_from add list show remove check test init scan rename refresh export receive pending approve confirm help" -f -a "pending" -d 'List what users have sent to be enrolled and is not in effect'
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and not __fish_seen_subcommand_from add list show remove check test init scan rename refresh export receive pending approve confirm help" -f -a "approve" -d 'Enrol what a user has sent and confirmed, or stop sealing where the user has asked for that'
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and not __fish_seen_subcommand_from add list show remove check test init scan rename refresh export receive pending approve confirm help" -f -a "confirm" -d 'Record the code that the user has read in the test message'
@@ -78,13 +78,13 @@ complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from remove" -l config -d 'The configuration [default: /etc/mailseal.toml]' -r -F
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help'
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from check" -l within -d 'How soon, as 30d or 4w' -r
-complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from check" -l digest -d 'Send an admin who is enrolled, what is pending, expires or cannot be used, and whose mail waits; sealed by [[outgoing]]' -r
+complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from check" -l digest -d 'Send an admin a list of who is enrolled, which certificates are pending, expire or cannot be used, and whose mail waits; sealed by [[outgoing]]' -r
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from check" -l log -d 'The log that tells whose mail waits; for several, several times [default: the log of this machine]' -r -F
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from check" -l users -d 'The users in whose homes certificates may lie, one a line [default: those that Dovecot lists]' -r -F
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from check" -l dovecot-config -d 'Dovecot\'s main configuration, if another than its default' -r -F
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from check" -l config -d 'The configuration [default: /etc/mailseal.toml]' -r -F
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from check" -l json -d 'Print JSON'
-complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from check" -l mail-owner -d 'Tell the owners, once each: 30, 7 and 1 days before a certificate expires, when it cannot be used any more, and when mail waits for that'
+complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from check" -l mail-owner -d 'Tell the owners, each thing once: 30, 7 and 1 days before a certificate expires, when it cannot be used any more, and when mail waits for that'
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help'
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from test" -l home -d 'The user\'s home, where a key source asks for it' -r -F
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from test" -l dovecot-config -d 'Dovecot\'s main configuration, if another than its default' -r -F
@@ -140,16 +140,16 @@ complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "init" -d 'Mark the key stores and note who has a certificate: only then can a user have none'
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "scan" -d 'Note every user for whom a source has a certificate; exit status 1 when some could not be asked'
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "rename" -d 'Move a user\'s certificates, and that the user is known, to another name'
-complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "refresh" -d 'Take over what owners have published anew of enrolled certificates: another expiry, a revocation, other subkeys'
+complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "refresh" -d 'Take over what owners have published since for enrolled certificates: another expiry, a revocation, other subkeys'
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "export" -d 'Write enrolled certificates as a Web Key Directory, for a web server to publish'
-complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "receive" -d 'Answer a message that a user has put into the own mailbox to be enrolled (imapsieve)'
+complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "receive" -d 'Answer a message that a user has saved in their own mailbox to be enrolled (imapsieve)'
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "pending" -d 'List what users have sent to be enrolled and is not in effect'
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "approve" -d 'Enrol what a user has sent and confirmed, or stop sealing where the user has asked for that'
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "confirm" -d 'Record the code that the user has read in the test message'
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c mailseal -n "__fish_mailseal_using_subcommand migrate; and not __fish_seen_subcommand_from gpgit help" -l config -d 'The configuration [default: /etc/mailseal.toml]' -r -F
 complete -c mailseal -n "__fish_mailseal_using_subcommand migrate; and not __fish_seen_subcommand_from gpgit help" -s h -l help -d 'Print help'
-complete -c mailseal -n "__fish_mailseal_using_subcommand migrate; and not __fish_seen_subcommand_from gpgit help" -f -a "gpgit" -d 'Enrol the certificates that gpgit uses, before mailseal takes its place; exit status 1 when a user\'s is not clear'
+complete -c mailseal -n "__fish_mailseal_using_subcommand migrate; and not __fish_seen_subcommand_from gpgit help" -f -a "gpgit" -d 'Enrol the certificates that gpgit uses, before mailseal takes its place; exit status 1 when it is not clear which one is a user\'s'
 complete -c mailseal -n "__fish_mailseal_using_subcommand migrate; and not __fish_seen_subcommand_from gpgit help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c mailseal -n "__fish_mailseal_using_subcommand migrate; and __fish_seen_subcommand_from gpgit" -l address -d 'The users\' addresses, as %{user}@example.org [default: as the site\'s Sieve script calls gpgit, else the user\'s name]' -r
 complete -c mailseal -n "__fish_mailseal_using_subcommand migrate; and __fish_seen_subcommand_from gpgit" -l users -d 'The users, one a line [default: those that Dovecot lists]' -r -F
@@ -158,7 +158,7 @@ complete -c mailseal -n "__fish_mailseal_using_subcommand migrate; and __fish_se
 complete -c mailseal -n "__fish_mailseal_using_subcommand migrate; and __fish_seen_subcommand_from gpgit" -l dry-run -d 'Say what would be done, and do nothing'
 complete -c mailseal -n "__fish_mailseal_using_subcommand migrate; and __fish_seen_subcommand_from gpgit" -l json -d 'Print JSON'
 complete -c mailseal -n "__fish_mailseal_using_subcommand migrate; and __fish_seen_subcommand_from gpgit" -s h -l help -d 'Print help'
-complete -c mailseal -n "__fish_mailseal_using_subcommand migrate; and __fish_seen_subcommand_from help" -f -a "gpgit" -d 'Enrol the certificates that gpgit uses, before mailseal takes its place; exit status 1 when a user\'s is not clear'
+complete -c mailseal -n "__fish_mailseal_using_subcommand migrate; and __fish_seen_subcommand_from help" -f -a "gpgit" -d 'Enrol the certificates that gpgit uses, before mailseal takes its place; exit status 1 when it is not clear which one is a user\'s'
 complete -c mailseal -n "__fish_mailseal_using_subcommand migrate; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c mailseal -n "__fish_mailseal_using_subcommand config; and not __fish_seen_subcommand_from check help" -l config -d 'The configuration [default: /etc/mailseal.toml]' -r -F
 complete -c mailseal -n "__fish_mailseal_using_subcommand config; and not __fish_seen_subcommand_from check help" -s h -l help -d 'Print help'
@@ -190,7 +190,7 @@ complete -c mailseal -n "__fish_mailseal_using_subcommand setup" -l undo -d 'Tak
 complete -c mailseal -n "__fish_mailseal_using_subcommand setup" -s h -l help -d 'Print help'
 complete -c mailseal -n "__fish_mailseal_using_subcommand decrypt" -l secret-key -d 'The secret key, as gpg --export-secret-keys writes it, or for S/MIME as PKCS #12 or PEM; for several keys, several times' -r -F
 complete -c mailseal -n "__fish_mailseal_using_subcommand decrypt" -l passphrase-fd -d 'Read the passphrases from this file descriptor, one a line, and ask for none' -r
-complete -c mailseal -n "__fish_mailseal_using_subcommand decrypt" -l max-expansion -d 'How many times as long as when sealed a message may become, beyond 64 MiB' -r
+complete -c mailseal -n "__fish_mailseal_using_subcommand decrypt" -l max-expansion -d 'How many times its sealed size a message beyond 64 MiB may grow to' -r
 complete -c mailseal -n "__fish_mailseal_using_subcommand decrypt" -l into -d 'Write the messages to this new Maildir, and leave the others as they are' -r -F
 complete -c mailseal -n "__fish_mailseal_using_subcommand decrypt" -l control -d 'Dovecot\'s control folder (CONTROL=) [default: the Maildir]' -r -F
 complete -c mailseal -n "__fish_mailseal_using_subcommand decrypt" -l jobs -d 'Messages at once [default: the processors]' -r
@@ -200,7 +200,7 @@ complete -c mailseal -n "__fish_mailseal_using_subcommand decrypt" -l keep-uids 
 complete -c mailseal -n "__fish_mailseal_using_subcommand decrypt" -s h -l help -d 'Print help'
 complete -c mailseal -n "__fish_mailseal_using_subcommand reseal" -l secret-key -d 'The secret key, as gpg --export-secret-keys writes it, or for S/MIME as PKCS #12 or PEM; for several keys, several times' -r -F
 complete -c mailseal -n "__fish_mailseal_using_subcommand reseal" -l passphrase-fd -d 'Read the passphrases from this file descriptor, one a line, and ask for none' -r
-complete -c mailseal -n "__fish_mailseal_using_subcommand reseal" -l max-expansion -d 'How many times as long as when sealed a message may become, beyond 64 MiB' -r
+complete -c mailseal -n "__fish_mailseal_using_subcommand reseal" -l max-expansion -d 'How many times its sealed size a message beyond 64 MiB may grow to' -r
 complete -c mailseal -n "__fish_mailseal_using_subcommand reseal" -l key -d 'The new certificate; for several keys, several times' -r -F
 complete -c mailseal -n "__fish_mailseal_using_subcommand reseal" -l control -d 'Dovecot\'s control folder (CONTROL=) [default: the Maildir]' -r -F
 complete -c mailseal -n "__fish_mailseal_using_subcommand reseal" -l jobs -d 'Messages at once [default: the processors]' -r
@@ -247,7 +247,7 @@ complete -c mailseal -n "__fish_mailseal_using_subcommand outgoing" -l heartbeat
 complete -c mailseal -n "__fish_mailseal_using_subcommand outgoing" -s h -l help -d 'Print help'
 complete -c mailseal -n "__fish_mailseal_using_subcommand sendmail" -l config -d 'The configuration [default: /etc/mailseal.toml]' -r -F
 complete -c mailseal -n "__fish_mailseal_using_subcommand sendmail" -l held -d 'Try again all mail that is held'
-complete -c mailseal -n "__fish_mailseal_using_subcommand sendmail" -l list -d 'Only list it'
+complete -c mailseal -n "__fish_mailseal_using_subcommand sendmail" -l list -d 'Only list what is held'
 complete -c mailseal -n "__fish_mailseal_using_subcommand sendmail" -l json -d 'Print JSON'
 complete -c mailseal -n "__fish_mailseal_using_subcommand sendmail" -l help -d 'Print help'
 complete -c mailseal -n "__fish_mailseal_using_subcommand serve" -l sandbox -d 'Whether the process must give up everything but its doors and the folders of certificates' -r -f -a "auto\t'As much of it as the kernel has'
@@ -257,7 +257,7 @@ complete -c mailseal -n "__fish_mailseal_using_subcommand serve" -l config -d 'T
 complete -c mailseal -n "__fish_mailseal_using_subcommand serve" -l check -d 'Only try the doors of one that runs, and what stands behind them; exit status 1 when one does not answer'
 complete -c mailseal -n "__fish_mailseal_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mailseal -n "__fish_mailseal_using_subcommand help; and not __fish_seen_subcommand_from keys migrate config status doctor setup decrypt reseal audit report deliver outgoing sendmail serve help" -f -a "keys" -d 'The certificates of users'
-complete -c mailseal -n "__fish_mailseal_using_subcommand help; and not __fish_seen_subcommand_from keys migrate config status doctor setup decrypt reseal audit report deliver outgoing sendmail serve help" -f -a "migrate" -d 'Come to mailseal from another program'
+complete -c mailseal -n "__fish_mailseal_using_subcommand help; and not __fish_seen_subcommand_from keys migrate config status doctor setup decrypt reseal audit report deliver outgoing sendmail serve help" -f -a "migrate" -d 'Move to mailseal from another program'
 complete -c mailseal -n "__fish_mailseal_using_subcommand help; and not __fish_seen_subcommand_from keys migrate config status doctor setup decrypt reseal audit report deliver outgoing sendmail serve help" -f -a "config" -d 'The configuration'
 complete -c mailseal -n "__fish_mailseal_using_subcommand help; and not __fish_seen_subcommand_from keys migrate config status doctor setup decrypt reseal audit report deliver outgoing sendmail serve help" -f -a "status" -d 'Say what becomes of the mail of every user, or of one: sealed to which key, clear and why, deferred and why'
 complete -c mailseal -n "__fish_mailseal_using_subcommand help; and not __fish_seen_subcommand_from keys migrate config status doctor setup decrypt reseal audit report deliver outgoing sendmail serve help" -f -a "doctor" -d 'Check whether the installation could leave a delivery in clear or lose it, and say how to fix that; exit status 1 then'
@@ -266,10 +266,10 @@ complete -c mailseal -n "__fish_mailseal_using_subcommand help; and not __fish_s
 complete -c mailseal -n "__fish_mailseal_using_subcommand help; and not __fish_seen_subcommand_from keys migrate config status doctor setup decrypt reseal audit report deliver outgoing sendmail serve help" -f -a "reseal" -d 'Seal messages to a new key that are sealed to an old one; their plaintext is never stored'
 complete -c mailseal -n "__fish_mailseal_using_subcommand help; and not __fish_seen_subcommand_from keys migrate config status doctor setup decrypt reseal audit report deliver outgoing sendmail serve help" -f -a "audit" -d 'Say which messages are in clear, and which are sealed to which keys; exit status 1 when one is in clear'
 complete -c mailseal -n "__fish_mailseal_using_subcommand help; and not __fish_seen_subcommand_from keys migrate config status doctor setup decrypt reseal audit report deliver outgoing sendmail serve help" -f -a "report" -d 'Say from the mail log how long sealing takes, what failed, and whose mail waits; exit status 1 when a user\'s mail has been deferred for more than an hour'
-complete -c mailseal -n "__fish_mailseal_using_subcommand help; and not __fish_seen_subcommand_from keys migrate config status doctor setup decrypt reseal audit report deliver outgoing sendmail serve help" -f -a "deliver" -d 'Seal a message before Dovecot: standard input, sealed, becomes that of a local delivery agent'
+complete -c mailseal -n "__fish_mailseal_using_subcommand help; and not __fish_seen_subcommand_from keys migrate config status doctor setup decrypt reseal audit report deliver outgoing sendmail serve help" -f -a "deliver" -d 'Seal a message before Dovecot: read it from standard input and hand it, sealed, to a local delivery agent'
 complete -c mailseal -n "__fish_mailseal_using_subcommand help; and not __fish_seen_subcommand_from keys migrate config status doctor setup decrypt reseal audit report deliver outgoing sendmail serve help" -f -a "outgoing" -d 'Say what would become of mail that leaves for ADDRESS; exit status 1 when it would stay here'
 complete -c mailseal -n "__fish_mailseal_using_subcommand help; and not __fish_seen_subcommand_from keys migrate config status doctor setup decrypt reseal audit report deliver outgoing sendmail serve help" -f -a "sendmail" -d 'Take the place of sendmail: seal what leaves, and hand it to the program that sends mail'
-complete -c mailseal -n "__fish_mailseal_using_subcommand help; and not __fish_seen_subcommand_from keys migrate config status doctor setup decrypt reseal audit report deliver outgoing sendmail serve help" -f -a "serve" -d 'Stay, and seal mail on its way: LMTP before Dovecot, Dovecot\'s script socket, and mail that leaves'
+complete -c mailseal -n "__fish_mailseal_using_subcommand help; and not __fish_seen_subcommand_from keys migrate config status doctor setup decrypt reseal audit report deliver outgoing sendmail serve help" -f -a "serve" -d 'Run as a service that seals mail on its way: LMTP before Dovecot, Dovecot\'s script socket, and mail that leaves'
 complete -c mailseal -n "__fish_mailseal_using_subcommand help; and not __fish_seen_subcommand_from keys migrate config status doctor setup decrypt reseal audit report deliver outgoing sendmail serve help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c mailseal -n "__fish_mailseal_using_subcommand help; and __fish_seen_subcommand_from keys" -f -a "add" -d 'Enrol certificates: check them, try them, and put them where deliveries find them'
 complete -c mailseal -n "__fish_mailseal_using_subcommand help; and __fish_seen_subcommand_from keys" -f -a "list" -d 'List the enrolled certificates'
@@ -280,11 +280,11 @@ complete -c mailseal -n "__fish_mailseal_using_subcommand help; and __fish_seen_
 complete -c mailseal -n "__fish_mailseal_using_subcommand help; and __fish_seen_subcommand_from keys" -f -a "init" -d 'Mark the key stores and note who has a certificate: only then can a user have none'
 complete -c mailseal -n "__fish_mailseal_using_subcommand help; and __fish_seen_subcommand_from keys" -f -a "scan" -d 'Note every user for whom a source has a certificate; exit status 1 when some could not be asked'
 complete -c mailseal -n "__fish_mailseal_using_subcommand help; and __fish_seen_subcommand_from keys" -f -a "rename" -d 'Move a user\'s certificates, and that the user is known, to another name'
-complete -c mailseal -n "__fish_mailseal_using_subcommand help; and __fish_seen_subcommand_from keys" -f -a "refresh" -d 'Take over what owners have published anew of enrolled certificates: another expiry, a revocation, other subkeys'
+complete -c mailseal -n "__fish_mailseal_using_subcommand help; and __fish_seen_subcommand_from keys" -f -a "refresh" -d 'Take over what owners have published since for enrolled certificates: another expiry, a revocation, other subkeys'
 complete -c mailseal -n "__fish_mailseal_using_subcommand help; and __fish_seen_subcommand_from keys" -f -a "export" -d 'Write enrolled certificates as a Web Key Directory, for a web server to publish'
-complete -c mailseal -n "__fish_mailseal_using_subcommand help; and __fish_seen_subcommand_from keys" -f -a "receive" -d 'Answer a message that a user has put into the own mailbox to be enrolled (imapsieve)'
+complete -c mailseal -n "__fish_mailseal_using_subcommand help; and __fish_seen_subcommand_from keys" -f -a "receive" -d 'Answer a message that a user has saved in their own mailbox to be enrolled (imapsieve)'
 complete -c mailseal -n "__fish_mailseal_using_subcommand help; and __fish_seen_subcommand_from keys" -f -a "pending" -d 'List what users have sent to be enrolled and is not in effect'
 complete -c mailseal -n "__fish_mailseal_using_subcommand help; and __fish_seen_subcommand_from keys" -f -a "approve" -d 'Enrol what a user has sent and confirmed, or stop sealing where the user has asked for that'
 complete -c mailseal -n "__fish_mailseal_using_subcommand help; and __fish_seen_subcommand_from keys" -f -a "confirm" -d 'Record the code that the user has read in the test message'
-complete -c mailseal -n "__fish_mailseal_using_subcommand help; and __fish_seen_subcommand_from migrate" -f -a "gpgit" -d 'Enrol the certificates that gpgit uses, before mailseal takes its place; exit status 1 when a user\'s is not clear'
+complete -c mailseal -n "__fish_mailseal_using_subcommand help; and __fish_seen_subcommand_from migrate" -f -a "gpgit" -d 'Enrol the certificates that gpgit uses, before mailseal takes its place; exit status 1 when it is not clear which one is a user\'s'
 complete -c mailseal -n "__fish_mailseal_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "check" -d 'Say whether the configuration can be taken, and which line of it cannot; exit status 78 then'

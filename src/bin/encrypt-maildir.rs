@@ -14,7 +14,7 @@ use mailseal::mailbox::encrypt::{self, child};
 use mailseal::system::{owner, process};
 use mailseal_core::error::Error as CoreError;
 
-/// Encrypts every message of existing mailboxes to its owner's OpenPGP certificate, as deliveries are encrypted.
+/// Encrypts every message of existing mailboxes to its owner's certificate, as deliveries are encrypted.
 ///
 /// It can be interrupted at any moment, and run again: no message is lost, none is sealed twice. Messages get new UIDs:
 /// mail programs download them again.

@@ -123,8 +123,8 @@ impl AnyCert {
 
 fn algorithm(key: &EncryptionKey) -> String {
     match key.mpis().bits() {
-        Some(bits) if bits > 0 => format!("{} {bits}", key.pk_algo()),
-        _ => key.pk_algo().to_string(),
+        Some(bits) => format!("{} {bits}", key.pk_algo()),
+        None => key.pk_algo().to_string(),
     }
 }
 
@@ -263,6 +263,15 @@ mod tests {
         assert_eq!(algorithms(rsa), [format!("{} 2048", PublicKeyAlgorithm::RSAEncryptSign)]);
         let ml_kem = PublicKeyAlgorithm::MLKEM768_X25519.to_string();
         assert!(algorithms(made::ml_kem_v4("Alice")).contains(&ml_kem));
+    }
+
+    #[test]
+    fn whom_a_certificate_names_is_said() {
+        let alice = AnyCert::from(made::with_user_id(made::cert("Alice"), "alice@example.org"));
+        assert_eq!(alice.names(), ["Alice", "alice@example.org"]);
+        let [smime] = &fixture("rsa.pem")[..] else { panic!() };
+        let names = smime.names();
+        assert!(names.len() > 1 && names.iter().skip(1).all(|name| name.contains('@')), "{names:?}");
     }
 
     #[test]

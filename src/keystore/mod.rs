@@ -172,7 +172,7 @@ pub fn read_named(path: &Path, trust: &Trust, cache: Option<&Cache>) -> Result<V
     let missing = || Error::KeyStore {
         path: path.into(),
         what: "there is no such file".into(),
-        hint: "name a file with the certificate, or mount what it lies on".into(),
+        hint: "name a file with the certificate, or mount the disk that it is on".into(),
     };
     if absolute.parent().is_some_and(|folder| !folder.try_exists().unwrap_or(true)) {
         return Err(missing());

@@ -22,7 +22,7 @@ const NOTHING: &str = "Nothing.";
 pub const REASONS: &[Meaning] = &[
     meaning(
         "no-key",
-        "The user has no certificate, so the message is stored as it came.",
+        "The user has no certificate.",
         "Enrol one if the user wants sealed mail: mailseal keys add USER FILE.",
     ),
     meaning(
@@ -74,7 +74,7 @@ pub const REASONS: &[Meaning] = &[
     meaning(
         "header-too-long",
         "The header of the message is too long for mail.",
-        "Remove the message from the queue.",
+        "Look at the message in the queue: no mail program writes such a header.",
     ),
     meaning(
         "padding",
@@ -101,7 +101,7 @@ pub const REASONS: &[Meaning] = &[
     meaning(
         "next-hop",
         "What sealed mail is handed to does not answer.",
-        "Let it run; the mail comes again.",
+        "Start it again; the mail is then delivered by itself.",
     ),
     meaning("refused", "What sealed mail is handed to refused the message.", "See that server's own log."),
     meaning(
@@ -188,16 +188,21 @@ pub const REASONS: &[Meaning] = &[
         "Look for a full disk, or missing rights.",
     ),
     meaning(
+        "not-worked-on",
+        "Mail programs show messages there that no command works on.",
+        "See the line before: a link is replaced by what it leads to, and opening the folder mends the rest.",
+    ),
+    meaning(
         "unconfirmed",
         "Nobody has shown that the user can read sealed mail.",
         "Send a test: mailseal keys test USER.",
     ),
-    meaning("in-use", "Somebody was logged in whose mailbox must not be in use.", "Do it again later."),
+    meaning("in-use", "The user was logged in, and the mailbox must not be in use.", "Run it again later."),
     meaning("dovecot", "Dovecot did not do what it was asked for.", "See that Dovecot runs, and its log."),
     meaning("setup", "Dovecot could not be set up.", "See what mailseal setup says."),
     meaning(
         "openpgp",
-        "The message could not be sealed, for a reason of OpenPGP's.",
+        "The message could not be sealed: the OpenPGP library refused it.",
         "See the line before in the log, and report it with the certificate.",
     ),
 ];

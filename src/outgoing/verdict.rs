@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::keys::addressee::Addressee;
 use crate::keystore::any_cert::AnyCert;
+use crate::log::words;
 use crate::outgoing::address::Address;
 use crate::outgoing::aliases::{Aliases, Final};
 use crate::outgoing::policy;
@@ -121,7 +122,8 @@ fn one(config: &Config, address: &Address, may_be_own: bool, out: &mut impl Writ
                 }
             }
             for warning in recipients.warnings() {
-                writeln!(out, "  warning: {}", warning.name())?;
+                let word = warning.name();
+                writeln!(out, "  warning: {}", words::of_warning(word).map_or(word, |it| it.what))?;
             }
             let Some(rule) = rule else { return Ok(Exit::Ok) };
             shows(config, rule, out)?;

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::plan::{Paths, SentFolder};
 
 /// The first line of our file, by which it is known.
-pub const FIRST_LINE: &str = "# By `mailseal setup`, which writes it anew, and `mailseal setup --undo`, which takes it away. Do not change it.";
+pub const FIRST_LINE: &str = "# By `mailseal setup`, which rewrites it, and `mailseal setup --undo`, which takes it away. Do not change it.";
 
 /// The namespace whose folders cannot be delivered to.
 pub const TRAP: &str = "FAILCLOSED.";

@@ -647,7 +647,7 @@ fn owners_of_keys_at_home_and_those_whose_mail_waits_are_told_once(flavour: Flav
         messages.iter().map(open).collect()
     };
     let told = texts(2);
-    assert!(told[0].contains("It is of no use any more: expired"), "{told:?}");
+    assert!(told[0].contains("It can no longer be used: expired"), "{told:?}");
     assert!(told[1].contains("Mail for you waits since 2026-11-20 10:00 UTC"), "{told:?}");
     // Where the program ended between the message and the note of it, the mailbox is asked.
     let path = server.path("owners-told");

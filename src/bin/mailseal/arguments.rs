@@ -25,7 +25,7 @@ pub struct SecretArguments {
     /// Read the passphrases from this file descriptor, one a line, and ask for none
     #[arg(long, value_name = "N", conflicts_with = "gpg_agent", value_parser = parse_descriptor)]
     passphrase_fd: Option<i32>,
-    /// How many times as long as when sealed a message may become, beyond 64 MiB
+    /// How many times its sealed size a message beyond 64 MiB may grow to
     #[arg(long, value_name = "RATIO", default_value_t = limits::EXPANSION, value_parser = parse_expansion)]
     max_expansion: NonZeroU64,
 }

@@ -91,7 +91,7 @@ pub enum Command {
         #[arg(value_parser = parse_user)]
         new: User,
     },
-    /// Take over what owners have published anew of enrolled certificates: another expiry, a revocation, other subkeys
+    /// Take over what owners have published since for enrolled certificates: another expiry, a revocation, other subkeys
     ///
     /// Only certificates with the fingerprint of an enrolled one count. Exit status 1 when a server could not be asked, another
     /// certificate is published, or mail cannot be sealed for a user any more.
@@ -122,7 +122,7 @@ pub enum Command {
         #[arg(value_name = "USER", value_parser = parse_user, required_unless_present = "all")]
         users: Vec<User>,
     },
-    /// Answer a message that a user has put into the own mailbox to be enrolled (imapsieve)
+    /// Answer a message that a user has saved in their own mailbox to be enrolled (imapsieve)
     ///
     /// Made to be run by Dovecot's Sieve filter with the user's rights: the message comes on standard input, the answer that takes
     /// its place goes to standard output. Exit status 1, and no output, when the message stays as it is.
@@ -179,11 +179,11 @@ pub struct CheckArguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Tell the owners, once each: 30, 7 and 1 days before a certificate expires, when it cannot be used any more, and when mail
+    /// Tell the owners, each thing once: 30, 7 and 1 days before a certificate expires, when it cannot be used any more, and when mail
     /// waits for that
     #[arg(long)]
     mail_owner: bool,
-    /// Send an admin who is enrolled, what is pending, expires or cannot be used, and whose mail waits; sealed by [[outgoing]]
+    /// Send an admin a list of who is enrolled, which certificates are pending, expire or cannot be used, and whose mail waits; sealed by [[outgoing]]
     #[arg(long, value_name = "ADDRESS")]
     digest: Option<String>,
     /// The log that tells whose mail waits; for several, several times [default: the log of this machine]

@@ -44,7 +44,7 @@ enum Command {
     /// The certificates of users
     #[command(subcommand, arg_required_else_help = false)]
     Keys(keys::Command),
-    /// Come to mailseal from another program
+    /// Move to mailseal from another program
     #[command(subcommand, arg_required_else_help = false)]
     Migrate(migrate::Command),
     /// The configuration
@@ -66,7 +66,7 @@ enum Command {
     /// Say from the mail log how long sealing takes, what failed, and whose mail waits; exit status 1 when a user's mail
     /// has been deferred for more than an hour
     Report(report::Arguments),
-    /// Seal a message before Dovecot: standard input, sealed, becomes that of a local delivery agent
+    /// Seal a message before Dovecot: read it from standard input and hand it, sealed, to a local delivery agent
     ///
     /// Ends with the status of the agent, and with 75 on any failure of its own: the MTA keeps the mail. One recipient at a
     /// time.
@@ -78,7 +78,7 @@ enum Command {
     /// Takes sendmail's arguments, and does the same when it is started under the name sendmail. What cannot leave sealed is held,
     /// and tried again.
     Sendmail(sendmail::Arguments),
-    /// Stay, and seal mail on its way: LMTP before Dovecot, Dovecot's script socket, and mail that leaves
+    /// Run as a service that seals mail on its way: LMTP before Dovecot, Dovecot's script socket, and mail that leaves
     Serve(serve::Arguments),
 }
 

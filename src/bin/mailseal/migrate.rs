@@ -16,7 +16,7 @@ use super::keys::{UsersArguments, stop_on_signals};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Enrol the certificates that gpgit uses, before mailseal takes its place; exit status 1 when a user's is not clear
+    /// Enrol the certificates that gpgit uses, before mailseal takes its place; exit status 1 when it is not clear which one is a user's
     Gpgit(Arguments),
 }
 

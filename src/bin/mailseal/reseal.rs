@@ -74,7 +74,7 @@ fn refuse_received(key_files: &[PathBuf]) -> Result<(), Error> {
     match key_files.iter().find(is_received) {
         Some(path) => Err(Error::Usage {
             what: format!("{}: the key was confirmed through the mailbox only", path.display()),
-            hint: "be sure whose it is, and give --accept-mailbox".into(),
+            hint: "make sure whose it is, then give --accept-mailbox".into(),
         }),
         None => Ok(()),
     }

@@ -17,7 +17,7 @@ pub struct Arguments {
     /// Try again all mail that is held
     #[arg(long, conflicts_with = "arguments")]
     held: bool,
-    /// Only list it
+    /// Only list what is held
     #[arg(long, requires = "held")]
     list: bool,
     /// Print JSON

@@ -102,7 +102,7 @@ fn write_outside(maildir: &Maildir, out: &mut impl Write) -> io::Result<()> {
         (sum(|it| it.subject), "their Subject"),
         (sum(|it| it.body_hash), "hashes of their body (DKIM, ARC)"),
         (sum(|it| it.spam_report), "a spam report"),
-        (sum(|it| it.header_text), "header lines that are no fields"),
+        (sum(|it| it.header_text), "header lines that are not fields"),
     ]
     .into_iter()
     .filter(|(count, _)| *count > 0)

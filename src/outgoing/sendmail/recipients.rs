@@ -158,7 +158,7 @@ impl Splitter<'_> {
             }
             Some(address) => vec![address],
             None if words.len() > 1 && self.between == Between::Commas => {
-                return Err("holds several words that are no address");
+                return Err("holds several words that are not an address");
             }
             None => words,
         };

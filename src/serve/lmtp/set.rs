@@ -124,7 +124,7 @@ impl Set {
                 Ok(reply) => {
                     let refused = match reply.code {
                         400..500 => Some("next-hop"),
-                        500.. => Some("rejected"),
+                        500.. => Some("refused"),
                         _ => None,
                     };
                     comes_again |= refused == Some("next-hop");

@@ -146,7 +146,7 @@ fn is_there(home: &Path) -> Result<bool, Error> {
         Err(error) => Err(Error::KeyStore {
             path: home.into(),
             what: error.to_string(),
-            hint: "let the user reach the own home, or mount it".into(),
+            hint: "give the user access to that home, or mount it".into(),
         }),
     }
 }

@@ -222,7 +222,7 @@ fn due(told: &Told, user: &User, facts: &Facts, waits: Option<&Waits>, now: Syst
     };
     let about_one = |seen: &Seen| {
         if let Some(unfit) = &seen.unfit {
-            return Some(notice(seen, "unfit", format!("It is of no use any more: {unfit}.")));
+            return Some(notice(seen, "unfit", format!("It can no longer be used: {unfit}.")));
         }
         let left = seen.expiry()?.duration_since(now).ok()?;
         let days = DAYS.into_iter().find(|days| left <= DAY * u32::try_from(*days).unwrap_or(u32::MAX))?;
@@ -444,7 +444,7 @@ mod tests {
                 MessageParser::default().parse(message).unwrap().body_text(0).unwrap().into_owned()
             })
             .collect();
-        assert!(bodies[0].starts_with("bob: It is of no use any more: revoked as compromised"), "{bodies:?}");
+        assert!(bodies[0].starts_with("bob: It can no longer be used: revoked as compromised"), "{bodies:?}");
         assert!(bodies[1].starts_with("bob: Mail for you waits since 1970-01-01 00:00 UTC"), "{bodies:?}");
         std::fs::write(&text, vec![b'x'; limits::OWNER_NOTICE + 1]).unwrap();
         let (keys, notice) = (
