@@ -600,12 +600,6 @@ impl Front<'_> {
         if self.dry_run {
             self.write_folders(out)?;
         }
-        let users = self.users();
-        if !users.is_empty() {
-            let named = some_of(&users);
-            let named = escape::display(named.as_bytes());
-            writeln!(out, "{:<10} {named}", if users.len() == 1 { "user" } else { "users" })?;
-        }
         writeln!(
             out,
             "{:<10} {} of {} messages",
@@ -623,6 +617,12 @@ impl Front<'_> {
             "time       {:.1} s, {messages:.0} messages/s, {megabytes:.1} MB/s",
             time.as_secs_f64()
         )?;
+        let users = self.users();
+        if !users.is_empty() {
+            let named = some_of(&users);
+            let named = escape::display(named.as_bytes());
+            writeln!(out, "{:<10} {named}", if users.len() == 1 { "user" } else { "users" })?;
+        }
         self.write_notes(out)?;
         if !left.is_empty() {
             writeln!(out, "\nWhat may still hold clear text:")?;
