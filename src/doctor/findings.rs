@@ -1,10 +1,14 @@
 //! What the checks have found, and what of it an admin reads.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use serde::Serialize;
 
 use crate::console::escape;
+
+/// How many users are named for one and the same finding.
+pub(super) const NAMED: usize = 5;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -36,7 +40,35 @@ pub struct Finding {
 #[serde(transparent)]
 pub struct Findings(Vec<Finding>);
 
+/// What is wrong, with what mends it, and for which users: one cause is one finding.
+#[derive(Debug, Default)]
+pub struct Causes(BTreeMap<(String, String), Vec<String>>);
+
+impl Causes {
+    /// This is wrong for `user`, too.
+    pub fn add(&mut self, user: &str, what: String, mend: String) {
+        self.0.entry((what, mend)).or_default().push(user.to_owned());
+    }
+
+    /// Each cause, with the first of its users by name and the number of the others, and what mends it.
+    pub fn named(self) -> impl Iterator<Item = (String, String, String)> {
+        self.0.into_iter().map(|((what, mend), users)| {
+            let more = users.len().saturating_sub(NAMED);
+            let named = users[..users.len() - more].join(", ");
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            (named + &more, what, mend)
+        })
+    }
+}
+
 impl Findings {
+    /// Mail of some users waits.
+    pub fn fail_for(&mut self, check: &'static str, causes: Causes) {
+        for (users, what, mend) in causes.named() {
+            self.fail(check, format!("mail for {users} is deferred: {what}"), mend);
+        }
+    }
+
     /// All is well with `check`.
     pub fn ok(&mut self, check: &'static str, what: impl Into<String>) {
         self.push(check, Severity::Ok, what, "");
@@ -99,5 +131,33 @@ impl Findings {
         }
         let (failures, warnings) = (self.count(Severity::Failure), self.count(Severity::Warning));
         writeln!(out, "failures: {failures}, warnings: {warnings}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_cause_is_said_once() {
+        let mut causes = Causes::default();
+        for number in 1..=7 {
+            causes.add(&format!("user{number}"), "the store is closed".into(), "open it".into());
+        }
+        causes.add("bob", "the file is empty".into(), "fill it".into());
+        let mut findings = Findings::default();
+        findings.fail_for("certificates", causes);
+        let said: Vec<_> = findings.0.iter().map(|it| (&*it.what, &*it.mend, it.severity)).collect();
+        assert_eq!(
+            said,
+            [
+                ("mail for bob is deferred: the file is empty", "fill it", Severity::Failure),
+                (
+                    "mail for user1, user2, user3, user4, user5 and 2 more is deferred: the store is closed",
+                    "open it",
+                    Severity::Failure
+                ),
+            ]
+        );
     }
 }

@@ -4,8 +4,10 @@
 use std::path::Path;
 use std::time::SystemTime;
 
+use mailseal_core::recipients::Warning;
+
 use super::access::others_who_can_change;
-use super::findings::Findings;
+use super::findings::{Causes, Findings};
 use super::users::Users;
 use crate::cli::sealing::Sealing;
 use crate::config::{Config, Mode, Rule};
@@ -24,6 +26,10 @@ const CHECK: &str = "certificates";
 
 /// The name of the check of the register.
 const REGISTER: &str = "known users";
+
+/// What is said of certificates that mail is sealed to although their time is over, and what mends it.
+const EXPIRED: &str = "mail is sealed to a certificate that has expired";
+const RENEW: &str = "ask the owner to extend it, then: mailseal keys add USER FILE --replace";
 
 /// All checks of this module, for the users that Dovecot has.
 pub fn check(config: &Config, users: &Users, findings: &mut Findings) {
@@ -65,10 +71,11 @@ fn check_place(path: &Path, usable: bool, findings: &mut Findings) {
     }
 }
 
-/// Tries a message on each enrolled user's certificates and the recovery ones; says how many succeeded.
+/// Tries a message on each enrolled user's certificates and the recovery ones, as a delivery does; the number of users whose
+/// mail can be sealed.
 fn check_enrolled(config: &Config, users: &Users, findings: &mut Findings) -> usize {
     let Ok(enrolled) = Enrolled::of(&config.keys) else { return 0 };
-    let mut sealed = 0;
+    let (mut sealed, mut causes, mut expired) = (0, Causes::default(), Causes::default());
     for entry in enrolled.entries().unwrap_or_default() {
         let user = match entry.user {
             Some(user) if entry.is_read => user,
@@ -81,17 +88,29 @@ fn check_enrolled(config: &Config, users: &Users, findings: &mut Findings) -> us
             }
         };
         match test(&enrolled, &user, config, users) {
-            Ok(()) => sealed += 1,
-            Err(error) => {
-                findings.fail(CHECK, format!("mail for {} is deferred: {error}", user.name()), error.hint())
+            Ok(warnings) => {
+                sealed += 1;
+                if warnings.contains(&Warning::Expired.name()) {
+                    expired.add(user.name(), EXPIRED.into(), RENEW.into());
+                }
             }
+            Err(error) => causes.add(user.name(), error.to_string(), error.hint()),
         }
+    }
+    findings.fail_for(CHECK, causes);
+    for (named, what, mend) in expired.named() {
+        findings.warn(CHECK, format!("{named}: {what}"), mend);
     }
     sealed
 }
 
 /// Does what a delivery to `user` does: reads the file by the same rules, with the rights of that user.
-fn test(enrolled: &Enrolled<'_>, user: &User, config: &Config, users: &Users) -> Result<(), Error> {
+fn test(
+    enrolled: &Enrolled<'_>,
+    user: &User,
+    config: &Config,
+    users: &Users,
+) -> Result<Vec<&'static str>, Error> {
     let account = users.find(user.name());
     let identity = account.map_or(users.mail_user(), |account| account.identity);
     let groups = config.keys.trusted_groups.ids();
@@ -109,7 +128,7 @@ fn test(enrolled: &Enrolled<'_>, user: &User, config: &Config, users: &Users) ->
     let recovery = keystore::read_recovery(&config.keys.recovery, &Trust::of(identity.uid, groups), None)?;
     let certs = (&*file.load()?, &*recovery);
     let style = config.style(user.name(), &Sealing::default());
-    enrol::test_seal(user.name(), certs, config.keys.preference(), &style, SystemTime::now()).map(drop)
+    enrol::test_seal(user.name(), certs, config.keys.preference(), &style, SystemTime::now())
 }
 
 /// Tries a message on the certificates that rules of `[[users]]` name.

@@ -191,12 +191,12 @@ fn check_spool(installation: &Installation, findings: &mut Findings) {
                 "mail_temp_dir {} is on a disk: mail over 128 KB lies there in clear while it is delivered",
                 folder.display()
             ),
-            "mail_temp_dir = /dev/shm",
+            "mail_temp_dir = /dev/shm, in Dovecot's configuration; then: doveadm reload",
         ),
         Err(error) => findings.fail(
             CHECK,
             format!("mail_temp_dir {}: {error}: large mail cannot be delivered", folder.display()),
-            "mail_temp_dir = /dev/shm",
+            "mail_temp_dir = /dev/shm, in Dovecot's configuration; then: doveadm reload",
         ),
     }
 }

@@ -1,14 +1,13 @@
 //! Checks of every user's home: whether a delivery would refuse what lies there for its owners and rights, and which groups
 //! may be trusted. It looks at names and rights, and opens nothing.
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::SystemTime;
 
 use nix::unistd::{Gid, Group};
 
-use super::findings::Findings;
+use super::findings::{Causes, Findings, NAMED};
 use super::users::{Account, Users};
 use crate::config::{Config, Mode};
 use crate::error::Error;
@@ -21,9 +20,6 @@ use crate::keystore::{self, Request};
 /// The name of this check.
 const CHECK: &str = "homes";
 
-/// How many users are named for one and the same fault.
-const NAMED: usize = 5;
-
 /// Looks at the home of every user, by the rules of a delivery to that user and in its order: no delivery asks a home behind a
 /// source that has a certificate, or where somebody has said what becomes of the mail.
 pub fn check(config: &Config, users: &Users, findings: &mut Findings) {
@@ -31,8 +27,7 @@ pub fn check(config: &Config, users: &Users, findings: &mut Findings) {
     if !config.keys.sources.iter().any(|source| in_homes(&source)) || users.accounts().is_empty() {
         return;
     }
-    // What is wrong and what mends it, and for whom.
-    let mut faults: BTreeMap<(String, String), Vec<&str>> = BTreeMap::new();
+    let mut causes = Causes::default();
     for account in users.accounts() {
         if is_decided(config, account) {
             continue;
@@ -43,17 +38,12 @@ pub fn check(config: &Config, users: &Users, findings: &mut Findings) {
                 && !is_found_before(config, number, account)
             {
                 let mend = proposal(&error, account, users).unwrap_or_else(|| error.hint());
-                faults.entry((error.to_string(), mend)).or_default().push(&account.name);
+                causes.add(&account.name, error.to_string(), mend);
                 break;
             }
         }
     }
-    for ((what, mend), names) in faults {
-        let more = names.len().saturating_sub(NAMED);
-        let named = names[..names.len() - more].join(", ");
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        findings.fail(CHECK, format!("mail for {named}{more} is deferred: {what}"), mend);
-    }
+    findings.fail_for(CHECK, causes);
     findings.ok_unless_said(CHECK, "their owners and rights are those that a delivery accepts");
 }
 
