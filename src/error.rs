@@ -200,6 +200,14 @@ pub enum Error {
         /// What to do.
         hint: String,
     },
+    /// Shares of a recovery key cannot be made or joined, or do not give the key.
+    #[error("{what}")]
+    Shares {
+        /// What is wrong, and where.
+        what: String,
+        /// What to do.
+        hint: String,
+    },
     /// GnuPG's agent did not open a key.
     #[error("GnuPG: {what}")]
     Agent {
@@ -302,9 +310,10 @@ impl Error {
         match self {
             Self::Owner { exit, .. } => *exit,
             Self::Usage { .. } | Self::Maildir(MaildirError::NoMaildir { .. }) => Exit::Usage,
-            Self::Enrol { .. } | Self::Setup { .. } | Self::Core(CoreError::NoSecretKey { .. }) => {
-                Exit::Negative
-            }
+            Self::Enrol { .. }
+            | Self::Setup { .. }
+            | Self::Shares { .. }
+            | Self::Core(CoreError::NoSecretKey { .. }) => Exit::Negative,
             Self::Core(
                 CoreError::Empty
                 | CoreError::HeaderTooLong
@@ -390,6 +399,7 @@ impl Error {
             Self::Core(CoreError::Expands { .. }) => "expands",
             Self::Core(CoreError::NoSecretKey { .. }) => "no-secret-key",
             Self::SecretKey { .. } => "secret-key",
+            Self::Shares { .. } => "shares",
             Self::Agent { .. } => "agent",
             Self::Log { .. } => "log",
             Self::Maildir(MaildirError::NoMaildir { .. }) => "no-maildir",
@@ -417,6 +427,7 @@ impl Error {
             | Self::Setup { hint, .. }
             | Self::Held { hint, .. }
             | Self::SecretKey { hint, .. }
+            | Self::Shares { hint, .. }
             | Self::Maildir(MaildirError::NoMaildir { hint, .. }) => hint.clone(),
             Self::Root => "run it as the mail user, or name the certificate with --key".into(),
             Self::Privileges { .. } => "start it as the mail user, without root among its user ids".into(),
@@ -558,7 +569,8 @@ mod tests {
         vec![
             Error::KeyStore { path: path.clone(), what: what.clone(), hint: hint.clone() },
             Error::Enrol { path: path.clone(), what: what.clone(), hint: hint.clone() },
-            Error::SecretKey { path, what: what.clone(), hint },
+            Error::SecretKey { path, what: what.clone(), hint: hint.clone() },
+            Error::Shares { what: what.clone(), hint },
             Error::Agent { what },
             Error::Ambiguous { address: "alice@example.org".into(), fingerprints: "ONE, OTHER".into() },
             Error::Address { address: "alice".into() },
