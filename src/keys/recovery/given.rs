@@ -46,9 +46,8 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<Given>, Error> {
 /// [`Error::Shares`].
 pub fn ask() -> Result<Vec<Given>, Error> {
     let stdin = std::io::stdin();
-    let mut terminal = stdin.is_terminal().then(std::io::stderr);
-    let prompts = terminal.as_mut().map(|it| it as &mut dyn Write);
-    Typed { input: &mut stdin.lock(), prompts }.shares()
+    let prompts = stdin.is_terminal().then(std::io::stderr);
+    Typed { input: stdin.lock(), prompts }.shares()
 }
 
 fn parse(place: &str, text: &str) -> Result<Given, Error> {
@@ -79,13 +78,13 @@ fn read_text(path: &Path) -> Result<Zeroizing<String>, Error> {
 }
 
 /// Shares that are typed, or come from a program.
-struct Typed<'a, R> {
-    input: &'a mut R,
-    /// What asks for the next line, where a person types.
-    prompts: Option<&'a mut dyn Write>,
+struct Typed<R, W> {
+    input: R,
+    /// Where a person is asked for the next line.
+    prompts: Option<W>,
 }
 
-impl<R: BufRead> Typed<'_, R> {
+impl<R: BufRead, W: Write> Typed<R, W> {
     fn shares(mut self) -> Result<Vec<Given>, Error> {
         let mut given: Vec<Given> = Vec::new();
         while let Some(text) = self.share(given.len() + 1)? {
@@ -163,8 +162,8 @@ mod tests {
         given.iter().map(|given| given.share.number).collect()
     }
 
-    fn typed(text: &str, prompts: Option<&mut dyn Write>) -> Result<Vec<Given>, Error> {
-        Typed { input: &mut text.as_bytes(), prompts }.shares()
+    fn typed(text: &str, prompts: Option<&mut Vec<u8>>) -> Result<Vec<Given>, Error> {
+        Typed { input: text.as_bytes(), prompts }.shares()
     }
 
     #[test]

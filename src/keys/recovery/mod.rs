@@ -180,6 +180,12 @@ fn tell_new(
 
 fn test(certificate: &Path, shares: &[PathBuf], now: SystemTime, out: &mut impl Write) -> Result<(), Error> {
     let (cert, target) = certificate::read(certificate)?;
+    if target != certificate && target.exists() {
+        return Err(Error::Shares {
+            what: format!("{} is there already", target.display()),
+            hint: "it may be in use: rehearse in another folder, then decide which one counts".into(),
+        });
+    }
     let given = bring(shares)?;
     let key = join::join(&given, Some(&cert.fingerprint()))?;
     rehearsal::rehearse(&key, &cert, now)?;
