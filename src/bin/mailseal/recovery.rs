@@ -4,7 +4,9 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use clap::builder::TypedValueParser;
 use clap::{Args, Subcommand};
+use mailseal::cli::parse_number;
 use mailseal::error::Error;
 use mailseal::exit::Exit;
 use mailseal::keys::recovery::{LEAST, MOST, Recovery};
@@ -17,10 +19,10 @@ pub enum Command {
     /// shares. No configuration is read: do it on a machine that is not the mail server.
     New {
         /// How many shares to make
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(i64::from(LEAST)..=i64::from(MOST)))]
+        #[arg(long, value_name = "N", value_parser = parse_count())]
         shares: u8,
         /// How many of them recover the key
-        #[arg(long, value_name = "K", value_parser = clap::value_parser!(u8).range(i64::from(LEAST)..=i64::from(MOST)))]
+        #[arg(long, value_name = "K", value_parser = parse_count())]
         threshold: u8,
         /// The folder to make for them, best one in memory
         #[arg(long, value_name = "FOLDER")]
@@ -51,6 +53,11 @@ pub struct ShareArguments {
     /// the lines are asked for]
     #[arg(long, value_name = "FILE")]
     share: Vec<PathBuf>,
+}
+
+/// A number of shares.
+fn parse_count() -> impl TypedValueParser<Value = u8> {
+    parse_number(u64::from(LEAST)..=u64::from(MOST)).try_map(u8::try_from)
 }
 
 /// Runs it.

@@ -20,6 +20,9 @@ const END: &str = "</ol>";
 /// Modules of white that a QR code must have around it (ISO/IEC 18004).
 const QUIET: i32 = 4;
 
+/// Most shares that a command on the page names.
+const SHOWN: u8 = 3;
+
 /// What the pages of a key have in common.
 #[derive(Clone, Copy, Debug)]
 pub struct About<'a> {
@@ -70,14 +73,17 @@ fn purpose(share: &Share) -> Markup {
             "which somebody's key is lost."
         }
         p {
-            "This share alone tells nothing. Keep it on paper, apart from the others, where only you can get at it. Do not "
-            "photograph it. Give it to nobody but for a recovery that was agreed on, or a rehearsal."
+            "This share alone tells nothing. Keep it on paper, apart from the others, where only you can get at it. Give it to "
+            "nobody, and photograph it for nothing, but a recovery that was agreed on, or a rehearsal."
         }
     }
 }
 
 fn instructions(threshold: u8) -> Markup {
-    let shares: String = (1..=threshold).map(|number| format!(" --share {number}.txt")).collect();
+    let mut shares: String = (1..=threshold.min(SHOWN)).map(|it| format!(" --share {it}.txt")).collect();
+    if threshold > SHOWN {
+        shares.push_str(" …");
+    }
     html! {
         h2 { "To recover" }
         ol {
@@ -87,12 +93,12 @@ fn instructions(threshold: u8) -> Markup {
                 code { "--share" } " away below, and you are asked for them. Capitals and blanks do not matter. The last character "
                 "of a line checks that line."
             }
-            li { code { "mailseal keys recovery join" (shares) " --out recovery.sec.asc" } }
-            li { code { "mailseal decrypt --secret-key recovery.sec.asc --into Opened Maildir" } }
+            li { "Join them:" code.run { "mailseal keys recovery join" (shares) " --out recovery.sec.asc" } }
+            li { "Open the mail:" code.run { "mailseal decrypt --secret-key recovery.sec.asc --into Opened Maildir" } }
             li { "Delete " code { "recovery.sec.asc" } " and the files with the shares." }
         }
         h2 { "To rehearse, once a year" }
-        p { code { "mailseal keys recovery test recovery.pgp" (shares) } }
+        p { code.run { "mailseal keys recovery test recovery.pgp" (shares) } }
     }
 }
 

@@ -245,7 +245,7 @@ fn read_line(number: usize, symbols: &str) -> Result<Zeroizing<Vec<u8>>, Fault> 
 
 /// The character that checks a line.
 fn check(number: usize, octets: &[u8]) -> char {
-    let place = crc(&[&number.to_be_bytes(), octets]) as usize % ALPHABET.len();
+    let place = crc(&[&(number as u64).to_be_bytes(), octets]) as usize % ALPHABET.len();
     char::from(ALPHABET[place])
 }
 
