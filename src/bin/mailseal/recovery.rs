@@ -15,8 +15,8 @@ use mailseal::keys::recovery::{LEAST, MOST, Recovery};
 pub enum Command {
     /// Make a recovery certificate, and write the shares of its secret key as pages to print
     ///
-    /// The certificate waits as recovery.pending, to which nothing can be sealed, until `mailseal keys recovery test` has proven the
-    /// shares. No configuration is read: do it on a machine that is not the mail server.
+    /// The certificate waits as recovery.pending, to which nothing can be sealed, until `mailseal keys recovery test` has
+    /// proven the shares. No configuration is read: do it on a machine that is not the mail server.
     New {
         /// How many shares to make
         #[arg(long, value_name = "N", value_parser = parse_count())]
@@ -28,8 +28,8 @@ pub enum Command {
         #[arg(long, value_name = "FOLDER")]
         out: PathBuf,
     },
-    /// Rehearse the recovery: join shares, open a sealed message, and only then write the certificate as recovery.pgp; exit status 1
-    /// when the shares do not give the key
+    /// Rehearse the recovery: join shares, open a sealed message, and only then write the certificate as recovery.pgp; exit
+    /// status 1 when the shares do not give the key
     Test {
         /// The recovery.pending that `new` wrote, or the recovery.pgp that is in use, which then tells of this rehearsal
         #[arg(value_name = "CERTIFICATE")]
@@ -49,8 +49,8 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct ShareArguments {
-    /// A file with a share: a page, the text of its QR code, or its lines; for several, several times [default: standard input, where
-    /// the lines are asked for]
+    /// A file with a share: a page, the text of its QR code, or its lines; for several, several times [default: standard
+    /// input, where the lines are asked for]
     #[arg(long, value_name = "FILE")]
     share: Vec<PathBuf>,
 }

@@ -1,7 +1,9 @@
 //! Joins shares, and proves that they give the key that they are of.
 
 use mailseal_core::error::Error as CoreError;
-use sequoia_openpgp::{Cert, Fingerprint};
+use sequoia_openpgp::serialize::SerializeInto as _;
+use sequoia_openpgp::{Cert, Fingerprint, Packet};
+use zeroize::Zeroizing;
 
 use super::certificate;
 use super::given::Given;
@@ -99,14 +101,11 @@ fn names(given: &[Given]) -> String {
 ///
 /// # Errors
 /// [`CoreError::OpenPgp`].
-pub fn decryption_keys(key: &Cert) -> Result<zeroize::Zeroizing<Vec<Vec<u8>>>, Error> {
-    use sequoia_openpgp::Packet;
-    use sequoia_openpgp::serialize::SerializeInto as _;
-
+pub fn decryption_keys(key: &Cert) -> Result<Zeroizing<Vec<Vec<u8>>>, Error> {
     let packets = key.keys().subkeys().secret().map(|subkey| Packet::SecretSubkey(subkey.key().clone()));
     let octets =
         packets.map(|packet| packet.to_vec()).collect::<Result<_, _>>().map_err(CoreError::OpenPgp)?;
-    Ok(zeroize::Zeroizing::new(octets))
+    Ok(Zeroizing::new(octets))
 }
 
 #[cfg(test)]

@@ -21,9 +21,9 @@ mod rehearsal;
 mod secret;
 mod share;
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -101,7 +101,7 @@ fn new(
 ) -> Result<(), Error> {
     if threshold > shares {
         return Err(Error::Usage {
-            what: format!("{threshold} of {shares} shares are never there"),
+            what: format!("{threshold} shares cannot be needed where there are {shares}"),
             hint: "let --threshold be at most what --shares says".into(),
         });
     }
@@ -121,7 +121,7 @@ fn new(
     })?;
     let written = write_all(folder, &shares, &cert, now);
     if written.is_err() {
-        // Nothing of a key that nobody will use: only what this run has made is there.
+        // Only what this run has written is there: shares of a key that nobody will use.
         let _ = std::fs::remove_dir_all(folder);
     }
     let pages = written?;
@@ -236,7 +236,7 @@ fn join(shares: &[PathBuf], file: &Path, out: &mut impl Write) -> Result<(), Err
 
 /// The shares in files, or those on standard input.
 fn bring(shares: &[PathBuf]) -> Result<Vec<Given>, Error> {
-    // Before the process can be watched no more: it could not open what lies under /dev/fd then.
+    // Files come first: without dumps the process cannot open /dev/fd any more, which a shell may name.
     let given = given::read(shares)?;
     process::keep_private()?;
     if shares.is_empty() { given::ask() } else { Ok(given) }
@@ -255,9 +255,7 @@ fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
 
 /// Writes a file that must not be there yet, and that only its owner can read.
 fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     let written = file.write_all(bytes).and_then(|()| durable::flush(&file));
     if written.is_err() {
         // Half a key is of no use to anybody.

@@ -68,8 +68,8 @@ fn purpose(share: &Share) -> Markup {
     let (threshold, shares) = (share.set.threshold, share.set.shares);
     html! {
         p {
-            "A mail server seals the mail of its users, so that it cannot read what it stores. Whoever has " (threshold) " of the "
-            (shares) " shares can read all mail that was sealed to the certificate below: the mail of all users. It is for the day on "
+            "A mail server seals the mail of its users, so that it cannot read what it stores. Whoever has "
+            (threshold) " of the " (shares) " shares can read all mail that was sealed to the certificate below: the mail of all users. It is for the day on "
             "which somebody's key is lost."
         }
         p {
@@ -105,10 +105,11 @@ fn instructions(threshold: u8) -> Markup {
 fn format() -> Markup {
     html! {
         footer {
-            "Format, version 1: a line holds 15 octets in z-base-32 and a check character. Of all 90 octets: version, number, needed, "
-            "shares, time (4), fingerprint (14), share of the secret (64), CRC-32 (4). Shamir by octet over GF(256), polynomial 0x11d, at "
-            "x = number. Secret: Ed25519 seed (primary key), Curve25519 key (ECDH subkey, SHA-256, AES-128); OpenPGP version 4, made at "
-            "the time given. More: mailseal, docs/formats.md."
+            "Format, version 1: a line holds 15 octets in z-base-32 and a check character. Of all 90 octets: "
+            "version, number, needed, shares, time (4), fingerprint (14), share of the secret (64), CRC-32 (4). "
+            "Shamir by octet over GF(256), polynomial 0x11d, at x = number. Secret: Ed25519 seed (primary key), "
+            "Curve25519 key (ECDH subkey, SHA-256, AES-128); OpenPGP version 4, made at the time given. More: "
+            "mailseal, docs/formats.md."
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Shares of a recovery key: how the secret is divided, and what one share looks like.
 //!
-//! A share has 90 octets: a version, its number, how many there are and how many are needed, when the key was made, the beginning of
-//! the certificate's fingerprint, the share of the secret (Shamir over GF(256), octet by octet), and a CRC-32 of all that. As text
-//! it has six lines of 25 characters, of which the last checks its line: whoever types one is told which line is wrong. That
-//! a character was changed is never missed: a CRC-32 finds every change of up to 32 bits in a row. docs/formats.md has it in full.
+//! A share has 90 octets: a version, its number, how many there are and how many are needed, when the key was made, the
+//! beginning of the certificate's fingerprint, the share of the secret (Shamir over GF(256), octet by octet), and a CRC-32
+//! of all that. As text it has six lines of 25 characters, of which the last checks its line: whoever types one is told
+//! which line is wrong. That a character was changed is never missed: a CRC-32 finds every change of up to 32 bits in a
+//! row. docs/formats.md has it in full.
 
 use std::fmt;
 use std::sync::LazyLock;

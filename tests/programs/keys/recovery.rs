@@ -200,7 +200,7 @@ fn nothing_is_written_over() {
     assert_refused("the folder", &shares.make("r"), 1, "cannot make the folder ");
     assert_eq!(shares.names().len(), 6);
     let few = shares.run(&["new", "--shares", "2", "--threshold", "3", "--out", &shares.at("few")]);
-    assert_refused("too few", &few, 64, "3 of 2 shares are never there");
+    assert_refused("too few", &few, 64, "3 shares cannot be needed where there are 2");
     assert!(!shares.admin.path("few").exists());
 
     let key = shares.admin.write("key.asc", b"mine");
