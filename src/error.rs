@@ -200,6 +200,14 @@ pub enum Error {
         /// What to do.
         hint: String,
     },
+    /// Shares of a recovery key cannot be made or joined, or do not give the key.
+    #[error("{what}")]
+    Shares {
+        /// What is wrong, and where.
+        what: String,
+        /// What to do.
+        hint: String,
+    },
     /// GnuPG's agent did not open a key.
     #[error("GnuPG: {what}")]
     Agent {
@@ -311,6 +319,7 @@ impl Error {
             Self::Enrol { .. }
             | Self::Setup { .. }
             | Self::Maildir(MaildirError::Odd(_))
+            | Self::Shares { .. }
             | Self::Core(CoreError::NoSecretKey { .. }) => Exit::Negative,
             Self::Core(
                 CoreError::Empty
@@ -397,6 +406,7 @@ impl Error {
             Self::Core(CoreError::Expands { .. }) => "expands",
             Self::Core(CoreError::NoSecretKey { .. }) => "no-secret-key",
             Self::SecretKey { .. } => "secret-key",
+            Self::Shares { .. } => "shares",
             Self::Agent { .. } => "agent",
             Self::Log { .. } => "log",
             Self::Maildir(MaildirError::NoMaildir { .. }) => "no-maildir",
@@ -425,6 +435,7 @@ impl Error {
             | Self::Setup { hint, .. }
             | Self::Held { hint, .. }
             | Self::SecretKey { hint, .. }
+            | Self::Shares { hint, .. }
             | Self::Maildir(MaildirError::NoMaildir { hint, .. }) => hint.clone(),
             Self::Maildir(MaildirError::Odd(odd)) => odd.why.hint().into(),
             Self::Root => "run it as the mail user, or name the certificate with --key".into(),
@@ -569,7 +580,8 @@ mod tests {
         vec![
             Error::KeyStore { path: path.clone(), what: what.clone(), hint: hint.clone() },
             Error::Enrol { path: path.clone(), what: what.clone(), hint: hint.clone() },
-            Error::SecretKey { path, what: what.clone(), hint },
+            Error::SecretKey { path, what: what.clone(), hint: hint.clone() },
+            Error::Shares { what: what.clone(), hint },
             Error::Agent { what },
             Error::Ambiguous { address: "alice@example.org".into(), fingerprints: "ONE, OTHER".into() },
             Error::Address { address: "alice".into() },

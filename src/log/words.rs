@@ -179,6 +179,7 @@ pub const REASONS: &[Meaning] = &[
     ),
     meaning("no-secret-key", "A sealed message is for other keys.", "Name the right secret key."),
     meaning("secret-key", "A secret key cannot be used.", "Give the right file or passphrase."),
+    meaning("shares", "Shares of a recovery key do not give it.", "See what mailseal keys recovery says."),
     meaning("agent", "GnuPG's agent did not open a key.", "See that gpg --decrypt works."),
     meaning("log", "A log could not be read.", "Name one that can be read."),
     meaning("no-maildir", "What was named is not a Maildir.", "Look for a mistyped path."),

@@ -10,6 +10,7 @@ mod doctor;
 mod keys;
 mod migrate;
 mod outgoing;
+mod recovery;
 mod report;
 mod reseal;
 mod sendmail;
@@ -43,7 +44,7 @@ pub struct Arguments {
 enum Command {
     /// The certificates of users
     #[command(subcommand, arg_required_else_help = false)]
-    Keys(keys::Command),
+    Keys(KeysCommand),
     /// Move to mailseal from another program
     #[command(subcommand, arg_required_else_help = false)]
     Migrate(migrate::Command),
@@ -80,6 +81,15 @@ enum Command {
     Sendmail(sendmail::Arguments),
     /// Run as a service that seals mail on its way: LMTP before Dovecot, Dovecot's script socket, and mail that leaves
     Serve(serve::Arguments),
+}
+
+#[derive(Debug, Subcommand)]
+enum KeysCommand {
+    #[command(flatten)]
+    OfUsers(keys::Command),
+    /// A certificate whose secret key is divided into shares on paper: for the day on which a user's key is lost
+    #[command(subcommand, arg_required_else_help = false)]
+    Recovery(recovery::Command),
 }
 
 fn main() {
@@ -131,7 +141,10 @@ fn run(arguments: Arguments) -> Result<i32, Error> {
     let config_path = arguments.config.as_deref();
     let config = || Config::load(config_path);
     let status = match arguments.command {
-        Command::Keys(command) => keys::run(&command, &config()?, arguments.config.as_deref(), &mut out)?,
+        Command::Keys(KeysCommand::OfUsers(command)) => {
+            keys::run(&command, &config()?, config_path, &mut out)?
+        }
+        Command::Keys(KeysCommand::Recovery(command)) => recovery::run(command, &mut out)?,
         Command::Migrate(command) => migrate::run(&command, &config()?, config_path, &mut out)?,
         Command::Config(command) => config::run(&command, config_path, &mut out)?,
         Command::Status(arguments) => status::run(arguments, &config()?, config_path, &mut out)?,

@@ -2,6 +2,7 @@
 
 mod at_home;
 mod hostile;
+mod recovery;
 
 use std::{
     fs,
