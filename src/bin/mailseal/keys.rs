@@ -20,6 +20,8 @@ use mailseal::keys::admin::pending::Pending;
 use mailseal::keys::admin::refresh::Refresh;
 use mailseal::keys::admin::register::UserList;
 use mailseal::keys::admin::{Action, Addition, Existing, Input, Keys, read_inputs};
+#[cfg(feature = "network")]
+use mailseal::keys::fetch::Keyserver;
 use mailseal::keys::receive::{self, Cause, Session};
 use mailseal::keystore::user::User;
 use mailseal::limits;
@@ -100,7 +102,7 @@ pub enum Command {
         /// Ask the Web Key Directories of the users' domains
         #[arg(long, required_unless_present = "keyserver")]
         wkd: bool,
-        /// Ask a keyserver with the interface of keys.openpgp.org, as https://HOST; for several, several times
+        /// Ask a keyserver: https://HOST with the interface of keys.openpgp.org, hkps://HOST by HKP; for several, several times
         #[arg(long, value_name = "URL")]
         keyserver: Vec<String>,
         /// Say what would change, and change nothing
@@ -305,7 +307,9 @@ pub fn run(
         Command::Scan { users } => return keys(None).scan(&users.choice(), out),
         #[cfg(feature = "network")]
         Command::Refresh { wkd, keyserver, dry_run, users } => {
-            let how = Refresh { wkd: *wkd, keyservers: keyserver.clone(), dry_run: *dry_run };
+            let keyservers =
+                keyserver.iter().map(|given| Keyserver::parse(given)).collect::<Result<_, _>>()?;
+            let how = Refresh { wkd: *wkd, keyservers, dry_run: *dry_run };
             return keys(None).refresh(&how, users, out);
         }
         Command::Export { wkd, users, .. } => return keys(None).export(wkd, users, out),

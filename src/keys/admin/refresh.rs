@@ -17,7 +17,7 @@ use crate::console::date::day;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::keys::enrol;
-use crate::keys::fetch::{self, Failure, Fetched};
+use crate::keys::fetch::{self, Failure, Fetched, Keyserver};
 use crate::keystore;
 use crate::keystore::any_cert::{self, AnyCert};
 use crate::keystore::user::User;
@@ -30,8 +30,8 @@ const LATER: &str = "see whether this machine reaches the server; what is enroll
 pub struct Refresh {
     /// Whether the Web Key Directories of the users' domains are asked.
     pub wkd: bool,
-    /// The keyservers that are asked: `https://` and a host.
-    pub keyservers: Vec<String>,
+    /// The keyservers that are asked.
+    pub keyservers: Vec<Keyserver>,
     /// Whether it is only said what would change.
     pub dry_run: bool,
 }
@@ -49,15 +49,10 @@ impl Keys<'_> {
     /// is named and gives [`Exit::Negative`]; the others are refreshed.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a keyserver without `https://`, and where certificates are enrolled in the users' homes;
+    /// [`Error::Usage`] for a proxy that [`fetch::check_proxy`] refuses, and where certificates are enrolled in the users' homes;
     /// [`Error::KeyStore`] where the folder cannot be read.
     pub fn refresh(&self, how: &Refresh, users: &[User], out: &mut impl Write) -> Result<Exit, Error> {
-        if let Some(server) = how.keyservers.iter().find(|server| !server.starts_with("https://")) {
-            return Err(Error::Usage {
-                what: format!("the keyserver {server} is not asked over HTTPS"),
-                hint: "give it as https://HOST".into(),
-            });
-        }
+        fetch::check_proxy()?;
         let mut exit = Exit::Ok;
         let mut servers = Servers { how, silent: BTreeSet::new() };
         let entries = self.enrolled()?.entries()?;
@@ -156,7 +151,7 @@ impl Servers<'_> {
         for server in &self.how.keyservers {
             for cert in &enrolled {
                 let fingerprint = cert.fingerprint().to_hex();
-                answers.push(self.ask_one(server, || fetch::from_keyserver(server, &fingerprint)));
+                answers.push(self.ask_one(server.name(), || server.fetch(&fingerprint)));
             }
         }
         let mut found = Vec::new();
