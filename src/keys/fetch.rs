@@ -70,7 +70,7 @@ impl Keyserver {
             Some(("hkps", rest)) => (Interface::Hkp, rest),
             Some(("hkp", _)) => {
                 let what = format!(
-                    "the keyserver {given} would be asked in clear, and who listens learn whose keys are here"
+                    "the keyserver {given} would be asked in clear: whoever listens would learn whose keys are here"
                 );
                 return refused(what, "give it as hkps://HOST");
             }
