@@ -89,6 +89,8 @@ pub struct Keys {
     pub format: Format,
     /// How the key of an S/MIME message is encrypted with RSA.
     pub smime_rsa: KeyTransport,
+    /// Certificates of authorities, to one of which an S/MIME certificate must lead to be enrolled; where there are none, any may be.
+    pub smime_ca: Vec<PathBuf>,
 }
 
 /// Whether users may enrol through their mailboxes.
@@ -302,6 +304,7 @@ impl Default for Keys {
             owner_notice: None,
             format: Format::default(),
             smime_rsa: KeyTransport::default(),
+            smime_ca: Vec::new(),
         }
     }
 }
@@ -408,6 +411,7 @@ impl Config {
         }
         absolute("keys.recovery", &keys.recovery)?;
         absolute("keys.homes", &keys.homes)?;
+        absolute("keys.smime-ca", &keys.smime_ca)?;
         absolute("keys.known", std::slice::from_ref(&keys.known))?;
         absolute("keys.owner-notice", keys.owner_notice.as_slice())?;
         for (number, rule) in users.iter().enumerate() {

@@ -4,6 +4,8 @@
 use std::path::Path;
 use std::time::SystemTime;
 
+use mailseal_core::smime::chain;
+
 use super::access::others_who_can_change;
 use super::findings::Findings;
 use super::users::Users;
@@ -13,6 +15,7 @@ use crate::error::Error;
 use crate::keys::enrol;
 use crate::keystore;
 use crate::keystore::absence;
+use crate::keystore::authorities;
 use crate::keystore::enrolled::Enrolled;
 use crate::keystore::known::Known;
 use crate::keystore::trust::Trust;
@@ -35,6 +38,7 @@ pub fn check(config: &Config, users: &Users, findings: &mut Findings) {
     }
     let sealed = check_enrolled(config, users, findings);
     check_rules(config, users, findings);
+    check_authorities(config, SystemTime::now(), findings);
     findings.ok_unless_said(CHECK, format!("{sealed} enrolled users' can be sealed to"));
     check_register(config, users, findings);
     findings.ok_unless_said(REGISTER, "it is complete, and every store bears its marker");
@@ -61,6 +65,25 @@ fn check_place(path: &Path, usable: bool, findings: &mut Findings) {
             format!("{who}: others than root can replace certificates, and so read mail"),
             format!("chown root: {shown} && chmod go-w {shown}, and the same for the folders above"),
         );
+    }
+}
+
+/// Looks at the authorities that S/MIME certificates must lead to. No delivery asks for them.
+fn check_authorities(config: &Config, now: SystemTime, findings: &mut Findings) {
+    match authorities::trusted(&config.keys, &Trust::of_process(config.keys.trusted_groups.ids())) {
+        Ok(trusted) => {
+            for outdated in trusted.certificates().iter().filter(|one| !chain::is_valid(one, now)) {
+                findings.warn(
+                    CHECK,
+                    format!("the authority {} has expired, or is not valid yet", outdated.subject()),
+                    "name its new certificate in `smime-ca`; until then none that it issued can be enrolled",
+                );
+            }
+        }
+        Err(error) => {
+            let what = format!("no S/MIME certificate can be enrolled: {error}");
+            findings.warn(CHECK, what, error.hint());
+        }
     }
 }
 
@@ -189,7 +212,27 @@ mod tests {
     use mailseal_core::error::Error as CoreError;
 
     use super::*;
+    use crate::doctor::findings::Severity;
     use crate::keystore::samples::Site;
+
+    #[test]
+    fn authorities_are_looked_at() {
+        let site = Site::new();
+        let now = SystemTime::now();
+        for (file, said) in [
+            ("chain/root.pem", None),
+            ("chain/root-expired.pem", Some("CN=Root has expired")),
+            ("rsa.pem", Some("is not an authority's")),
+            ("rsa.key", Some("it holds a private key")),
+        ] {
+            let path = site.write("ca.pem", &std::fs::read(testing::smime::file(file)).unwrap());
+            let config: Config = toml::from_str(&format!("[keys]\nsmime-ca = [{path:?}]\n")).unwrap();
+            let mut findings = Findings::default();
+            check_authorities(&config, now, &mut findings);
+            assert_eq!(findings.count(Severity::Warning), said.iter().count(), "{file}: {findings:?}");
+            assert!(said.is_none_or(|said| findings.say(said)), "{file}: {findings:?}");
+        }
+    }
 
     #[test]
     fn a_rule_is_tried_as_a_delivery_under_it_seals() {

@@ -21,7 +21,7 @@ use crate::cert::{Fitness, Lapse, Unfit};
 use crate::limits;
 
 /// `emailProtection` and `anyExtendedKeyUsage` (RFC 5280, section 4.2.1.12).
-const FOR_MAIL: [ObjectIdentifier; 2] =
+pub(super) const FOR_MAIL: [ObjectIdentifier; 2] =
     [ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.4"), ObjectIdentifier::new_unwrap("2.5.29.37.0")];
 
 /// Signatures that certificates may have: RSA (PKCS #1), ECDSA and EdDSA, with SHA-2.

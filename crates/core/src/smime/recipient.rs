@@ -27,7 +27,7 @@ use super::certificate::{self, Certificate};
 use crate::cert::Unfit;
 
 /// Least bits of an RSA key.
-const RSA_BITS: usize = 2048;
+pub(super) const RSA_BITS: usize = 2048;
 
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const RSA_OAEP: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.7");
