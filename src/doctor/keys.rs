@@ -13,6 +13,7 @@ use crate::cli::sealing::Sealing;
 use crate::config::{Config, Mode, Rule};
 use crate::error::Error;
 use crate::keys::enrol;
+use crate::keys::revoked::Lists;
 use crate::keystore;
 use crate::keystore::absence;
 use crate::keystore::authorities;
@@ -68,9 +69,10 @@ fn check_place(path: &Path, usable: bool, findings: &mut Findings) {
     }
 }
 
-/// Looks at the authorities that S/MIME certificates must lead to. No delivery asks for them.
+/// Looks at the authorities that S/MIME certificates must lead to, and at their lists. No delivery asks for them.
 fn check_authorities(config: &Config, now: SystemTime, findings: &mut Findings) {
-    match authorities::trusted(&config.keys, &Trust::of_process(config.keys.trusted_groups.ids())) {
+    let keys = &config.keys;
+    match authorities::trusted(keys, &Trust::of_process(keys.trusted_groups.ids())) {
         Ok(trusted) => {
             for outdated in trusted.certificates().iter().filter(|one| !chain::is_valid(one, now)) {
                 findings.warn(
@@ -78,6 +80,10 @@ fn check_authorities(config: &Config, now: SystemTime, findings: &mut Findings) 
                     format!("the authority {} has expired, or is not valid yet", outdated.subject()),
                     "name its new certificate in `smime-ca`; until then none that it issued can be enrolled",
                 );
+            }
+            let mut lists = Lists::new(trusted, now);
+            for error in keys.smime_crl.iter().filter_map(|path| lists.read(path, keys).err()) {
+                findings.warn(CHECK, error.to_string(), error.hint());
             }
         }
         Err(error) => {
@@ -232,6 +238,16 @@ mod tests {
             assert_eq!(findings.count(Severity::Warning), said.iter().count(), "{file}: {findings:?}");
             assert!(said.is_none_or(|said| findings.say(said)), "{file}: {findings:?}");
         }
+        let [ca, list] = ["chain/inter.pem", "chain/truncated.crl"].map(testing::smime::file);
+        let (ca, list) = (
+            site.write("ca.pem", &std::fs::read(ca).unwrap()),
+            site.write("crl", &std::fs::read(list).unwrap()),
+        );
+        let config: Config =
+            toml::from_str(&format!("[keys]\nsmime-ca = [{ca:?}]\nsmime-crl = [{list:?}]\n")).unwrap();
+        let mut findings = Findings::default();
+        check_authorities(&config, now, &mut findings);
+        assert!(findings.say("the revocation list says nothing: it is broken"), "{findings:?}");
     }
 
     #[test]

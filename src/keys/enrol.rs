@@ -20,6 +20,7 @@ use crate::config::Preference;
 use crate::config::style::Style;
 use crate::error::Error;
 use crate::keys::addressee;
+use crate::keys::revoked::Lists;
 use crate::keystore;
 use crate::keystore::any_cert::{AnyCert, Worth};
 
@@ -33,8 +34,8 @@ pub struct Candidate {
     pub cert: AnyCert,
     /// What it is worth.
     pub worth: Worth,
-    /// The authority to which it leads, of those that are trusted; `None` where nobody has asked.
-    pub authority: Option<String>,
+    /// What leads from it to an authority that is trusted, whose certificate is the last; empty where nobody has asked.
+    pub way: Vec<Certificate>,
     /// What the admin should know.
     pub warnings: Vec<String>,
 }
@@ -162,11 +163,11 @@ fn check(cert: &AnyCert, address: Option<&str>, now: SystemTime) -> Result<Candi
     if cert.smime().is_some_and(Certificate::reads_gcm) {
         warnings.push("lists AES-256-GCM: Thunderbird and gpgsm show nothing of its owner's mail".into());
     }
-    Ok(Candidate { cert, worth, authority: None, warnings })
+    Ok(Candidate { cert, worth, way: Vec::new(), warnings })
 }
 
 /// Demands that each S/MIME certificate among `candidates` leads to one of the authorities that are trusted, by itself or by way of
-/// those that were `given`, and notes to which.
+/// those that were `given`, and notes the way.
 ///
 /// # Errors
 /// [`Error::Enrol`] for one that does not.
@@ -190,7 +191,33 @@ pub fn demand_authority(
             }
             .into(),
         })?;
-        candidate.authority = way.last().map(Certificate::subject);
+        candidate.way = way;
+    }
+    Ok(())
+}
+
+/// Demands that none of `candidates`, from which ways lead to authorities, is revoked by one of `lists`.
+///
+/// # Errors
+/// [`Error::Enrol`] for one that is, and for a list of its authority's that says nothing.
+pub fn demand_unrevoked(candidates: &mut [Candidate], lists: &Lists) -> Result<(), Error> {
+    for candidate in candidates {
+        let Some(certificate) = candidate.cert.smime() else { continue };
+        let verdict = lists.judge(certificate, &candidate.way);
+        if let Some(revocation) = verdict.revocation {
+            return Err(Error::Enrol {
+                path: certificate.fingerprint().into(),
+                what: format!("its authority has revoked it ({})", revocation.name()),
+                hint: "ask the owner for a valid certificate".into(),
+            });
+        }
+        if let Some(fault) = verdict.faults.into_iter().next() {
+            return Err(fault);
+        }
+        if !verdict.covered {
+            let issuer = certificate.issuer();
+            candidate.warnings.push(format!("no list in `smime-crl` says whether {issuer} has revoked it"));
+        }
     }
     Ok(())
 }

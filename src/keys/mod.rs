@@ -7,4 +7,5 @@ pub mod enrol;
 #[cfg(feature = "network")]
 pub mod fetch;
 pub mod receive;
+pub mod revoked;
 pub mod secret;

@@ -1,4 +1,4 @@
-//! Edge: Reads the S/MIME certificates of authorities that the configuration trusts.
+//! Edge: Reads the S/MIME certificates of authorities that the configuration trusts, and lists of what they have revoked.
 
 use std::path::Path;
 
@@ -27,6 +27,14 @@ pub fn trusted(keys: &Keys, trust: &Trust) -> Result<Authorities, Error> {
     }
     // Each was looked at.
     Ok(Authorities::new(certificates).unwrap_or_default())
+}
+
+/// What the file holds that `smime-crl` names.
+///
+/// # Errors
+/// [`Error::KeyStore`] where it cannot be read, is too long, or others could have written it.
+pub fn list(path: &Path, trust: &Trust) -> Result<Vec<u8>, Error> {
+    bytes_of_named(path, trust)
 }
 
 fn refused(path: &Path, what: String) -> Error {

@@ -8,6 +8,7 @@
 //! export    certificates for a web server to publish
 //! gpgit     the certificates that gpgit uses, enrolled
 //! owners    what the owners of certificates are told, and an admin  [edge]
+//! refresh   what is new about enrolled certificates
 //! survey    what becomes of each user's mail
 //! ask       a scan of many homes                                   [edge]
 //! pending   what users have sent, and what an admin does about it  [edge]
@@ -24,7 +25,6 @@ pub mod gpgit;
 pub mod owned;
 pub mod owners;
 pub mod pending;
-#[cfg(feature = "network")]
 pub mod refresh;
 pub mod register;
 pub mod survey;
@@ -57,6 +57,7 @@ use crate::keys::addressee;
 use crate::keys::code;
 use crate::keys::enrol::{self, Candidate, Found};
 use crate::keys::receive::state::Received;
+use crate::keys::revoked::Lists;
 use crate::keystore::any_cert::{self, AnyCert, Worth};
 use crate::keystore::census::Entry;
 use crate::keystore::enrolled::{Enrolled, KeyFile};
@@ -295,6 +296,11 @@ impl<'a> Keys<'a> {
         if !keys.smime_ca.is_empty() && new.iter().any(|candidate| candidate.cert.smime().is_some()) {
             let trusted = authorities::trusted(keys, &Trust::of_process(keys.trusted_groups.ids()))?;
             enrol::demand_authority(&mut new, &given, &trusted, self.now)?;
+            let mut lists = Lists::new(trusted, self.now);
+            keys.smime_crl.iter().try_for_each(|path| lists.read(path, keys))?;
+            if !keys.smime_crl.is_empty() {
+                enrol::demand_unrevoked(&mut new, &lists)?;
+            }
         }
         Ok(new)
     }
@@ -310,8 +316,8 @@ impl<'a> Keys<'a> {
         say(out, format_args!("enrolled {} for {} in {}", row.fingerprint, row.user, file.path().display()))?;
         say(out, format_args!("  encrypts with {}", row.algorithms.join(", ")))?;
         say(out, format_args!("  expires {}", day(candidate.worth.expires)))?;
-        match &candidate.authority {
-            Some(authority) => say(out, format_args!("  leads to the authority {authority}"))?,
+        match candidate.way.last() {
+            Some(authority) => say(out, format_args!("  leads to the authority {}", authority.subject()))?,
             None if candidate.cert.smime().is_some() => {
                 say(
                     out,

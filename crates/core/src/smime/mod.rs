@@ -8,6 +8,8 @@
 //! pem          the blocks of a PEM file
 //! names        what a name in a certificate says, and whether two are the same
 //! chain        whether it comes from an authority that is trusted
+//! crl          whether its authority has revoked it
+//! trusted      it, with a note that it has
 //! signature    what authorities sign, verified
 //! fitness      whether a certificate is fit to seal to, and why not
 //! recipient    the content key, encrypted to one certificate, and back
@@ -32,6 +34,7 @@ mod ber;
 pub mod bundle;
 pub mod certificate;
 pub mod chain;
+pub mod crl;
 pub(crate) mod enveloped;
 pub mod fitness;
 mod gcm;
@@ -43,3 +46,4 @@ pub mod secret;
 mod signature;
 #[cfg(test)]
 mod tests;
+mod trusted;

@@ -5,14 +5,18 @@
 
 use std::fmt;
 
+use der::asn1::BitString;
+use der::{Decode as _, Encode as _};
 use ed25519_dalek::Signature as Ed25519Signature;
 use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
 use rsa::pkcs1::DecodeRsaPublicKey as _;
 use rsa::traits::PublicKeyParts as _;
 use rsa::{Pkcs1v15Sign, Pss, RsaPublicKey};
 use rustls_pki_types::alg_id::{self, AlgorithmIdentifier};
-use rustls_pki_types::{InvalidSignature, SignatureVerificationAlgorithm};
+use rustls_pki_types::{InvalidSignature, SignatureVerificationAlgorithm, SubjectPublicKeyInfoDer};
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
+use webpki::RawPublicKeyEntity;
+use x509_cert::spki::AlgorithmIdentifierOwned;
 
 use super::recipient::RSA_BITS;
 
@@ -73,6 +77,25 @@ static ALL: [Algorithm; 18] = [
 /// All kinds of signatures that are verified.
 pub fn all() -> Vec<&'static dyn SignatureVerificationAlgorithm> {
     ALL.iter().map(|one| one as &dyn SignatureVerificationAlgorithm).collect()
+}
+
+/// Whether `signature` is one over `text`, made as `algorithm` says with the private key to `key`, a SubjectPublicKeyInfo.
+pub fn is_right(
+    key: &[u8],
+    text: &[u8],
+    algorithm: &AlgorithmIdentifierOwned,
+    signature: &BitString,
+) -> bool {
+    let key = SubjectPublicKeyInfoDer::from(key);
+    let (Ok(key), Some(signature), Ok(wanted)) =
+        (RawPublicKeyEntity::try_from(&key), signature.as_bytes(), algorithm.to_der())
+    else {
+        return false;
+    };
+    // What is compared has no tag and no length round it.
+    let Ok(wanted) = der::asn1::AnyRef::from_der(&wanted) else { return false };
+    let named = ALL.iter().filter(|one| *one.2 == *wanted.value());
+    named.into_iter().any(|one| key.verify_signature(one, text, signature).is_ok())
 }
 
 impl fmt::Debug for Algorithm {
