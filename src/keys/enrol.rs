@@ -138,6 +138,9 @@ fn ask_owner(cert: &AnyCert, now: SystemTime) -> &'static str {
         (AnyCert::Smime(_), Fitness::Unfit(Unfit::Authority)) => {
             "give the user's own certificate, not that of the authority that signed it"
         }
+        (AnyCert::Smime(_), Fitness::Unfit(Unfit::Unsupported(_))) => {
+            "ask the owner for one with an RSA key, or one on P-256, P-384 or P-521"
+        }
         _ => "ask the owner for a valid certificate",
     }
 }

@@ -595,6 +595,7 @@ fn what_cannot_be_enrolled_is_refused_and_nothing_is_changed() {
         (named("authority.pem"), "a certificate authority's"),
         (named("no-key-usage.pem"), "no keyUsage"),
         (named("rsa-1024.pem"), "RSA with 1024 bits"),
+        (named("x25519.pem"), "X25519 (RFC 8418), which no mail program is known to open"),
         (named("both.pem"), "a private key"),
         (named("rsa.p12"), "a private key"),
         (broken, "broken"),

@@ -32,6 +32,8 @@ pub(super) const RSA_BITS: usize = 2048;
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const RSA_OAEP: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.7");
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const X25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.110");
+const X448: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.111");
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
@@ -115,6 +117,12 @@ impl PublicKey {
             } else {
                 Ok(Self::Rsa(key))
             };
+        }
+        if info.algorithm.oid == X25519 || info.algorithm.oid == X448 {
+            let name = if info.algorithm.oid == X25519 { "X25519" } else { "X448" };
+            return Err(Unfit::Unsupported(format!(
+                "{name} (RFC 8418), which no mail program is known to open"
+            )));
         }
         if info.algorithm.oid != EC {
             return Err(Unfit::Unsupported(info.algorithm.oid.to_string()));
