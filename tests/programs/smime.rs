@@ -6,6 +6,7 @@
 use std::{
     fs,
     io::{self, Read, Write},
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::Command,
     sync::Mutex,
@@ -523,6 +524,75 @@ fn a_delivery_finds_it_and_leaves_what_is_sealed() {
         let reason = if name == "an authority" { "no-usable-key" } else { "key-store" };
         host.delivery(SOURCES).run().assert_failed(name, 75, reason, "");
     }
+}
+
+/// `mailseal decrypt --gpg-agent` with what is in this GnuPG home.
+fn by_gpgsm(home: &Path, arguments: &[&str], mail: &[u8]) -> Run {
+    let mut command = Command::new(testing::program("mailseal"));
+    command.env("GNUPGHOME", home).args(["decrypt", "--gpg-agent"]).args(arguments);
+    filter::run(&mut command, mail, mail.len().max(1))
+}
+
+#[test]
+fn gpgsm_s_agent_opens_what_is_sealed() {
+    let gpgsm = Gpgsm::new();
+    let message = fixtures::mails("mails").swap_remove(0).bytes;
+    let rsa = sealed(&recipients(&["rsa"]), Policy::None, &message);
+    // It is locked, and nobody can be asked.
+    let run = by_gpgsm(gpgsm.home(), &[], &rsa);
+    assert!(run.status != Some(0) && run.stdout.is_empty(), "{}", run.stderr);
+    assert!(run.stderr.contains("the agent did not open the secret key"), "{}", run.stderr);
+    gpgsm.unlock();
+    let oaep = recipients(&["p256", "rsa"]).with_key_transport(KeyTransport::Oaep);
+    for (name, to) in [
+        ("alone", recipients(&["rsa"])),
+        ("beside others", recipients(&["p384", "rsa-4096", "rsa", "p256"])),
+        ("with OAEP", oaep),
+        ("authenticated", recipients(&["rsa-gcm"])),
+    ] {
+        let run = by_gpgsm(gpgsm.home(), &[], &sealed(&to, Policy::Shy, &message));
+        // The certificate of another serial number is not gpgsm's.
+        if name == "authenticated" {
+            assert!(run.status != Some(0) && run.stdout.is_empty(), "{name}");
+            continue;
+        }
+        assert_eq!((run.status, &*run.stderr), (Some(0), ""), "{name}");
+        compare(name, &run.stdout, std::slice::from_ref(&message)).unwrap();
+    }
+    for (name, to) in [("another's", recipients(&["rsa-4096"])), ("a curve's", recipients(&["p256"]))] {
+        let run = by_gpgsm(gpgsm.home(), &[], &sealed(&to, Policy::None, &message));
+        assert!(run.status != Some(0) && run.stdout.is_empty(), "{name}");
+        assert!(
+            run.stderr.contains(&certificate(if name == "a curve's" { "p256" } else { "rsa-4096" }).id()),
+            "{}",
+            run.stderr
+        );
+    }
+    // Maildirs, too.
+    let dir = tempfile::tempdir().unwrap();
+    for folder in ["cur", "new", "tmp"] {
+        fs::create_dir(dir.path().join(folder)).unwrap();
+    }
+    for number in 0..5 {
+        fs::write(dir.path().join(format!("cur/{number}.host:2,S")), &rsa).unwrap();
+    }
+    let run = by_gpgsm(gpgsm.home(), &[dir.path().to_str().unwrap()], b"");
+    assert_eq!(run.status, Some(0), "{}", run.stderr);
+    for entry in fs::read_dir(dir.path().join("cur")).unwrap() {
+        compare("stored", &fs::read(entry.unwrap().path()).unwrap(), std::slice::from_ref(&message)).unwrap();
+    }
+    // Without gpgsm, or its key.
+    let empty = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o700)).tempdir().unwrap();
+    let run = by_gpgsm(empty.path(), &[], &rsa);
+    assert!(
+        run.status != Some(0) && run.stdout.is_empty() && run.stderr.contains(&certificate("rsa").id()),
+        "{}",
+        run.stderr
+    );
+    let mut command = Command::new(testing::program("mailseal"));
+    command.env("PATH", empty.path()).args(["decrypt", "--gpg-agent"]);
+    let run = filter::run(&mut command, &rsa, rsa.len());
+    assert!(run.status != Some(0) && run.stderr.contains("gpgsm cannot be run"), "{}", run.stderr);
 }
 
 /// The identifier of RSA with OAEP.

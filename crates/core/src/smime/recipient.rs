@@ -308,22 +308,41 @@ impl PrivateKey {
     }
 }
 
+/// The content key in `info`, encrypted with RSA to `certificate`, and how; `None` where it is for another one, or is not carried so.
+#[must_use]
+pub fn transported<'a>(
+    info: &'a RecipientInfo,
+    certificate: &Certificate,
+) -> Option<(KeyTransport, &'a [u8])> {
+    let RecipientInfo::Ktri(info) = info else { return None };
+    let RecipientIdentifier::IssuerAndSerialNumber(name) = &info.rid else { return None };
+    if *name != certificate.issuer_and_serial_number() {
+        return None;
+    }
+    Some((transport_of(info)?, info.enc_key.as_bytes()))
+}
+
+/// How the content key in `info` is encrypted with RSA; `None` where that is in no way that is known.
+fn transport_of(info: &KeyTransRecipientInfo) -> Option<KeyTransport> {
+    match info.key_enc_alg.oid {
+        RSA => Some(KeyTransport::Pkcs1),
+        RSA_OAEP => {
+            let ours = RsaOaepParams::new::<Sha256>().to_der().ok()?;
+            (info.key_enc_alg.parameters.as_ref()?.to_der().ok()? == ours).then_some(KeyTransport::Oaep)
+        }
+        _ => None,
+    }
+}
+
 fn open_rsa(key: &RsaPrivateKey, info: &KeyTransRecipientInfo) -> Option<Zeroizing<Vec<u8>>> {
     let encrypted = info.enc_key.as_bytes();
     // For another key: an operation with ours would be in vain.
     if encrypted.len() != key.size() {
         return None;
     }
-    let key = match info.key_enc_alg.oid {
-        RSA => key.decrypt_blinded(&mut OsRng, Pkcs1v15Encrypt, encrypted),
-        RSA_OAEP => {
-            let ours = RsaOaepParams::new::<Sha256>().to_der().ok()?;
-            if info.key_enc_alg.parameters.as_ref()?.to_der().ok()? != ours {
-                return None;
-            }
-            key.decrypt_blinded(&mut OsRng, Oaep::new::<Sha256>(), encrypted)
-        }
-        _ => return None,
+    let key = match transport_of(info)? {
+        KeyTransport::Pkcs1 => key.decrypt_blinded(&mut OsRng, Pkcs1v15Encrypt, encrypted),
+        KeyTransport::Oaep => key.decrypt_blinded(&mut OsRng, Oaep::new::<Sha256>(), encrypted),
     };
     key.ok().map(Zeroizing::new)
 }
