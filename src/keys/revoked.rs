@@ -79,13 +79,11 @@ impl Lists {
                     verdict.faults.push(useless(name, &why));
                     continue;
                 }
-                let revoked = list.revokes(issued);
-                if place == 0 {
-                    verdict.covered |= list.covers(issued);
-                    verdict.revocation = verdict.revocation.or(revoked);
-                } else if revoked.is_some() {
-                    verdict.revocation = Some(Revocation::OF_AUTHORITY);
-                }
+                let is_own = place == 0;
+                verdict.covered |= is_own && list.covers(issued);
+                let revoked = list.revokes(issued).map(|it| if is_own { it } else { it.of_issued() });
+                verdict.revocation =
+                    [verdict.revocation, revoked].into_iter().flatten().reduce(Revocation::worse);
             }
         }
         verdict

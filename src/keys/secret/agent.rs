@@ -1,5 +1,5 @@
 //! Edge: Secret keys in GnuPG's hands: gpg, its agent, smartcards, and their own way to ask for a passphrase. S/MIME's are
-//! [`super::gpgsm`]'s.
+//! `gpgsm`'s.
 //!
 //! gpg is given the session key packets of a message, and an encrypted packet that holds nothing. It has its agent
 //! open them and reports the session key; that it complains about the rest means nothing. The message itself never

@@ -99,10 +99,7 @@ impl Certificate {
 
     /// Notes that its authority has revoked it. What is worse than what was known counts.
     pub fn revoke(&mut self, revocation: Revocation) {
-        let severity = |it: Revocation| (!it.is_soft(), !it.is_hold());
-        if self.revocation.is_none_or(|known| severity(known) < severity(revocation)) {
-            self.revocation = Some(revocation);
-        }
+        self.revocation = Some(self.revocation.map_or(revocation, |known| known.worse(revocation)));
     }
 
     /// Notes that its authority has taken back what it may take back.

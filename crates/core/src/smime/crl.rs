@@ -43,9 +43,6 @@ const REASONS: [(&str, CrlReason); 9] = [
 ];
 
 impl Revocation {
-    /// That of a certificate whose authority is revoked.
-    pub const OF_AUTHORITY: Self = Self(CrlReason::CaCompromise);
-
     /// The reason of this name; `unspecified` for any other.
     #[must_use]
     pub fn named(name: &str) -> Self {
@@ -64,6 +61,19 @@ impl Revocation {
     pub fn is_soft(self) -> bool {
         use CrlReason::{AffiliationChanged, CessationOfOperation, Superseded};
         matches!(self.0, AffiliationChanged | CessationOfOperation | Superseded)
+    }
+
+    /// The worse one of two: what is in danger counts more than what is out of use, and what is final more than what is on hold.
+    #[must_use]
+    pub fn worse(self, other: Self) -> Self {
+        let severity = |it: Self| (!it.is_soft(), !it.is_hold());
+        if severity(other) > severity(self) { other } else { self }
+    }
+
+    /// What that of an authority is for whatever it has issued.
+    #[must_use]
+    pub fn of_issued(self) -> Self {
+        if self.is_soft() { self } else { Self(CrlReason::CaCompromise) }
     }
 
     /// Whether the authority may take it back.
@@ -227,10 +237,7 @@ impl List {
     #[must_use]
     pub fn revokes(&self, certificate: &Certificate) -> Option<Revocation> {
         let number = &certificate.fields().serial_number;
-        let mut found: Vec<_> =
-            self.entries().filter(|entry| entry.serial_number == *number).map(reason).collect();
-        found.sort_by_key(|reason| (reason.is_soft(), reason.is_hold()));
-        found.first().copied()
+        self.entries().filter(|entry| entry.serial_number == *number).map(reason).reduce(Revocation::worse)
     }
 
     /// Whether `certificate` would be on it if it were revoked, whatever for.
@@ -350,7 +357,9 @@ mod tests {
         assert_eq!(points(&alice), ["http://crl.example.org/inter.crl"]);
         let (root, list) = (certificate("root.pem"), list("root-revokes-inter.crl"));
         assert_eq!(list.check(&root, now()), Ok(()));
-        assert_eq!(list.revokes(&inter), Some(Revocation::OF_AUTHORITY));
+        assert_eq!(list.revokes(&inter), Some(Revocation::named("cACompromise")));
+        let of_issued = |reason| Revocation::named(reason).of_issued().name();
+        assert_eq!((of_issued("superseded"), of_issued("keyCompromise")), ("superseded", "cACompromise"));
     }
 
     #[test]
