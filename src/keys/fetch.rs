@@ -1,4 +1,5 @@
-//! Edge: Fetches certificates over HTTPS: from Web Key Directories and keyservers (the cargo feature `network`).
+//! Edge: Fetches certificates over HTTPS, from Web Key Directories and keyservers, and revocation lists over HTTP (the cargo feature
+//! `network`).
 //!
 //! Nothing that delivers mail comes here: only `mailseal keys add --wkd` and `keys refresh`, for an admin or a timer that waits.
 //! A proxy is the HTTP client's own matter: `HTTPS_PROXY` and `ALL_PROXY`, for a proxy that speaks HTTP.
@@ -83,9 +84,21 @@ pub fn from_keyserver(server: &str, fingerprint: &str) -> Result<Option<Fetched>
     get(format!("{}/vks/v1/by-fingerprint/{fingerprint}", server.trim_end_matches('/')))
 }
 
+/// Fetches the revocation list at `url`, with or without TLS: what it says is signed. `None` where there is none.
+///
+/// # Errors
+/// As [`published`].
+pub fn list(url: &str) -> Result<Option<Fetched>, Failure> {
+    get_by(url.to_owned(), false)
+}
+
 fn get(url: String) -> Result<Option<Fetched>, Failure> {
+    get_by(url, true)
+}
+
+fn get_by(url: String, https_only: bool) -> Result<Option<Fetched>, Failure> {
     let agent: Agent = Agent::config_builder()
-        .https_only(true)
+        .https_only(https_only)
         .timeout_global(Some(TIMEOUT))
         .max_redirects(3)
         .tls_config(
