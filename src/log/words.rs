@@ -24,6 +24,9 @@ pub const REFUSED: &str = "refused";
 /// A message that the next hop does not take, and will not.
 pub const REJECTED: &str = "rejected";
 
+/// A message for which no thread could be started.
+pub const THREADS: &str = "threads";
+
 /// Of `reason=`.
 pub const REASONS: &[Meaning] = &[
     meaning(
@@ -120,7 +123,7 @@ pub const REASONS: &[Meaning] = &[
         "See that server's own log.",
     ),
     meaning(
-        "threads",
+        THREADS,
         "The machine could not start another thread.",
         "Look for a limit of processes (TasksMax), or missing memory.",
     ),
@@ -291,7 +294,7 @@ mod tests {
             include_str!("../../crates/core/src/classify/mod.rs"),
             "pub fn name(self) -> &'static str",
         ));
-        words.extend([REFUSED, REJECTED].map(str::to_owned));
+        words.extend([REFUSED, REJECTED, THREADS].map(str::to_owned));
         assert!(words.len() > 45, "{words:?}");
         for word in &words {
             assert!(of_reason(word).is_some(), "{word}");

@@ -402,7 +402,7 @@ impl Conclusion<'_> {
         }
         // Of these nothing is known.
         for place in (0..answered.len()).filter(|place| !answered[*place]) {
-            let answer = Answer { place, reply: Reply::later(), reason: Some("threads") };
+            let answer = Answer { place, reply: Reply::later(), reason: Some(words::THREADS) };
             self.note(&answer, length);
             waiting[place] = Some(answer.reply);
         }
