@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use mailseal_core::cert::{Fitness, Lapse, Unfit};
+use mailseal_core::cert::{self, Fitness, Lapse, Unfit};
 use mailseal_core::message::opening::Opening;
 use mailseal_core::protect::Policy;
 use mailseal_core::recipients::WhenExpired;
 use mailseal_core::seal::Sealer;
 use mailseal_core::smime::certificate::Certificate;
 use mailseal_core::smime::chain::{self, Authorities, Untrusted};
+use sequoia_openpgp::cert::amalgamation::ValidateAmalgamation as _;
 use sequoia_openpgp::packet::{Key, Signature, key};
 use sequoia_openpgp::policy::StandardPolicy;
 #[cfg(feature = "network")]
@@ -131,6 +132,12 @@ fn ask_owner(cert: &AnyCert, now: SystemTime) -> &'static str {
     match (cert, cert.assess(now).fitness) {
         (AnyCert::OpenPgp(_), Fitness::Lapsed(Lapse::Expired)) => {
             "ask the owner to extend it (gpg --quick-set-expire FINGERPRINT 2y, and the same with '*' for its subkeys), and to send it again"
+        }
+        (AnyCert::OpenPgp(cert), Fitness::Unfit(_)) if cert::has_librepgp_kyber(cert) => {
+            "ask the owner to add a subkey that other programs know beside GnuPG's own Kyber (gpg --quick-add-key FINGERPRINT cv25519 encr), and to send it again"
+        }
+        (AnyCert::OpenPgp(_), Fitness::Unfit(Unfit::Rotated)) => {
+            "ask the owner for the whole certificate, with the subkey that does not expire"
         }
         (AnyCert::OpenPgp(_), Fitness::Unfit(Unfit::NoEncryptionKey)) => {
             "ask the owner to add a subkey for encryption (gpg --quick-add-key FINGERPRINT default encr), and to send it again"
@@ -280,7 +287,7 @@ pub fn updated(cert: &Cert, published: &[Cert], address: Option<&str>, now: Syst
 }
 
 /// Keeps the primary key, one User ID, the encryption keys, and what their owner signed about them; leaves other
-/// people's certifications, photographs, further User IDs and keys for other uses. What is read at each delivery
+/// people's certifications, photographs, further User IDs, keys for other uses, and what was rotated away. What is read at each delivery
 /// becomes small: of a certificate with 500 certifications one percent stays.
 fn strip(cert: &Cert, address: Option<&str>, now: SystemTime) -> Cert {
     let policy = StandardPolicy::new();
@@ -304,13 +311,19 @@ fn strip(cert: &Cert, address: Option<&str>, now: SystemTime) -> Cert {
         packets.push(user_id.userid().clone().into());
         packets.extend(own(user_id.self_revocations().collect(), user_id.self_signatures().collect()));
     }
+    let ends =
+        cert.with_policy(&policy, now).ok().and_then(|valid| valid.primary_key().key_expiration_time());
     for subkey in cert.keys().subkeys() {
+        let is_spent = subkey.with_policy(&policy, now).is_ok_and(|key| {
+            let until = key.key_expiration_time();
+            until.is_some_and(|at| at <= now) && cert::is_rotated(key.key().creation_time(), until, ends)
+        });
         let encrypts = subkey.self_signatures().any(|signature| {
             signature
                 .key_flags()
                 .is_some_and(|flags| flags.for_storage_encryption() || flags.for_transport_encryption())
         });
-        if encrypts {
+        if encrypts && !is_spent {
             let public: Key<key::PublicParts, key::SubordinateRole> = subkey.key().clone();
             packets.push(public.into());
             packets.extend(own(subkey.self_revocations().collect(), subkey.self_signatures().collect()));

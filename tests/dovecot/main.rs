@@ -17,6 +17,7 @@ mod load; // many deliveries: at once, with random faults, and for a long time
 mod migrate; // `mailseal migrate gpgit`, `mailseal status`, `mailseal keys test --deliver`
 mod outgoing; // the `outgoing` door of `mailseal serve` between real MTAs, by the recipes in contrib/mta
 mod receive; // users enrol with a message in a folder of their own
+mod receive_programs; // the same with Thunderbird and mutt themselves, for tests/readers/enrol
 mod sendmail; // `mailseal sendmail` before nullmailer, msmtp and dma, called as programs call it
 mod serve; // `mailseal serve`: LMTP before Dovecot, and its script socket
 mod serve_mta; // `mailseal serve` between real MTAs and Dovecot, by the recipes in contrib/mta

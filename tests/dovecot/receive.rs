@@ -17,9 +17,9 @@ use testing::dovecot::users::{ALICE, BOB, CAROL};
 use testing::made;
 
 const FOLDER: &str = "Encryption";
-const MAIL: &[u8] = b"From: a@example.net\nSubject: x\n\ncanary-51ee02\n";
+pub(super) const MAIL: &[u8] = b"From: a@example.net\nSubject: x\n\ncanary-51ee02\n";
 const CANARY: &str = "canary-51ee02";
-const DAY: u64 = 86_400;
+pub(super) const DAY: u64 = 86_400;
 
 testing::on_each_dovecot! {
     from_the_folder_to_the_first_sealed_delivery,
@@ -41,7 +41,7 @@ testing::on_each_dovecot! {
 }
 
 /// A server whose users may enrol; `keys` are lines of `[keys]`.
-fn server(flavour: Flavour, keys: &str) -> Option<Server> {
+pub(super) fn server(flavour: Flavour, keys: &str) -> Option<Server> {
     let server = Setup::with(flavour, "mailseal.sieve")?.receiving().start();
     configure(&server, keys);
     let made = admin(&server, &["init"]);
@@ -69,7 +69,7 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
 }
 
-fn advance(server: &Server) -> String {
+pub(super) fn advance(server: &Server) -> String {
     let output = admin(server, &["pending", "--advance"]);
     assert!(output.status.success(), "{}", said(&output));
     said(&output)
@@ -107,13 +107,13 @@ fn fingerprint(key: &Key) -> String {
 }
 
 /// The newest message of a folder.
-fn newest(server: &Server, user: &str, folder: &str) -> Vec<u8> {
+pub(super) fn newest(server: &Server, user: &str, folder: &str) -> Vec<u8> {
     server.imap(user).messages(folder).pop().unwrap_or_else(|| panic!("{folder} is empty: {}", server.log()))
 }
 
 /// The Subject of the newest answer.
 #[track_caller]
-fn answer(server: &Server, user: &str) -> String {
+pub(super) fn answer(server: &Server, user: &str) -> String {
     let message = newest(server, user, FOLDER);
     let parsed = MessageParser::default().parse(&message).unwrap();
     assert!(
@@ -168,7 +168,7 @@ fn state(server: &Server, user: &str) -> serde_json::Value {
 }
 
 /// Lets so many seconds go by for what waits.
-fn pass(server: &Server, user: &str, seconds: u64) {
+pub(super) fn pass(server: &Server, user: &str, seconds: u64) {
     let mut state = state(server, user);
     for name in ["until", "announced"] {
         let value = &mut state["pending"]["stage"]["Time"][name];

@@ -28,7 +28,9 @@ mod keyrings; // GnuPG homes, certificate directories, Web Key Directories
 mod keys; // `mailseal keys`
 mod keystore; // where certificates are found, and the policies for those without one
 #[cfg(feature = "network")]
-mod wkd; // `mailseal keys add --wkd`
+mod proxies; // `mailseal keys refresh` through a proxy
+#[cfg(feature = "network")]
+mod wkd; // `mailseal keys add --wkd` and `keys refresh`
 
 // Stored mail, and the way back.
 mod decrypt; // `mailseal decrypt` on one message

@@ -1,5 +1,5 @@
 //! `mailseal keys add --wkd` and `keys refresh` against a local HTTPS server, in a network of its own (the feature `network`), and
-//! what `mailseal keys export` publishes there.
+//! what `mailseal keys export` publishes there. `proxies.rs` asks through a proxy on the same host.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -16,7 +16,7 @@ use testing::{filter, made, openers};
 
 /// Becomes a host with a network that has nothing but itself, names it, serves the folder `web`, and runs the rest of
 /// the arguments.
-const HOST: &str = r#"
+pub const HOST: &str = r#"
 set -eu
 ip link set lo up
 mount --bind hosts /etc/hosts
@@ -28,6 +28,11 @@ else
 fi
 server=$!
 trap 'kill $server' EXIT
+if [ -e proxy.py ]; then
+  python3 proxy.py &
+  trap "kill $server $!" EXIT
+  until [ -e proxy.ready ]; do sleep 0.05; done
+fi
 for _ in $(seq 100); do
   openssl s_client -connect 127.0.0.1:443 </dev/null >/dev/null 2>&1 && break
   sleep 0.05
@@ -58,7 +63,7 @@ fn shell(dir: &Path, script: &str) -> Output {
 }
 
 /// A server that publishes `cert` at `path`, known by `hosts`; `None` where this machine cannot be one.
-fn server(hosts: &str, path: &str, cert: &[u8]) -> Option<TempDir> {
+pub fn server(hosts: &str, path: &str, cert: &[u8]) -> Option<TempDir> {
     let dir = tempfile::tempdir().unwrap();
     let able = shell(dir.path(), "unshare -nm true && command -v ip && command -v openssl").status.success();
     if !able {
@@ -99,11 +104,11 @@ fn cert() -> Vec<u8> {
     fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/certs/curve25519.pgp")).unwrap()
 }
 
-fn advanced() -> String {
+pub fn advanced() -> String {
     format!(".well-known/openpgpkey/example.org/hu/{HASH}?l=alice")
 }
 
-fn direct() -> String {
+pub fn direct() -> String {
     format!(".well-known/openpgpkey/hu/{HASH}?l=alice")
 }
 
@@ -152,12 +157,12 @@ fn enrolled(enrolled: &Cert, published: &Cert) -> Option<TempDir> {
     Some(dir)
 }
 
-fn stored(dir: &TempDir) -> Cert {
+pub fn stored(dir: &TempDir) -> Cert {
     Cert::from_file(dir.path().join("keys/alice@example.org.pgp")).unwrap()
 }
 
 /// Output and status.
-fn told(output: &Output) -> (String, Option<i32>) {
+pub fn told(output: &Output) -> (String, Option<i32>) {
     (String::from_utf8_lossy(&[&*output.stdout, &*output.stderr].concat()).into_owned(), output.status.code())
 }
 
@@ -250,14 +255,57 @@ fn a_name_service_that_does_not_answer_is_a_failure() {
     assert!(status == Some(0) && text.contains("refreshed"), "{text}");
 }
 
+/// The page by which a keyserver of this scheme has a certificate.
+fn page(scheme: &str, cert: &Cert) -> String {
+    let fingerprint = made::fingerprint(cert);
+    match scheme {
+        "https" => format!("vks/v1/by-fingerprint/{fingerprint}"),
+        _ => format!("pks/lookup?op=get&options=mr&search=0x{fingerprint}"),
+    }
+}
+
 #[test]
 fn a_keyserver_is_asked_by_fingerprint() {
-    let old = made::expires_in("alice@example.org", made::DAY);
-    let path = format!("vks/v1/by-fingerprint/{}", made::fingerprint(&old));
-    let Some(dir) = server(BOTH, &path, &made::public(&made::lasting(old.clone()))) else { return };
-    fs::write(dir.path().join("keys/alice@example.org.pgp"), made::public(&old)).unwrap();
-    let (text, status) = told(&keys(&dir, &["refresh", "--keyserver", "https://example.org"]));
-    assert!(status == Some(0) && text.contains("refreshed"), "{text}");
+    for scheme in ["https", "hkps"] {
+        let old = made::expires_in("alice@example.org", made::DAY);
+        let news = made::armored(&made::flooded(made::lasting(old.clone()), 20));
+        let Some(dir) = server(BOTH, &page(scheme, &old), &news) else { return };
+        fs::write(dir.path().join("keys/alice@example.org.pgp"), made::public(&old)).unwrap();
+        let (text, status) =
+            told(&keys(&dir, &["refresh", "--keyserver", &format!("{scheme}://example.org")]));
+        assert!(status == Some(0) && text.contains("refreshed"), "{scheme}: {text}");
+        let user_ids = stored(&dir);
+        assert!(user_ids.userids().all(|user_id| user_id.certifications().count() == 0), "{scheme}");
+    }
+}
+
+/// The merge is that of the others: another key is named, what is no certificate or too large too, a revocation counts at once.
+#[test]
+fn what_a_keyserver_answers_by_hkp_counts_as_elsewhere() {
+    let old = made::cert("alice@example.org");
+    let asked = page("hkps", &old);
+    let Some(dir) = server(BOTH, &asked, &made::armored(&made::cert("alice@example.org"))) else { return };
+    let file = dir.path().join("keys/alice@example.org.pgp");
+    fs::write(&file, made::public(&old)).unwrap();
+    let refresh = || told(&keys(&dir, &["refresh", "--keyserver", "hkps://example.org"]));
+    let (text, status) = refresh();
+    assert!(status == Some(1) && text.contains("another certificate is published there"), "{text}");
+    for content in [&b"<html>no keys found</html>"[..], &vec![b'x'; 2_000_000]] {
+        fs::write(dir.path().join("web").join(&asked), content).unwrap();
+        let (text, status) = refresh();
+        assert!(status == Some(1) && text.contains("user alice@example.org: "), "{text}");
+    }
+    assert_eq!(fs::read(&file).unwrap(), made::public(&old));
+    let revoked = made::revoked(old, ReasonForRevocation::KeyCompromised);
+    fs::write(dir.path().join("web").join(&asked), made::armored(&revoked)).unwrap();
+    let (text, status) = refresh();
+    assert!(
+        status == Some(1) && text.contains("refreshed") && text.contains("revoked as compromised"),
+        "{text}"
+    );
+    fs::write(dir.path().join("server.py"), WITHOUT_ANYTHING).unwrap();
+    let again = refresh();
+    assert!(again.1 == Some(1) && !again.0.contains("refreshed"), "mail still waits: {}", again.0);
 }
 
 #[test]
@@ -297,9 +345,12 @@ fn what_is_not_news_of_an_enrolled_certificate_changes_nothing() {
     assert!(status == Some(1) && text.contains("it is tried again the next time"), "{text}");
     let (text, status) = told(&keys(&dir, &["refresh", "--keyserver", "http://example.org"]));
     assert!(status == Some(64) && text.contains("HTTPS"), "{text}");
+    let (text, status) = told(&keys(&dir, &["refresh", "--keyserver", "hkp://example.org"]));
+    assert!(status == Some(64) && text.contains("in clear"), "{text}");
     // A server that has nothing is no fault.
     fs::write(dir.path().join("server.py"), WITHOUT_ANYTHING).unwrap();
-    let asked = ["refresh", "--wkd", "--keyserver", "https://example.org/"];
+    let asked =
+        ["refresh", "--wkd", "--keyserver", "https://example.org/", "--keyserver", "hkps://example.org"];
     assert_eq!(told(&keys(&dir, &asked)), (String::new(), Some(0)));
     assert_eq!(fs::read(dir.path().join("keys/alice@example.org.pgp")).unwrap(), before);
 }

@@ -35,18 +35,6 @@ user_pref("mailnews.start_page.enabled", false);
 user_pref("mail.identity.default.autocompleteToMyDomain", false);
 """
 
-ACCEPT = """
-const { RNP } = ChromeUtils.importESModule("chrome://openpgp/content/modules/RNP.sys.mjs");
-const { EnigmailKeyRing } = ChromeUtils.importESModule("chrome://openpgp/content/modules/keyRing.sys.mjs");
-const { PgpSqliteDb2 } = ChromeUtils.importESModule("chrome://openpgp/content/modules/sqliteDb.sys.mjs");
-await RNP.importPubkeyBlockAutoAcceptImpl(window, args[0], "verified");
-EnigmailKeyRing.clearCache();
-for (const key of EnigmailKeyRing.getAllKeys(window).keyList.filter(key => key.secretAvailable)) {
-  await PgpSqliteDb2.acceptAsPersonalKey(key.fpr);
-}
-return EnigmailKeyRing.getAllKeys(window).keyList.length;
-"""
-
 # Selects the message with this Message-ID; gives what is said above it and how much of that is readable.
 SELECT = """
 const about = window.document.getElementById("tabmail").currentAbout3Pane;
@@ -256,7 +244,7 @@ def main():
     with thunderbird.session(certs / "curve25519.sec.pgp", PREFS) as (remote, display):
         driver = Driver(remote, display, work)
         armored = subprocess.run(["gpg", "--armor", "--export", "rsa3072@example.org"], capture_output=True, check=True).stdout
-        check("both keys are there", remote.run(ACCEPT, armored.decode()) == 2, None)
+        check("both keys are there", remote.run(thunderbird.ACCEPT, armored.decode()) == 2, None)
         check("all mails are there", thunderbird.fill(remote, [mail for _, _, mail in cases]) == len(cases), None)
         shown, reply = driver.select("marked"), driver.compose()
         driver.picture("reply-before")

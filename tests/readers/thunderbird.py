@@ -47,6 +47,19 @@ const result = await RNP.importSecKeyBlockImpl(window, () => { throw new Error("
 return result && result.importedKeys && result.importedKeys.length;
 """
 
+# Takes an armored certificate, and the secret keys for personal ones.
+ACCEPT = """
+const { RNP } = ChromeUtils.importESModule("chrome://openpgp/content/modules/RNP.sys.mjs");
+const { EnigmailKeyRing } = ChromeUtils.importESModule("chrome://openpgp/content/modules/keyRing.sys.mjs");
+const { PgpSqliteDb2 } = ChromeUtils.importESModule("chrome://openpgp/content/modules/sqliteDb.sys.mjs");
+await RNP.importPubkeyBlockAutoAcceptImpl(window, args[0], "verified");
+EnigmailKeyRing.clearCache();
+for (const key of EnigmailKeyRing.getAllKeys(window).keyList.filter(key => key.secretAvailable)) {
+  await PgpSqliteDb2.acceptAsPersonalKey(key.fpr);
+}
+return EnigmailKeyRing.getAllKeys(window).keyList.length;
+"""
+
 FOLDER = """
 const { MailServices } = ChromeUtils.importESModule("resource:///modules/MailServices.sys.mjs");
 const root = MailServices.accounts.localFoldersServer.rootFolder;

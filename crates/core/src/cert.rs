@@ -4,15 +4,22 @@
 //! encrypts is tried in [`crate::recipients`].
 
 use std::fmt;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use sequoia_openpgp::Cert;
 use sequoia_openpgp::cert::amalgamation::key::ValidErasedKeyAmalgamation;
 use sequoia_openpgp::cert::amalgamation::{ValidAmalgamation as _, ValidateAmalgamation as _};
-use sequoia_openpgp::packet::Key;
 use sequoia_openpgp::packet::key::{PublicParts, UnspecifiedRole};
+use sequoia_openpgp::packet::{Key, Tag};
 use sequoia_openpgp::policy::StandardPolicy;
-use sequoia_openpgp::types::{CompressionAlgorithm, RevocationStatus, RevocationType};
+use sequoia_openpgp::types::{CompressionAlgorithm, PublicKeyAlgorithm, RevocationStatus, RevocationType};
+
+/// A subkey that lives no longer, in a certificate that does, is one of a row: its secret key is destroyed when its time is over.
+/// Autocrypt v2 (draft-autocrypt-openpgp-v2-cert) has them live for 10 days; nobody sets so short a time by hand.
+const ROTATED: Duration = Duration::from_secs(15 * 24 * 60 * 60);
+
+/// The algorithm of GnuPG's own post-quantum keys (draft-koch-librepgp, section 9.1); RFC 9980 has others.
+const LIBREPGP_KYBER: u8 = 8;
 
 /// A public key that mail is sealed to.
 pub type EncryptionKey = Key<PublicParts, UnspecifiedRole>;
@@ -22,8 +29,8 @@ pub type EncryptionKey = Key<PublicParts, UnspecifiedRole>;
 pub struct Assessment {
     /// Whether mail may be sealed to it.
     pub fitness: Fitness,
-    /// The keys to seal to: all valid encryption keys (a user may have one a device); of an expired certificate those
-    /// that expired last; of an unfit one none.
+    /// The keys to seal to: all valid encryption keys (a user may have one a device), of which at least one lasts; of an expired
+    /// certificate those that expired last; of an unfit one none.
     pub keys: Vec<EncryptionKey>,
     /// When the last of these keys expires, or has expired or been retired; `None` is never.
     pub expires: Option<SystemTime>,
@@ -69,6 +76,8 @@ pub enum Unfit {
     KeysRevoked,
     /// Its encryption keys are refused by sequoia's policy or not bound to it; the text says why.
     KeyPolicy(String),
+    /// All its encryption keys are replaced within days, and their secret keys destroyed: what is stored could not be read for longer.
+    Rotated,
     /// This build cannot encrypt to its keys; the text names their algorithms.
     Unsupported(String),
     /// An S/MIME certificate of a certificate authority: its key signs certificates.
@@ -104,6 +113,9 @@ impl fmt::Display for Unfit {
                 f.write_str("its encryption keys are revoked as compromised or without a reason")
             }
             Self::KeyPolicy(why) => write!(f, "its encryption keys are refused by policy: {why}"),
+            Self::Rotated => {
+                f.write_str("each of its encryption keys is replaced within days, and none lasts")
+            }
             Self::Unsupported(algorithms) => write!(f, "this build cannot encrypt to {algorithms}"),
             Self::Authority => f.write_str("it is a certificate authority's"),
             Self::NoKeyUsage => f.write_str("it does not say that its key is for encryption (no keyUsage)"),
@@ -166,6 +178,7 @@ fn fill(assessment: &mut Assessment, cert: &Cert, now: SystemTime) -> Result<(),
     let mut found = Found::default();
     valid.keys().filter(encrypts).for_each(|key| found.take(&key, lapse, primary_expires, now));
     if !found.keys.is_empty() {
+        found.keys.append(&mut found.rotated);
         (assessment.keys, assessment.expires) = (found.keys, found.expires);
         return Ok(());
     }
@@ -178,6 +191,8 @@ fn fill(assessment: &mut Assessment, cert: &Cert, now: SystemTime) -> Result<(),
     }
     Err(if found.revoked {
         Unfit::KeysRevoked
+    } else if found.rotates {
+        Unfit::Rotated
     } else if !found.unsupported.is_empty() {
         Unfit::Unsupported(found.unsupported.join(", "))
     } else {
@@ -189,6 +204,10 @@ fn fill(assessment: &mut Assessment, cert: &Cert, now: SystemTime) -> Result<(),
 #[derive(Default)]
 struct Found {
     keys: Vec<EncryptionKey>,
+    /// Valid ones that are replaced soon: they open a message too, as long as they last.
+    rotated: Vec<EncryptionKey>,
+    /// Whether there is such a key, valid or not.
+    rotates: bool,
     /// When the last of them expires; `None` where one never does.
     expires: Option<SystemTime>,
     /// What is no good any more, and since when.
@@ -208,14 +227,18 @@ impl Found {
         now: SystemTime,
     ) {
         if !key.key().pk_algo().is_supported() {
-            self.unsupported.push(key.key().pk_algo().to_string());
+            self.unsupported.push(name(key.key().pk_algo()));
             return;
         }
+        let rotates = is_rotated(key.key().creation_time(), key.key_expiration_time(), primary_expires);
+        self.rotates |= rotates;
         let expires = match (primary_expires, key.key_expiration_time()) {
             (Some(primary), Some(key)) => Some(primary.min(key)),
             (primary, key) => primary.or(key),
         };
         match state(key, lapse, expires, now) {
+            State::Valid if rotates => self.rotated.push(key.key().clone()),
+            State::Lapsed(..) if rotates => {}
             State::Valid => {
                 let latest = self.keys.is_empty() || later(expires, self.expires);
                 self.expires = if latest { expires } else { self.expires };
@@ -225,6 +248,34 @@ impl Found {
             State::Revoked => self.revoked = true,
         }
     }
+}
+
+/// Whether a key that was made and expires at these times is replaced by another of the same certificate, which expires later.
+#[must_use]
+pub fn is_rotated(
+    made: SystemTime,
+    expires: Option<SystemTime>,
+    primary_expires: Option<SystemTime>,
+) -> bool {
+    let is_short = expires.is_some_and(|at| at.duration_since(made).is_ok_and(|life| life <= ROTATED));
+    is_short && later(primary_expires, expires)
+}
+
+/// What people call an algorithm.
+fn name(algorithm: PublicKeyAlgorithm) -> String {
+    match algorithm {
+        PublicKeyAlgorithm::Unknown(LIBREPGP_KYBER) => "GnuPG's own Kyber".into(),
+        other => other.to_string(),
+    }
+}
+
+/// Whether there is a subkey for GnuPG's own Kyber in it, bound or not, of version 4 or 5.
+#[must_use]
+pub fn has_librepgp_kyber(cert: &Cert) -> bool {
+    // Nothing here reads version 5: its algorithm follows the time at which the key was made.
+    let is_v5 = |body: &[u8]| matches!(body, [5, _, _, _, _, LIBREPGP_KYBER, ..]);
+    cert.keys().subkeys().any(|key| key.key().pk_algo() == PublicKeyAlgorithm::Unknown(LIBREPGP_KYBER))
+        || cert.unknowns().any(|it| it.unknown().tag() == Tag::PublicSubkey && is_v5(it.unknown().body()))
 }
 
 /// Whether `key` may encrypt what is sent or stored: certificates use either flag for mail.
@@ -285,6 +336,9 @@ fn why_no_key(cert: &Cert, policy: &StandardPolicy<'_>, now: SystemTime) -> Unfi
         if let Err(error) = key.with_policy(policy, now) {
             return Unfit::KeyPolicy(causes(&error));
         }
+    }
+    if has_librepgp_kyber(cert) {
+        return Unfit::Unsupported(name(PublicKeyAlgorithm::Unknown(LIBREPGP_KYBER)));
     }
     Unfit::NoEncryptionKey
 }
@@ -475,6 +529,35 @@ mod tests {
         assert_eq!((found.fitness, found.keys.len()), (Fitness::Fit, 1));
     }
 
+    /// As in Autocrypt v2: one that lasts, and one of a row that are replaced.
+    #[test]
+    fn a_subkey_that_is_rotated_away_is_never_alone() {
+        use ReasonForRevocation::{KeyCompromised, KeyRetired};
+        let both = || made(None, &[None, Some(10)]);
+        let found = |cert: &Cert, day: u32| {
+            let found = at(cert, birth() + day * DAY);
+            (found.fitness, found.keys.len(), found.expires.is_some())
+        };
+        assert_eq!(found(&both(), 5), (Fitness::Fit, 2, false));
+        assert_eq!(found(&both(), 11), (Fitness::Fit, 1, false));
+        let rotated = (Fitness::Unfit(Unfit::Rotated), 0, false);
+        for day in [5, 11] {
+            assert_eq!(found(&made(None, &[Some(10), Some(15)]), day), rotated);
+            assert_eq!(found(&made(Some(100), &[Some(10)]), day), rotated);
+        }
+        // It is not what is left where the other has gone out of use.
+        let retired = with_revoked_subkey(both(), 0, KeyRetired, birth() + 2 * DAY);
+        assert_eq!(found(&retired, 5), (Fitness::Lapsed(Lapse::Retired), 1, true));
+        let lasting = retired.keys().subkeys().next().unwrap().key().fingerprint();
+        assert_eq!(at(&retired, birth() + 5 * DAY).keys[0].fingerprint(), lasting);
+        let compromised = with_revoked_subkey(both(), 0, KeyCompromised, birth() + 2 * DAY);
+        assert_eq!(found(&compromised, 5), (Fitness::Unfit(Unfit::KeysRevoked), 0, false));
+        // Who has a certificate that is short-lived as a whole, or a longer life, has not such a row.
+        for cert in [made(Some(10), &[None]), made(Some(10), &[Some(10)]), made(None, &[Some(16)])] {
+            assert_eq!(found(&cert, 5), (Fitness::Fit, 1, true));
+        }
+    }
+
     #[test]
     fn either_flag_is_for_mail_and_no_other() {
         let none = KeyFlags::empty();
@@ -555,11 +638,12 @@ mod tests {
             Unfit::NoEncryptionKey,
             Unfit::KeysRevoked,
             Unfit::KeyPolicy("a".into()),
+            Unfit::Rotated,
             Unfit::Unsupported("a".into()),
         ];
         let all = [Fitness::Fit, Fitness::Lapsed(Lapse::Expired), Fitness::Lapsed(Lapse::Retired)];
         let words: std::collections::BTreeSet<String> =
             all.into_iter().chain(unfit.map(Fitness::Unfit)).map(|fitness| fitness.to_string()).collect();
-        assert!(words.len() == 11 && !words.contains(""), "{words:?}");
+        assert!(words.len() == 12 && !words.contains(""), "{words:?}");
     }
 }

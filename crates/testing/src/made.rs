@@ -10,7 +10,7 @@ use sequoia_openpgp::{
     cert::{
         CertBuilder, CertRevocationBuilder, CipherSuite, SubkeyRevocationBuilder, UserIDRevocationBuilder,
     },
-    crypto::KeyPair,
+    crypto::{KeyPair, hash::Hash as _},
     packet::{
         Key, UserID,
         key::{Key4, Key6, PrimaryRole, SecretParts, SubordinateRole},
@@ -64,14 +64,74 @@ pub fn with_second_subkey(cert: Cert) -> Cert {
     add_subkey(cert, subkey)
 }
 
+/// The same with an additional decryption subkey (ADSK), as GnuPG 2.4 adds one of somebody else's: a flag of its own, in the second
+/// octet, and no other.
+pub fn with_adsk(cert: Cert) -> Cert {
+    let subkey = Key4::generate_ecc(false, Curve::Cv25519).unwrap().into();
+    bound(cert, subkey, binding().set_key_flags(KeyFlags::new([0, 4])).unwrap())
+}
+
+/// The same as GnuPG 2.5 writes it with `--quick-add-key FINGERPRINT kyber`: a subkey of LibrePGP's algorithm 8 (a Brainpool point
+/// and ML-KEM-768), in a packet of `version` 4 or 5. Its numbers are nobody's key.
+pub fn with_librepgp_kyber(cert: &Cert, version: u8) -> Vec<u8> {
+    let mut material = b"\x09\x2b\x24\x03\x03\x02\x08\x01\x01\x07\x02\x03\x04".to_vec();
+    material.extend([0x5a; 64]);
+    material.extend(1184_u32.to_be_bytes());
+    material.extend([0x5a; 1184]);
+    let size = u32::try_from(material.len()).unwrap().to_be_bytes();
+    let body = match version {
+        5 => [&[5, 0x5e, 0x0b, 0xe1, 0x00, 8], &size[..], &material].concat(),
+        _ => [&[4, 0x5e, 0x0b, 0xe1, 0x00, 8], &material[..]].concat(),
+    };
+    // Of version 4 two octets of length are signed, of version 5 four (draft-koch-librepgp, section 5.2.4).
+    let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+    let (start, signed) = if version == 5 { (0x9a, &length[..]) } else { (0x99, &length[2..]) };
+    let mut hash = HashAlgorithm::SHA512.context().unwrap().for_signature(4);
+    cert.primary_key().key().hash(&mut hash).unwrap();
+    hash.update(&[&[start], signed, &body].concat());
+    let binding = binding().set_key_flags(mail()).unwrap().set_hash_algo(HashAlgorithm::SHA512);
+    let binding = Packet::from(binding.sign_hash(&mut signer(cert), hash).unwrap()).to_vec().unwrap();
+    // A packet of type 14 with a length of five octets.
+    [&public(cert)[..], &[0xce, 0xff], &length, &body, &binding].concat()
+}
+
+/// An Autocrypt v2 certificate (draft-autocrypt-openpgp-v2-cert), with no User ID: an ML-KEM subkey that lasts, and one that is
+/// replaced after ten days, made now.
+pub fn autocrypt_v2() -> Cert {
+    let lasting = Key6::generate_mlkem768_x25519().unwrap().into();
+    with_rotated_subkey(add_subkey(without_subkeys(), lasting), SystemTime::now())
+}
+
+/// The same without the subkey that lasts.
+pub fn autocrypt_v2_without_fallback() -> Cert {
+    with_rotated_subkey(without_subkeys(), SystemTime::now())
+}
+
+/// The same certificate, version 6, with one more of those that are replaced, made at this time.
+pub fn with_rotated_subkey(cert: Cert, at: SystemTime) -> Cert {
+    let mut subkey: Key<_, SubordinateRole> = Key6::generate_mlkem768_x25519().unwrap().into();
+    subkey.set_creation_time(at).unwrap();
+    let binding = binding().set_signature_creation_time(at).unwrap().set_key_flags(mail()).unwrap();
+    bound(cert, subkey, binding.set_key_validity_period(10 * DAY).unwrap())
+}
+
+fn without_subkeys() -> Cert {
+    let builder =
+        CertBuilder::new().set_profile(Profile::RFC9580).unwrap().set_cipher_suite(CipherSuite::Cv25519);
+    let flags = KeyFlags::empty().set_certification().set_signing();
+    builder.set_creation_time(birth()).set_primary_key_flags(flags).generate().unwrap().0
+}
+
 fn add_subkey(cert: Cert, subkey: Key<SecretParts, SubordinateRole>) -> Cert {
-    let binding = subkey
-        .bind(
-            &mut signer(&cert),
-            &cert,
-            SignatureBuilder::new(SignatureType::SubkeyBinding).set_key_flags(mail()).unwrap(),
-        )
-        .unwrap();
+    bound(cert, subkey, binding().set_key_flags(mail()).unwrap())
+}
+
+fn binding() -> SignatureBuilder {
+    SignatureBuilder::new(SignatureType::SubkeyBinding)
+}
+
+fn bound(cert: Cert, subkey: Key<SecretParts, SubordinateRole>, binding: SignatureBuilder) -> Cert {
+    let binding = subkey.bind(&mut signer(&cert), &cert, binding).unwrap();
     cert.insert_packets([Packet::from(subkey), binding.into()]).unwrap().0
 }
 

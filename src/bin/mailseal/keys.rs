@@ -19,6 +19,8 @@ use mailseal::keys::admin::pending::Pending;
 use mailseal::keys::admin::refresh::Refresh;
 use mailseal::keys::admin::register::UserList;
 use mailseal::keys::admin::{Action, Addition, Existing, Input, Keys, read_inputs};
+#[cfg(feature = "network")]
+use mailseal::keys::fetch::Keyserver;
 use mailseal::keys::receive::{self, Cause, Session};
 use mailseal::keystore::user::User;
 use mailseal::limits;
@@ -206,7 +208,7 @@ pub struct RefreshArguments {
     #[cfg(feature = "network")]
     #[arg(long)]
     wkd: bool,
-    /// Ask a keyserver with the interface of keys.openpgp.org, as https://HOST; for several, several times
+    /// Ask a keyserver: https://HOST with the interface of keys.openpgp.org, hkps://HOST by HKP; for several, several times
     #[cfg(feature = "network")]
     #[arg(long, value_name = "URL")]
     keyserver: Vec<String>,
@@ -226,17 +228,21 @@ pub struct RefreshArguments {
 }
 
 impl RefreshArguments {
-    fn how(&self) -> Refresh {
-        Refresh {
+    fn how(&self) -> Result<Refresh, Error> {
+        Ok(Refresh {
             #[cfg(feature = "network")]
             wkd: self.wkd,
             #[cfg(feature = "network")]
-            keyservers: self.keyserver.clone(),
+            keyservers: self
+                .keyserver
+                .iter()
+                .map(|given| Keyserver::parse(given))
+                .collect::<Result<_, _>>()?,
             #[cfg(feature = "network")]
             points: self.crl_points,
             lists: self.crl,
             dry_run: self.dry_run,
-        }
+        })
     }
 }
 
@@ -333,7 +339,7 @@ pub fn run(
         }
         Command::Init { users, accept } => return keys(None).init(&users.choice(), accept, out),
         Command::Scan { users } => return keys(None).scan(&users.choice(), out),
-        Command::Refresh(refresh) => return keys(None).refresh(&refresh.how(), &refresh.users, out),
+        Command::Refresh(refresh) => return keys(None).refresh(&refresh.how()?, &refresh.users, out),
         Command::Export { wkd, users, .. } => return keys(None).export(wkd, users, out),
         Command::Rename { old, new } => return keys(None).rename(old, new, out),
     };

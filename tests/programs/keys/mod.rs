@@ -2,6 +2,7 @@
 
 mod at_home;
 mod hostile;
+mod kinds;
 mod recovery;
 
 use std::{

@@ -28,6 +28,8 @@ use crate::console::date::day;
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::keys::enrol;
+#[cfg(feature = "network")]
+use crate::keys::fetch::{self, Keyserver};
 use crate::keystore::any_cert::{self, AnyCert};
 use crate::keystore::user::User;
 
@@ -37,9 +39,9 @@ pub struct Refresh {
     /// Whether the Web Key Directories of the users' domains are asked.
     #[cfg(feature = "network")]
     pub wkd: bool,
-    /// The keyservers that are asked: `https://` and a host.
+    /// The keyservers that are asked.
     #[cfg(feature = "network")]
-    pub keyservers: Vec<String>,
+    pub keyservers: Vec<Keyserver>,
     /// Whether the lists are fetched that S/MIME certificates name.
     #[cfg(feature = "network")]
     pub points: bool,
@@ -62,11 +64,8 @@ impl Refresh {
     /// Demands that what is asked for can be.
     fn check(&self) -> Result<(), Error> {
         #[cfg(feature = "network")]
-        if let Some(server) = self.keyservers.iter().find(|server| !server.starts_with("https://")) {
-            return Err(Error::Usage {
-                what: format!("the keyserver {server} is not asked over HTTPS"),
-                hint: "give it as https://HOST".into(),
-            });
+        if self.wkd || self.points || !self.keyservers.is_empty() {
+            fetch::check_proxy()?;
         }
         Ok(())
     }
@@ -87,7 +86,7 @@ impl Keys<'_> {
     /// sealed, is named and gives [`Exit::Negative`]; the others are refreshed.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a keyserver without `https://`, for lists without authorities, and where certificates are enrolled in the
+    /// [`Error::Usage`] for a proxy that `fetch::check_proxy` refuses, for lists without authorities, and where certificates are enrolled in the
     /// users' homes; [`Error::KeyStore`] where the folder or the certificates of the authorities cannot be read.
     pub fn refresh(&self, how: &Refresh, users: &[User], out: &mut impl Write) -> Result<Exit, Error> {
         how.check()?;

@@ -62,7 +62,7 @@ impl<'a> Servers<'a> {
         for server in &self.how.keyservers {
             for cert in &enrolled {
                 let fingerprint = cert.fingerprint().to_hex();
-                answers.push(self.ask_one(server, || fetch::from_keyserver(server, &fingerprint)));
+                answers.push(self.ask_one(server.name(), || server.fetch(&fingerprint)));
             }
         }
         let mut found = Vec::new();
