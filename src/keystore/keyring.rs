@@ -178,11 +178,6 @@ impl<'a> Search<'a> {
         words.any(|word| is_same_address(self.address, word))
     }
 
-    /// Whether a certificate was found.
-    pub fn has_found(&self) -> bool {
-        !self.found.is_empty()
-    }
-
     /// Whether a User ID with the address is not revoked.
     fn is_active(&self, cert: &Cert) -> bool {
         let policy = StandardPolicy::new();

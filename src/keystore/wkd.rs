@@ -17,21 +17,9 @@ pub fn search(base: &Place, search: &mut Search<'_>) -> Result<(), Error> {
         let file = base.join(domain.to_lowercase()).join("hu").join(wkd_names::hash(local));
         if let Some(bytes) = safe_file::read(&file, limits::KEY_FILE)? {
             search.add_ring(&bytes, &file.path)?;
-            if !search.has_found() {
-                search.doubt(not_of_the_address(&file));
-            }
         }
     }
     Ok(())
-}
-
-/// That nothing in the address's own file is for the address.
-fn not_of_the_address(file: &Place) -> Error {
-    Error::KeyStore {
-        path: file.path.clone(),
-        what: "no certificate in it has a User ID of this address that its owner has signed".into(),
-        hint: "put the owner's certificate there, or remove the file".into(),
-    }
 }
 
 #[cfg(test)]

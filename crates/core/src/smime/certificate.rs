@@ -102,11 +102,6 @@ impl Certificate {
         self.revocation = Some(self.revocation.map_or(revocation, |known| known.worse(revocation)));
     }
 
-    /// Notes that its authority has taken back what it may take back.
-    pub fn release(&mut self) {
-        self.revocation = self.revocation.filter(|it| !it.is_hold());
-    }
-
     /// It and what is known of it, as text in PEM.
     #[must_use]
     pub fn to_pem(&self) -> String {

@@ -82,11 +82,29 @@ impl Authorities {
     }
 
     /// The way from `certificate` to one of them at the time `at`: its issuer's certificate first, that of an authority which is
-    /// trusted last. Between them certificates of `given` may stand.
+    /// trusted last. Between them certificates of `given` may stand, and of authorities that are trusted as well: where one of those
+    /// has issued another, the way goes on to the first, whose lists then count for both.
     ///
     /// # Errors
     /// [`Untrusted`] where there is none.
     pub fn chain(
+        &self,
+        certificate: &Certificate,
+        given: &[Certificate],
+        at: SystemTime,
+    ) -> Result<Vec<Certificate>, Untrusted> {
+        let (roots, others): (Vec<_>, Vec<_>) = self.0.iter().cloned().partition(is_self_issued);
+        if !roots.is_empty() && !others.is_empty() {
+            let between = [given, &above(certificate, given, others)].concat();
+            if let Ok(way) = Self(roots).nearest(certificate, &between, at) {
+                return Ok(way);
+            }
+        }
+        self.nearest(certificate, given, at)
+    }
+
+    /// The way to one of them, past certificates of `given` alone.
+    fn nearest(
         &self,
         certificate: &Certificate,
         given: &[Certificate],
@@ -118,6 +136,29 @@ impl Authorities {
             Some(Err(why)) => Untrusted::NotAuthority(why),
             _ => Untrusted::Unknown(certificate.issuer()),
         }
+    }
+}
+
+/// Whether its own name is that of its issuer, as a root's is.
+fn is_self_issued(certificate: &Certificate) -> bool {
+    names::compared(&certificate.fields().issuer) == names::compared(&certificate.fields().subject)
+}
+
+/// Those of `others` that may stand above `certificate` by their names, or above one of `given` or of themselves that does.
+fn above(certificate: &Certificate, given: &[Certificate], mut others: Vec<Certificate>) -> Vec<Certificate> {
+    let issuer = |one: &Certificate| names::compared(&one.fields().issuer);
+    let mut wanted = vec![issuer(certificate)];
+    wanted.extend(given.iter().map(issuer));
+    let mut found = Vec::new();
+    loop {
+        let (next, rest): (Vec<_>, Vec<_>) =
+            others.into_iter().partition(|one| wanted.contains(&names::compared(&one.fields().subject)));
+        if next.is_empty() {
+            return found;
+        }
+        wanted.extend(next.iter().map(issuer));
+        found.extend(next);
+        others = rest;
     }
 }
 

@@ -66,7 +66,7 @@ impl Revocation {
     /// The worse one of two: what is in danger counts more than what is out of use, and what is final more than what is on hold.
     #[must_use]
     pub fn worse(self, other: Self) -> Self {
-        let severity = |it: Self| (!it.is_soft(), !it.is_hold());
+        let severity = |it: Self| (!it.is_soft(), it.0 != CrlReason::CertificateHold);
         if severity(other) > severity(self) { other } else { self }
     }
 
@@ -74,12 +74,6 @@ impl Revocation {
     #[must_use]
     pub fn of_issued(self) -> Self {
         if self.is_soft() { self } else { Self(CrlReason::CaCompromise) }
-    }
-
-    /// Whether the authority may take it back.
-    #[must_use]
-    pub fn is_hold(self) -> bool {
-        self.0 == CrlReason::CertificateHold
     }
 }
 
@@ -416,14 +410,12 @@ mod tests {
             for text in [text.clone(), plain.to_pem() + &text, text + &plain.to_pem()] {
                 assert_eq!(bundle::read(text.as_bytes()).unwrap(), std::slice::from_ref(&alice), "{reason}");
             }
-            // What is worse counts, and only what was held comes back.
+            // What is worse counts.
             let mut worse = alice.clone();
             worse.revoke(Revocation::named("superseded"));
             assert_eq!(worse, alice);
             worse.revoke(Revocation::named("keyCompromise"));
             assert_eq!(worse.revocation(), Some(Revocation::named("keyCompromise")));
-            alice.release();
-            assert_eq!(alice.revocation().is_none(), reason == "certificateHold");
         }
         assert_eq!(bundle::read(plain.to_pem().as_bytes()).unwrap(), [plain]);
     }

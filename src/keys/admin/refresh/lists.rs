@@ -74,7 +74,8 @@ impl Judge {
         }
         match verdict.revocation {
             Some(revocation) => judged.revoke(revocation),
-            None if verdict.covered => judged.release(),
+            // That it is on no list takes nothing back: this list may be older than the one that it was on.
+            None if verdict.covered => {}
             None => {
                 let what = format!("no revocation list of {} that holds is there", certificate.issuer());
                 if self.once.insert(what.clone()) {
