@@ -429,8 +429,8 @@ impl<'a> Keys<'a> {
         Ok(known.users()?.contains(user) || known.unasked()?.contains(user))
     }
 
-    /// Makes `user` unknown, unless another source has a certificate, or may have. [`Exit::Negative`] where the user stays known,
-    /// unless another source has one and the enrolled ones were there to be `removed`.
+    /// Makes `user` unknown, unless another source has a certificate, or may have. [`Exit::Negative`] where the user stays known
+    /// and nothing was `removed`.
     ///
     /// That nothing is found in the user's home is its owner's word. What an owner gains by a lie is what deleting the files
     /// gains, now that an admin has the user removed: new mail of this one user in clear, which is the owner's to read.
@@ -439,6 +439,7 @@ impl<'a> Keys<'a> {
             // Root says what came of it.
             return parent.forget(removed).map(|()| Exit::Ok);
         }
+        let unless_removed = if removed { Exit::Ok } else { Exit::Negative };
         match self.find_to_forget(user) {
             Ok(false) => {
                 let known = self.known();
@@ -457,7 +458,7 @@ impl<'a> Keys<'a> {
                     out,
                     format_args!("{} has a certificate in another source, and stays known", user.name()),
                 )?;
-                Ok(if removed { Exit::Ok } else { Exit::Negative })
+                Ok(unless_removed)
             }
             Err(error) => {
                 say(out, format_args!("{} stays known, and mail is deferred: {error}", user.name()))?;
@@ -472,7 +473,7 @@ impl<'a> Keys<'a> {
                 } else {
                     say(out, format_args!("to forget the user: {}", error.hint()))?;
                 }
-                Ok(Exit::Negative)
+                Ok(unless_removed)
             }
         }
     }
