@@ -313,10 +313,13 @@ fn strip(cert: &Cert, address: Option<&str>, now: SystemTime) -> Cert {
     }
     let ends =
         cert.with_policy(&policy, now).ok().and_then(|valid| valid.primary_key().key_expiration_time());
+    let rotates = cert::may_rotate(cert);
     for subkey in cert.keys().subkeys() {
         let is_spent = subkey.with_policy(&policy, now).is_ok_and(|key| {
             let until = key.key_expiration_time();
-            until.is_some_and(|at| at <= now) && cert::is_rotated(key.key().creation_time(), until, ends)
+            rotates
+                && until.is_some_and(|at| at <= now)
+                && cert::is_rotated(key.key().creation_time(), until, ends)
         });
         let encrypts = subkey.self_signatures().any(|signature| {
             signature
