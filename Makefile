@@ -41,7 +41,7 @@ PATHS = -e 's,/usr/local/lib/mailseal/bin,$(LIBEXECDIR),g' \
 	-e 's,/var/lib/mailseal,$(LOCALSTATEDIR)/lib/mailseal,g' \
 	-e 's,/var/spool/mailseal,$(LOCALSTATEDIR)/spool/mailseal,g'
 
-# Units for `mailseal keys refresh` come with programs that have it (the feature `network`).
+# Units for `mailseal keys refresh --wkd` come with programs that have it (the feature `network`).
 # Files come under another name first: a delivery never finds half a program, and one that runs keeps its own.
 install:
 	@$(INSTALL) -d "$(DESTDIR)$(BINDIR)" "$(DESTDIR)$(LIBEXECDIR)"
@@ -60,7 +60,7 @@ install:
 	for file in completions/fish/*; do put "$(DESTDIR)$(DATADIR)/fish/vendor_completions.d" "$$file"; done; \
 	for unit in contrib/systemd/*.service contrib/systemd/*.socket contrib/systemd/*.timer; do \
 	  case "$$unit" in \
-	    *keys-refresh*) "$(BUILD)/mailseal" keys refresh --help >/dev/null 2>&1 || continue;; \
+	    *keys-refresh*) "$(BUILD)/mailseal" keys refresh --help 2>/dev/null | grep -q -- --wkd || continue;; \
 	  esac; \
 	  put "$(DESTDIR)$(UNITDIR)" "$$unit"; \
 	done; \

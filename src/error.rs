@@ -509,7 +509,7 @@ impl Error {
             Self::Core(CoreError::NoSecretKey { .. }) => "name the secret key of one of them".into(),
             Self::Core(CoreError::Keys(_)) => "give a secret key that can be used".into(),
             Self::Agent { .. } => {
-                "install gpg, see that `gpg --decrypt` works here, or name the key with --secret-key".into()
+                "install gpg (for S/MIME gpgsm), see that its --decrypt works here, or name the key with --secret-key".into()
             }
             Self::Log { .. } => {
                 "name a log that is there and that you may read (as root, or in its group, often adm), plain or compressed with gzip"

@@ -53,7 +53,7 @@ complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and not __fish_s
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and not __fish_seen_subcommand_from add list show remove check test init scan rename refresh export receive pending approve confirm recovery help" -f -a "init" -d 'Mark the key stores and note who has a certificate: only then can a user have none'
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and not __fish_seen_subcommand_from add list show remove check test init scan rename refresh export receive pending approve confirm recovery help" -f -a "scan" -d 'Note every user for whom a source has a certificate; exit status 1 when some could not be asked'
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and not __fish_seen_subcommand_from add list show remove check test init scan rename refresh export receive pending approve confirm recovery help" -f -a "rename" -d 'Move a user\'s certificates, and that the user is known, to another name'
-complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and not __fish_seen_subcommand_from add list show remove check test init scan rename refresh export receive pending approve confirm recovery help" -f -a "refresh" -d 'Take over what owners have published since for enrolled certificates: another expiry, a revocation, other subkeys'
+complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and not __fish_seen_subcommand_from add list show remove check test init scan rename refresh export receive pending approve confirm recovery help" -f -a "refresh" -d 'Take over what is new about enrolled certificates: what owners have published, what authorities have revoked'
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and not __fish_seen_subcommand_from add list show remove check test init scan rename refresh export receive pending approve confirm recovery help" -f -a "export" -d 'Write enrolled certificates as a Web Key Directory, for a web server to publish'
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and not __fish_seen_subcommand_from add list show remove check test init scan rename refresh export receive pending approve confirm recovery help" -f -a "receive" -d 'Answer a message that a user has saved in their own mailbox to be enrolled (imapsieve)'
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and not __fish_seen_subcommand_from add list show remove check test init scan rename refresh export receive pending approve confirm recovery help" -f -a "pending" -d 'List what users have sent to be enrolled and is not in effect'
@@ -105,7 +105,9 @@ complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from rename" -s h -l help -d 'Print help'
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from refresh" -l keyserver -d 'Ask a keyserver: https://HOST with the interface of keys.openpgp.org, hkps://HOST by HKP; for several, several times' -r
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from refresh" -l config -d 'The configuration [default: /etc/mailseal.toml]' -r -F
-complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from refresh" -l wkd -d 'Ask the Web Key Directories of the users\' domains'
+complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from refresh" -l wkd -d 'Ask the Web Key Directories of the users\' domains; in builds with the feature network'
+complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from refresh" -l crl -d 'Disable the S/MIME certificates that the revocation lists in `smime-crl` name'
+complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from refresh" -l crl-points -d 'The same by the lists that the certificates name, fetched over HTTP; in builds with the feature network'
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from refresh" -l dry-run -d 'Say what would change, and change nothing'
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from refresh" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from export" -l wkd -d 'The root of what the web server hands out: .well-known/openpgpkey is made below it' -r -F
@@ -147,7 +149,7 @@ complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "init" -d 'Mark the key stores and note who has a certificate: only then can a user have none'
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "scan" -d 'Note every user for whom a source has a certificate; exit status 1 when some could not be asked'
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "rename" -d 'Move a user\'s certificates, and that the user is known, to another name'
-complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "refresh" -d 'Take over what owners have published since for enrolled certificates: another expiry, a revocation, other subkeys'
+complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "refresh" -d 'Take over what is new about enrolled certificates: what owners have published, what authorities have revoked'
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "export" -d 'Write enrolled certificates as a Web Key Directory, for a web server to publish'
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "receive" -d 'Answer a message that a user has saved in their own mailbox to be enrolled (imapsieve)'
 complete -c mailseal -n "__fish_mailseal_using_subcommand keys; and __fish_seen_subcommand_from help" -f -a "pending" -d 'List what users have sent to be enrolled and is not in effect'
@@ -203,7 +205,7 @@ complete -c mailseal -n "__fish_mailseal_using_subcommand decrypt" -l into -d 'W
 complete -c mailseal -n "__fish_mailseal_using_subcommand decrypt" -l control -d 'Dovecot\'s control folder (CONTROL=) [default: the Maildir]' -r -F
 complete -c mailseal -n "__fish_mailseal_using_subcommand decrypt" -l jobs -d 'Messages at once [default: the processors]' -r
 complete -c mailseal -n "__fish_mailseal_using_subcommand decrypt" -l config -d 'The configuration [default: /etc/mailseal.toml]' -r -F
-complete -c mailseal -n "__fish_mailseal_using_subcommand decrypt" -l gpg-agent -d 'The secret keys that gpg and its agent hold'
+complete -c mailseal -n "__fish_mailseal_using_subcommand decrypt" -l gpg-agent -d 'The secret keys that gpg, for S/MIME gpgsm, and their agent hold'
 complete -c mailseal -n "__fish_mailseal_using_subcommand decrypt" -l keep-uids -d 'Keep the UIDs, for mailboxes whose users are logged out'
 complete -c mailseal -n "__fish_mailseal_using_subcommand decrypt" -s h -l help -d 'Print help'
 complete -c mailseal -n "__fish_mailseal_using_subcommand reseal" -l secret-key -d 'The secret key, as gpg --export-secret-keys writes it, or for S/MIME as PKCS #12 or PEM; for several keys, several times' -r -F
@@ -213,7 +215,7 @@ complete -c mailseal -n "__fish_mailseal_using_subcommand reseal" -l key -d 'The
 complete -c mailseal -n "__fish_mailseal_using_subcommand reseal" -l control -d 'Dovecot\'s control folder (CONTROL=) [default: the Maildir]' -r -F
 complete -c mailseal -n "__fish_mailseal_using_subcommand reseal" -l jobs -d 'Messages at once [default: the processors]' -r
 complete -c mailseal -n "__fish_mailseal_using_subcommand reseal" -l config -d 'The configuration [default: /etc/mailseal.toml]' -r -F
-complete -c mailseal -n "__fish_mailseal_using_subcommand reseal" -l gpg-agent -d 'The secret keys that gpg and its agent hold'
+complete -c mailseal -n "__fish_mailseal_using_subcommand reseal" -l gpg-agent -d 'The secret keys that gpg, for S/MIME gpgsm, and their agent hold'
 complete -c mailseal -n "__fish_mailseal_using_subcommand reseal" -l accept-mailbox -d 'Seal to a certificate that its owner has confirmed through the mailbox only: whoever had its password could do that'
 complete -c mailseal -n "__fish_mailseal_using_subcommand reseal" -l keep-uids -d 'Keep the UIDs, for mailboxes whose users are logged out'
 complete -c mailseal -n "__fish_mailseal_using_subcommand reseal" -s h -l help -d 'Print help'
@@ -288,7 +290,7 @@ complete -c mailseal -n "__fish_mailseal_using_subcommand help; and __fish_seen_
 complete -c mailseal -n "__fish_mailseal_using_subcommand help; and __fish_seen_subcommand_from keys" -f -a "init" -d 'Mark the key stores and note who has a certificate: only then can a user have none'
 complete -c mailseal -n "__fish_mailseal_using_subcommand help; and __fish_seen_subcommand_from keys" -f -a "scan" -d 'Note every user for whom a source has a certificate; exit status 1 when some could not be asked'
 complete -c mailseal -n "__fish_mailseal_using_subcommand help; and __fish_seen_subcommand_from keys" -f -a "rename" -d 'Move a user\'s certificates, and that the user is known, to another name'
-complete -c mailseal -n "__fish_mailseal_using_subcommand help; and __fish_seen_subcommand_from keys" -f -a "refresh" -d 'Take over what owners have published since for enrolled certificates: another expiry, a revocation, other subkeys'
+complete -c mailseal -n "__fish_mailseal_using_subcommand help; and __fish_seen_subcommand_from keys" -f -a "refresh" -d 'Take over what is new about enrolled certificates: what owners have published, what authorities have revoked'
 complete -c mailseal -n "__fish_mailseal_using_subcommand help; and __fish_seen_subcommand_from keys" -f -a "export" -d 'Write enrolled certificates as a Web Key Directory, for a web server to publish'
 complete -c mailseal -n "__fish_mailseal_using_subcommand help; and __fish_seen_subcommand_from keys" -f -a "receive" -d 'Answer a message that a user has saved in their own mailbox to be enrolled (imapsieve)'
 complete -c mailseal -n "__fish_mailseal_using_subcommand help; and __fish_seen_subcommand_from keys" -f -a "pending" -d 'List what users have sent to be enrolled and is not in effect'

@@ -6,6 +6,10 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::error::Error;
 
+/// Options of builds with the feature `network`.
+const NETWORK: &[&str] =
+    if cfg!(feature = "network") { &[] } else { &["--wkd", "--keyserver", "--crl-points"] };
+
 /// The complaint of `program` for what clap has against its command line.
 #[must_use]
 pub fn complaint(program: &str, error: &clap::Error) -> Error {
@@ -29,6 +33,11 @@ pub fn complaint(program: &str, error: &clap::Error) -> Error {
             let hint = said.strip_prefix("expected ").map(|expected| format!("give {expected}"));
             (format!("invalid value {value:?} for {argument}"), hint.unwrap_or(said))
         }
+        ErrorKind::UnknownArgument if NETWORK.iter().any(|option| *option == argument) => (
+            format!("{argument} is not in this build, which asks no other host"),
+            "build mailseal with the feature network: cargo build --release --locked --features network"
+                .into(),
+        ),
         ErrorKind::UnknownArgument => {
             (format!("unexpected argument {argument:?}"), suggested(ContextKind::SuggestedArg))
         }

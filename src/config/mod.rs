@@ -89,6 +89,10 @@ pub struct Keys {
     pub format: Format,
     /// How the key of an S/MIME message is encrypted with RSA.
     pub smime_rsa: KeyTransport,
+    /// Certificates of authorities, to one of which an S/MIME certificate must lead to be enrolled; where there are none, any may be.
+    pub smime_ca: Vec<PathBuf>,
+    /// Lists of S/MIME certificates that these authorities, or those below them, have revoked.
+    pub smime_crl: Vec<PathBuf>,
 }
 
 /// Whether users may enrol through their mailboxes.
@@ -302,6 +306,8 @@ impl Default for Keys {
             owner_notice: None,
             format: Format::default(),
             smime_rsa: KeyTransport::default(),
+            smime_ca: Vec::new(),
+            smime_crl: Vec::new(),
         }
     }
 }
@@ -408,6 +414,13 @@ impl Config {
         }
         absolute("keys.recovery", &keys.recovery)?;
         absolute("keys.homes", &keys.homes)?;
+        absolute("keys.smime-ca", &keys.smime_ca)?;
+        absolute("keys.smime-crl", &keys.smime_crl)?;
+        if keys.smime_ca.is_empty() && !keys.smime_crl.is_empty() {
+            let what =
+                "nobody vouches for the revocation lists in `smime-crl`: `smime-ca` in [keys] is not set";
+            return Err(Fault::new("keys.smime-crl", what));
+        }
         absolute("keys.known", std::slice::from_ref(&keys.known))?;
         absolute("keys.owner-notice", keys.owner_notice.as_slice())?;
         for (number, rule) in users.iter().enumerate() {

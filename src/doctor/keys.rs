@@ -13,7 +13,6 @@ use crate::cli::sealing::Sealing;
 use crate::config::{Config, Mode, Rule};
 use crate::error::Error;
 use crate::keys::enrol;
-use crate::keys::recovery::certificate;
 use crate::keystore;
 use crate::keystore::absence;
 use crate::keystore::enrolled::Enrolled;
@@ -32,9 +31,6 @@ const REGISTER: &str = "known users";
 const EXPIRED: &str = "mail is sealed to a certificate that has expired";
 const RENEW: &str = "ask the owner to extend it, then: mailseal keys add USER FILE --replace";
 
-/// The name of the check of the recovery certificates.
-const RECOVERY: &str = "recovery";
-
 /// All checks of this module, for the users that Dovecot has.
 pub fn check(config: &Config, users: &Users, findings: &mut Findings) {
     let mail_user = users.known_mail_user();
@@ -44,8 +40,6 @@ pub fn check(config: &Config, users: &Users, findings: &mut Findings) {
     for file in &config.keys.recovery {
         check_place(file, mail_user.is_none_or(|user| user.can_read(file)), findings);
     }
-    let trust = Trust::of(users.mail_user().uid, config.keys.trusted_groups.ids());
-    config.keys.recovery.iter().for_each(|file| check_recovery(file, &trust, findings));
     let sealed = check_enrolled(config, users, findings);
     check_rules(config, users, findings);
     findings.ok_unless_said(CHECK, format!("{sealed} enrolled users' can be sealed to"));
@@ -74,34 +68,6 @@ fn check_place(path: &Path, usable: bool, findings: &mut Findings) {
             format!("{who}: others than root can replace certificates, and so read mail"),
             format!("chown root: {shown} && chmod go-w {shown}, and the same for the folders above"),
         );
-    }
-}
-
-/// Says who else can read what is sealed, and whether that was ever tried.
-fn check_recovery(file: &Path, trust: &Trust, findings: &mut Findings) {
-    let certs = match keystore::read_named(file, trust, None) {
-        Ok(certs) => certs,
-        Err(error) => return findings.fail(RECOVERY, error.to_string(), error.hint()),
-    };
-    // It was read above: what cannot be read now tells of no rehearsal.
-    let rehearsal = certificate::rehearsal(&std::fs::read(file).unwrap_or_default());
-    for cert in &certs {
-        let reads =
-            format!("every sealed message can also be read with recovery certificate {}", cert.fingerprint());
-        match (certificate::division(cert), &rehearsal) {
-            (Some(division), Some(rehearsal)) => {
-                findings.ok(RECOVERY, format!("{reads}: {division}, rehearsed on {rehearsal}"));
-            }
-            (Some(division), None) => findings.warn(
-                RECOVERY,
-                format!("{reads}: {division}, and nobody has rehearsed that they give its key"),
-                format!(
-                    "mailseal keys recovery test {} --share FILE, with --share for each share",
-                    file.display()
-                ),
-            ),
-            (None, _) => findings.ok(RECOVERY, reads),
-        }
     }
 }
 
@@ -259,35 +225,9 @@ fn check_markers(
 #[cfg(test)]
 mod tests {
     use mailseal_core::error::Error as CoreError;
-    use testing::made;
 
     use super::*;
-    use crate::console::date;
     use crate::keystore::samples::Site;
-
-    #[test]
-    fn it_is_said_who_else_can_read_and_whether_that_was_tried() {
-        let site = Site::new();
-        let name = certificate::name(3, 5);
-        let cert = made::cert(&name).strip_secret_key_material();
-        let shares = certificate::usable(&cert, made::birth(), &[1, 2, 4]).unwrap();
-        let (fingerprint, day) = (made::fingerprint(&cert), date::day(Some(made::birth())));
-        let reads = format!("every sealed message can also be read with recovery certificate {fingerprint}");
-        let rows = [
-            (shares, "ok", format!("{reads}: 3 of 5 shares, rehearsed on {day} with shares 1, 2, 4\n")),
-            (made::armored(&cert), "warning", format!("{reads}: 3 of 5 shares, and nobody has rehearsed")),
-            (made::public(&made::cert("Vault")), "ok", "can also be read with recovery certificate ".into()),
-            (certificate::pending(&cert).unwrap(), "FAILURE", "recovery.pgp".into()),
-        ];
-        for (file, severity, what) in rows {
-            let (mut findings, mut text) = (Findings::default(), Vec::new());
-            let path = site.write("recovery.pgp", &file);
-            check_recovery(&path, &Trust::of_process(&[]), &mut findings);
-            findings.write(&mut text).unwrap();
-            let text = String::from_utf8(text).unwrap();
-            assert!(text.starts_with(severity) && text.contains(&what), "{text}");
-        }
-    }
 
     #[test]
     fn a_rule_is_tried_as_a_delivery_under_it_seals() {

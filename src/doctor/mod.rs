@@ -8,6 +8,7 @@
 //! user's script will do) is not judged.
 
 pub mod access;
+mod authorities;
 pub mod door;
 pub mod findings;
 pub mod home;
@@ -16,6 +17,7 @@ pub mod keys;
 pub mod outgoing;
 mod postfix;
 pub mod program;
+mod recovery;
 pub mod rights;
 pub mod round_trip;
 pub mod running;
@@ -27,6 +29,7 @@ pub mod version;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::config::{Config, DEFAULT_PATH};
 use crate::console::json;
@@ -103,6 +106,8 @@ fn examine(options: &Options, findings: &mut Findings) {
             findings.ok("configuration", named.unwrap_or(Path::new(DEFAULT_PATH)).display().to_string());
             program::check_configured(&installation, &config, users.mail_user(), findings);
             keys::check(&config, &users, findings);
+            recovery::check(&config, &users, findings);
+            authorities::check(&config, SystemTime::now(), findings);
             rights::check(&config, &users, findings);
             door::check(&installation, &config, findings);
             outgoing::check(&config, findings);

@@ -9,6 +9,7 @@ use mailseal_core::protect::Policy;
 use mailseal_core::recipients::WhenExpired;
 use mailseal_core::seal::Sealer;
 use mailseal_core::smime::certificate::Certificate;
+use mailseal_core::smime::chain::{self, Authorities, Untrusted};
 use sequoia_openpgp::cert::amalgamation::ValidateAmalgamation as _;
 use sequoia_openpgp::packet::{Key, Signature, key};
 use sequoia_openpgp::policy::StandardPolicy;
@@ -20,6 +21,7 @@ use crate::config::Preference;
 use crate::config::style::Style;
 use crate::error::Error;
 use crate::keys::addressee;
+use crate::keys::revoked::Lists;
 use crate::keystore;
 use crate::keystore::any_cert::{AnyCert, Worth};
 
@@ -33,13 +35,44 @@ pub struct Candidate {
     pub cert: AnyCert,
     /// What it is worth.
     pub worth: Worth,
+    /// What leads from it to an authority that is trusted, whose certificate is the last; empty where nobody has asked.
+    pub way: Vec<Certificate>,
     /// What the admin should know.
     pub warnings: Vec<String>,
 }
 
+/// What a file holds.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// What may be a user's own.
+    pub own: Vec<AnyCert>,
+    /// S/MIME certificates of authorities, which lead from the user's own to others.
+    pub authorities: Vec<Certificate>,
+}
+
+impl Found {
+    /// Reads the certificates in `bytes`, read from `path`. A file that holds authorities' alone is taken for a mistake: they stay
+    /// among what may be a user's own, where the first is refused.
+    ///
+    /// # Errors
+    /// [`Error::Enrol`] when [`keystore::parse`] refuses them.
+    pub fn read(bytes: &[u8], path: &Path) -> Result<Self, Error> {
+        let certs = keystore::parse(bytes, path).map_err(|error| match error {
+            Error::KeyStore { path, what, hint } => Error::Enrol { path, what, hint },
+            other => other,
+        })?;
+        let is_authority = |cert: &AnyCert| cert.smime().is_some_and(chain::is_authority);
+        let authorities = certs.iter().filter(|cert| is_authority(cert));
+        let authorities: Vec<_> = authorities.filter_map(AnyCert::smime).cloned().collect();
+        let own = certs.iter().filter(|cert| !is_authority(cert)).cloned().collect();
+        Ok(Self { own, authorities })
+    }
+}
+
 /// Chooses and checks the certificates in `bytes`, read from `path`, for the user with `address` (where that is known).
 ///
-/// One certificate is taken as it is; of several, as in a whole keyring, only those with the address.
+/// One certificate is taken as it is; of several, as in a whole keyring, only those with the address. Those of authorities beside
+/// a user's own do not count.
 ///
 /// # Errors
 /// [`Error::Enrol`] when [`keystore::parse`] refuses them, when none of several has the address, or one that has is
@@ -50,11 +83,25 @@ pub fn candidates(
     address: Option<&str>,
     now: SystemTime,
 ) -> Result<Vec<Candidate>, Error> {
+    choose(Found::read(bytes, path)?, path, address, now)
+}
+
+/// The same, of what was read.
+///
+/// # Errors
+/// [`Error::Enrol`], as [`candidates`].
+pub fn choose(
+    found: Found,
+    path: &Path,
+    address: Option<&str>,
+    now: SystemTime,
+) -> Result<Vec<Candidate>, Error> {
     let failed = |what: String, hint: &str| Error::Enrol { path: path.into(), what, hint: hint.into() };
-    let certs = keystore::parse(bytes, path).map_err(|error| match error {
-        Error::KeyStore { what, hint, .. } => failed(what, &hint),
-        other => other,
-    })?;
+    let certs = if found.own.is_empty() {
+        found.authorities.into_iter().map(|one| AnyCert::Smime(Box::new(one))).collect()
+    } else {
+        found.own
+    };
     let several = certs.len() > 1;
     let mut chosen = Vec::new();
     for cert in certs {
@@ -98,6 +145,9 @@ fn ask_owner(cert: &AnyCert, now: SystemTime) -> &'static str {
         (AnyCert::Smime(_), Fitness::Unfit(Unfit::Authority)) => {
             "give the user's own certificate, not that of the authority that signed it"
         }
+        (AnyCert::Smime(_), Fitness::Unfit(Unfit::Unsupported(_))) => {
+            "ask the owner for one with an RSA key, or one on P-256, P-384 or P-521"
+        }
         _ => "ask the owner for a valid certificate",
     }
 }
@@ -123,7 +173,63 @@ fn check(cert: &AnyCert, address: Option<&str>, now: SystemTime) -> Result<Candi
     if cert.smime().is_some_and(Certificate::reads_gcm) {
         warnings.push("lists AES-256-GCM: Thunderbird and gpgsm show nothing of its owner's mail".into());
     }
-    Ok(Candidate { cert, worth, warnings })
+    Ok(Candidate { cert, worth, way: Vec::new(), warnings })
+}
+
+/// Demands that each S/MIME certificate among `candidates` leads to one of the authorities that are trusted, by itself or by way of
+/// those that were `given`, and notes the way.
+///
+/// # Errors
+/// [`Error::Enrol`] for one that does not.
+pub fn demand_authority(
+    candidates: &mut [Candidate],
+    given: &[Certificate],
+    trusted: &Authorities,
+    now: SystemTime,
+) -> Result<(), Error> {
+    for candidate in candidates {
+        let Some(certificate) = candidate.cert.smime() else { continue };
+        let way = trusted.chain(certificate, given, now).map_err(|why| Error::Enrol {
+            path: certificate.fingerprint().into(),
+            what: why.to_string(),
+            hint: match why {
+                Untrusted::Unknown(_) => {
+                    "give the certificates between the two as well (a .p7b, or as further files), or name its authority in `smime-ca`"
+                }
+                Untrusted::Outdated(_) => "name the authority's new certificate in `smime-ca`",
+                _ => "ask whoever issued it for one that is valid, or for what belongs to it",
+            }
+            .into(),
+        })?;
+        candidate.way = way;
+    }
+    Ok(())
+}
+
+/// Demands that none of `candidates`, from which ways lead to authorities, is revoked by one of `lists`.
+///
+/// # Errors
+/// [`Error::Enrol`] for one that is, and for a list of its authority's that says nothing.
+pub fn demand_unrevoked(candidates: &mut [Candidate], lists: &Lists) -> Result<(), Error> {
+    for candidate in candidates {
+        let Some(certificate) = candidate.cert.smime() else { continue };
+        let verdict = lists.judge(certificate, &candidate.way);
+        if let Some(revocation) = verdict.revocation {
+            return Err(Error::Enrol {
+                path: certificate.fingerprint().into(),
+                what: format!("its authority has revoked it ({})", revocation.name()),
+                hint: "ask the owner for a valid certificate".into(),
+            });
+        }
+        if let Some(fault) = verdict.faults.into_iter().next() {
+            return Err(fault);
+        }
+        if !verdict.covered {
+            let issuer = certificate.issuer();
+            candidate.warnings.push(format!("no list in `smime-crl` says whether {issuer} has revoked it"));
+        }
+    }
+    Ok(())
 }
 
 /// Seals a message to `certs` and `recovery`, as a delivery will: filled up as `style` says.
@@ -207,10 +313,13 @@ fn strip(cert: &Cert, address: Option<&str>, now: SystemTime) -> Cert {
     }
     let ends =
         cert.with_policy(&policy, now).ok().and_then(|valid| valid.primary_key().key_expiration_time());
+    let rotates = cert::may_rotate(cert);
     for subkey in cert.keys().subkeys() {
         let is_spent = subkey.with_policy(&policy, now).is_ok_and(|key| {
             let until = key.key_expiration_time();
-            until.is_some_and(|at| at <= now) && cert::is_rotated(key.key().creation_time(), until, ends)
+            rotates
+                && until.is_some_and(|at| at <= now)
+                && cert::is_rotated(key.key().creation_time(), until, ends)
         });
         let encrypts = subkey.self_signatures().any(|signature| {
             signature

@@ -1,4 +1,5 @@
-//! Edge: Fetches certificates over HTTPS: from Web Key Directories and keyservers (the cargo feature `network`).
+//! Edge: Fetches certificates over HTTPS, from Web Key Directories and keyservers, and revocation lists over HTTP (the cargo feature
+//! `network`).
 //!
 //! Nothing that delivers mail comes here: only `mailseal keys add --wkd` and `keys refresh`, for an admin or a timer that waits.
 //! A proxy is the HTTP client's own matter: `ALL_PROXY`, `HTTPS_PROXY` and `NO_PROXY`, for one that speaks HTTP or SOCKS. What that
@@ -207,9 +208,21 @@ fn is_no(error: &LookupError) -> bool {
     matches!(error.kind(), LookupErrorKind::NoName | LookupErrorKind::NoData)
 }
 
+/// Fetches the revocation list at `url`, with or without TLS: what it says is signed. `None` where there is none.
+///
+/// # Errors
+/// As [`published`].
+pub fn list(url: &str) -> Result<Option<Fetched>, Failure> {
+    get_by(url.to_owned(), false)
+}
+
 fn get(url: String) -> Result<Option<Fetched>, Failure> {
+    get_by(url, true)
+}
+
+fn get_by(url: String, https_only: bool) -> Result<Option<Fetched>, Failure> {
     let agent: Agent = Agent::config_builder()
-        .https_only(true)
+        .https_only(https_only)
         .timeout_global(Some(TIMEOUT))
         .max_redirects(3)
         .tls_config(

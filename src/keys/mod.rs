@@ -8,4 +8,5 @@ pub mod enrol;
 pub mod fetch;
 pub mod receive;
 pub mod recovery;
+pub mod revoked;
 pub mod secret;

@@ -17,9 +17,6 @@ use sequoia_openpgp::serialize::Serialize as _;
 use crate::config::Format;
 use crate::error::Error;
 
-/// Characters in a line of PEM.
-const LINE: usize = 64;
-
 /// A certificate.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AnyCert {
@@ -161,6 +158,9 @@ pub fn merge(certs: &mut Vec<AnyCert>, more: impl IntoIterator<Item = AnyCert>) 
                 // The same fingerprint is all that merging asks for.
                 **other = (**other).clone().merge_public(*cert).unwrap_or_else(|_| (**other).clone());
             }
+            (Some(AnyCert::Smime(other)), AnyCert::Smime(cert)) => {
+                cert.revocation().into_iter().for_each(|it| other.revoke(it));
+            }
             (Some(_), _) => {}
             (None, cert) => certs.push(cert),
         }
@@ -197,7 +197,7 @@ pub fn serialize(certs: &[AnyCert]) -> Result<Vec<u8>, Error> {
     let is_text = certs.iter().any(|cert| cert.smime().is_some());
     let mut bytes = Vec::new();
     for certificate in certs.iter().filter_map(AnyCert::smime) {
-        bytes.extend(pem(certificate).into_bytes());
+        bytes.extend(certificate.to_pem().into_bytes());
     }
     for cert in certs.iter().filter_map(AnyCert::openpgp) {
         if is_text {
@@ -221,12 +221,6 @@ pub fn parse_each(serialized: &[Vec<u8>]) -> Result<Vec<AnyCert>, Error> {
         certs.extend(super::parse(bytes, Path::new("-"))?);
     }
     Ok(certs)
-}
-
-fn pem(certificate: &Certificate) -> String {
-    let text = data_encoding::BASE64.encode(certificate.der());
-    let lines = text.as_bytes().chunks(LINE).map(|line| format!("{}\n", String::from_utf8_lossy(line)));
-    format!("-----BEGIN CERTIFICATE-----\n{}-----END CERTIFICATE-----\n", lines.collect::<String>())
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use mailseal_core::cert::{Fitness, assess};
 use mailseal_core::classify::{Stop, packets};
 use mailseal_core::error::Error as CoreError;
 use sequoia_openpgp::Cert;
+use sequoia_openpgp::cert::amalgamation::UserIDAmalgamation;
 use sequoia_openpgp::cert::raw::RawCertParser;
 use sequoia_openpgp::crypto::mpi::PublicKey;
 use sequoia_openpgp::packet::UserID;
@@ -23,7 +24,7 @@ use sequoia_openpgp::policy::StandardPolicy;
 use sequoia_openpgp::types::{Curve, RevocationStatus};
 
 use super::safe_file::KeyFile;
-use super::user::domain_forms;
+use super::user::{domain_forms, is_same_address};
 use crate::error::Error;
 
 /// A search for the certificates of an address.
@@ -32,9 +33,13 @@ pub struct Search<'a> {
     address: &'a str,
     /// The address as it may be written: as it was given, and with its domain in ASCII and in Unicode.
     written: Vec<String>,
+    /// What stands, in some case, wherever the address does, with an `@` in it.
+    marks: Vec<String>,
     now: SystemTime,
     found: Vec<Cert>,
     doubt: Option<Error>,
+    /// Why a certificate may be the owner's although its User ID does not say so in the usual form.
+    unclear: Option<Error>,
 }
 
 impl<'a> Search<'a> {
@@ -47,7 +52,10 @@ impl<'a> Search<'a> {
                 written.push(form);
             }
         }
-        Self { address, written, now, found: Vec::new(), doubt: None }
+        let mut marks: Vec<String> = written.iter().map(|form| mark(form).to_owned()).collect();
+        marks.sort();
+        marks.dedup();
+        Self { address, written, marks, now, found: Vec::new(), doubt: None, unclear: None }
     }
 
     /// Looks at the certificates in `bytes`, binary or armored, read from `path`.
@@ -104,6 +112,14 @@ impl<'a> Search<'a> {
             user_id.self_signatures().next().is_some() || user_id.self_revocations().next().is_some()
         });
         if !mine {
+            if let Some(user_id) = cert.userids().find(|user_id| self.may_be_named_by(user_id)) {
+                let shown = String::from_utf8_lossy(user_id.userid().value());
+                let why = format!(
+                    "{}: whether its User ID {shown:?} is this address is not clear",
+                    cert.fingerprint()
+                );
+                self.unclear.get_or_insert(unclear(path, &why));
+            }
             if !named.is_empty() && !can_check(&cert) {
                 let why = format!("{}: its signatures cannot be checked here", cert.fingerprint());
                 self.doubt(unreadable(path, &why));
@@ -116,9 +132,12 @@ impl<'a> Search<'a> {
     /// The certificates that were found, all of one owner; `None` when there are none.
     ///
     /// # Errors
-    /// [`Error::Ambiguous`] when several are not unfit, [`CoreError::NoUsableKey`] when the owner has revoked the User ID in
+    /// [`Error::KeyStore`] when it is not clear whether a certificate is the owner's, [`Error::Ambiguous`] when several are not unfit, [`CoreError::NoUsableKey`] when the owner has revoked the User ID in
     /// all of them, and [`Error::KeyStore`] when there are none but something could not be read or checked.
     pub fn finish(self) -> Result<Option<Vec<Cert>>, Error> {
+        if let Some(error) = self.unclear {
+            return Err(error);
+        }
         if self.found.is_empty() {
             return self.doubt.map_or(Ok(None), Err);
         }
@@ -142,7 +161,21 @@ impl<'a> Search<'a> {
     /// Whether the User ID has the address.
     fn is_named_by(&self, user_id: &UserID) -> bool {
         let address = user_id.email().ok().flatten();
-        address.is_some_and(|address| self.written.iter().any(|form| address.eq_ignore_ascii_case(form)))
+        address.is_some_and(|address| is_same_address(self.address, address))
+    }
+
+    /// Whether the owner has signed a User ID that gives no address, and has this one in it.
+    fn may_be_named_by(&self, user_id: &UserIDAmalgamation<'_>) -> bool {
+        let gives_none = !matches!(user_id.userid().email(), Ok(Some(_)));
+        gives_none && user_id.self_signatures().next().is_some() && self.stands_in(user_id.userid().value())
+    }
+
+    /// Whether the address stands in `text`, and is not the end or the beginning of another one.
+    fn stands_in(&self, text: &[u8]) -> bool {
+        let text = String::from_utf8_lossy(text);
+        let mut words =
+            text.split(|letter: char| letter.is_whitespace() || r#"<>()[]{},;:"'"#.contains(letter));
+        words.any(|word| is_same_address(self.address, word))
     }
 
     /// Whether a User ID with the address is not revoked.
@@ -158,9 +191,9 @@ impl<'a> Search<'a> {
         &self.written
     }
 
-    /// Whether the address occurs in `bytes`, in any case.
+    /// Whether the address may be in `bytes`: what stands wherever it does occurs there, in any case.
     pub fn is_in(&self, bytes: &[u8]) -> bool {
-        self.written.iter().any(|form| occurs(form.as_bytes(), bytes))
+        self.marks.iter().any(|mark| occurs(mark.as_bytes(), bytes))
     }
 }
 
@@ -180,7 +213,7 @@ impl Quick {
     fn take(&mut self, search: &mut Search<'_>, piece: &[u8], last: bool, path: &Path) -> Option<usize> {
         let mut rest = piece;
         // What reaches into the next certificate is in neither of them, but in the ring.
-        let longest = search.written.iter().map(String::len).max().unwrap_or_default();
+        let longest = search.marks.iter().map(String::len).max().unwrap_or_default();
         let beyond = longest.saturating_sub(1);
         while !rest.is_empty() {
             let length = match packets::certificate(rest) {
@@ -213,6 +246,15 @@ fn only(bytes: &[u8]) -> Option<Cert> {
     certs.next().is_none().then_some(cert)
 }
 
+/// What of `address` stands wherever it does. Only ASCII has but two cases: of a domain in Unicode nothing counts, nor of a local
+/// part in it but the `@` behind.
+fn mark(address: &str) -> &str {
+    let at = address.rfind('@').unwrap_or_default();
+    let start = if address[..at].is_ascii() { 0 } else { at };
+    let end = if address[at..].is_ascii() { address.len() } else { at + 1 };
+    &address[start..end]
+}
+
 /// Whether `address` occurs in `bytes`, in any case.
 fn occurs(address: &[u8], bytes: &[u8]) -> bool {
     // An address is only taken with its `@`, the rarest of its characters.
@@ -233,6 +275,16 @@ fn can_check(cert: &Cert) -> bool {
         _ => None,
     };
     key.pk_algo().is_supported() && curve.is_none_or(Curve::is_supported)
+}
+
+/// That a certificate may be the user's, and does not say so in a way that programs agree on.
+fn unclear(path: &Path, why: &str) -> Error {
+    Error::KeyStore {
+        path: path.into(),
+        what: format!("what may be the user's certificate is not told from another's: {why}"),
+        hint: "enrol the right one: gpg --export FINGERPRINT | mailseal keys add USER -; or have its owner write the User ID as Name <address>"
+            .into(),
+    }
 }
 
 fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> Error {
@@ -321,6 +373,59 @@ mod tests {
                 assert_eq!(found[0].fingerprint(), bob.fingerprint(), "{user_id} for {address}");
             }
         }
+    }
+
+    #[test]
+    fn a_user_id_in_no_usual_form_is_a_doubt() {
+        let mallory = made::public(&made::cert("Mallory <alice@example.org>"));
+        for user_id in [
+            "Alice <alice@example.org> (work)",
+            "Alice alice@example.org",
+            "alice@example.org (Alice)",
+            "Alice [alice@example.org]",
+            "Alice < alice@example.org >",
+            "<mailto:alice@example.org>",
+            "Alice <alice@example.org",
+        ] {
+            let alice = made::public(&made::cert(user_id));
+            for ring in [alice.clone(), [&alice[..], &mallory].concat(), [&mallory[..], &alice].concat()] {
+                let refused = search(&[ring]);
+                // What gives the address after all is taken for it.
+                let is_found =
+                    made::cert(user_id).userids().any(|it| it.userid().email().ok().flatten().is_some());
+                assert!(refused.is_err() || is_found, "{user_id}: {refused:?}");
+            }
+        }
+        for user_id in [
+            "malice@example.org junk (",
+            "Bob alice@example.org.net (",
+            "Bob (not alice@example.org) <bob@example.org>",
+        ] {
+            assert_eq!(found(&[made::public(&made::cert(user_id))]), None, "{user_id}");
+        }
+        let forged =
+            made::with_forged_user_id(made::cert("Mallory"), "Alice alice@example.org", Forgery::Unsigned);
+        assert_eq!(found(&[made::public(&forged)]), None, "anybody can put that into a ring");
+    }
+
+    #[test]
+    fn an_address_in_unicode_is_found_in_any_case_and_form() {
+        let is_found = |user_id: &str, address: &str| {
+            let ring = [others(), made::public(&made::cert(user_id))].concat();
+            let mut search = Search::new(address, SystemTime::now());
+            search.add_ring(&ring, Path::new("ring")).unwrap();
+            search.finish().unwrap().is_some()
+        };
+        for user_id in
+            ["bob@B\u{dc}CHER.example", "bob@bu\u{308}cher.example", "bob@b\u{fc}cher\u{3002}example"]
+        {
+            for address in ["bob@b\u{fc}cher.example", "bob@xn--bcher-kva.example"] {
+                assert!(is_found(user_id, address), "{user_id} for {address}");
+            }
+        }
+        assert!(is_found("ZO\u{cb}@example.org", "zo\u{eb}@example.org"));
+        assert!(!is_found("mike@example.org", "mi\u{212a}e@example.org".replace('\u{212a}', "c").as_str()));
+        assert!(!is_found("ali\u{212a}e@example.org", "alike@example.org"), "its letters are others");
     }
 
     #[test]

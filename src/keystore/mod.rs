@@ -7,6 +7,7 @@
 
 pub mod absence;
 pub mod any_cert;
+pub mod authorities;
 pub mod cache;
 pub mod census;
 mod cert_d;
@@ -168,6 +169,11 @@ pub fn refuse_secret_keys(home: &Path, certs: &[AnyCert], trust: Trust) -> Resul
 /// # Errors
 /// [`Error::KeyStore`] also when the file does not exist.
 pub fn read_named(path: &Path, trust: &Trust, cache: Option<&Cache>) -> Result<Vec<AnyCert>, Error> {
+    parse_by(cache, &bytes_of_named(path, trust)?, path)
+}
+
+/// What the file holds that an admin named.
+fn bytes_of_named(path: &Path, trust: &Trust) -> Result<Vec<u8>, Error> {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
     let missing = || Error::KeyStore {
         path: path.into(),
@@ -177,8 +183,7 @@ pub fn read_named(path: &Path, trust: &Trust, cache: Option<&Cache>) -> Result<V
     if absolute.parent().is_some_and(|folder| !folder.try_exists().unwrap_or(true)) {
         return Err(missing());
     }
-    let bytes = safe_file::read(&Place::named(absolute, trust.clone()), limits::KEY_FILE)?;
-    parse_by(cache, &bytes.ok_or_else(missing)?, path)
+    safe_file::read(&Place::named(absolute, trust.clone()), limits::KEY_FILE)?.ok_or_else(missing)
 }
 
 /// The certificates in all the files that an admin named, all of one kind: a message is for each of them.

@@ -138,6 +138,20 @@ pub(super) fn domain_forms(name: &str) -> Vec<String> {
     forms.into_iter().flatten().map(|form| user.to_owned() + &form).collect()
 }
 
+/// Whether `one` and `other` are one address: their domains may be written in ASCII or in Unicode, in any case and form.
+pub(super) fn is_same_address(one: &str, other: &str) -> bool {
+    match (one.rsplit_once('@'), other.rsplit_once('@')) {
+        (Some((local, domain)), Some((other_local, other_domain))) => {
+            let is_same_local = local.eq_ignore_ascii_case(other_local)
+                || !local.is_ascii() && fold(local) == fold(other_local);
+            is_same_local
+                && (domain.eq_ignore_ascii_case(other_domain)
+                    || fold_domain(domain) == fold_domain(other_domain))
+        }
+        _ => false,
+    }
+}
+
 /// The same for a domain, whose labels may be written in ASCII: an MTA without SMTPUTF8 knows no other form.
 fn fold_domain(domain: &str) -> String {
     fold(&idna::domain_to_unicode(&fold(domain)).0)

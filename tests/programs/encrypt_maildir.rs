@@ -285,6 +285,9 @@ fn only_confirmed_certificates_are_looked_up() {
     assert_eq!(none.status, Some(0), "{none:?}");
     assert!(none.stdout.contains("\"no-key\": 1"), "{}", none.stdout);
     fs::copy(oracle::key(CERT), keys.join("alice.pgp")).unwrap();
+    let dry = run(&["--dry-run"]);
+    assert_eq!(dry.status, Some(0), "{dry:?}");
+    assert!(dry.stdout.contains("to seal    1 of 1") && dry.stderr.contains("--unconfirmed"), "{dry:?}");
     let refused = run(&[]);
     assert_eq!(refused.status, Some(75), "{refused:?}");
     assert!(refused.stderr.contains("--unconfirmed"), "{}", refused.stderr);

@@ -17,6 +17,7 @@ mod readable; // how much of a message that passes for encrypted can be read
 mod recipients; // several recipients: which container, and who is left out
 mod sizes; // messages of every size near the border of a buffer
 mod smime; // S/MIME, opened by openssl, gpgsm and NSS
+mod smime_authorities; // S/MIME authorities, and what they revoke
 
 // Whose mail it is, and which certificate.
 mod absence; // "no certificate" is proven, or the delivery is deferred

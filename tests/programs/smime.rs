@@ -6,6 +6,7 @@
 use std::{
     fs,
     io::{self, Read, Write},
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::Command,
     sync::Mutex,
@@ -525,6 +526,75 @@ fn a_delivery_finds_it_and_leaves_what_is_sealed() {
     }
 }
 
+/// `mailseal decrypt --gpg-agent` with what is in this GnuPG home.
+fn by_gpgsm(home: &Path, arguments: &[&str], mail: &[u8]) -> Run {
+    let mut command = Command::new(testing::program("mailseal"));
+    command.env("GNUPGHOME", home).args(["decrypt", "--gpg-agent"]).args(arguments);
+    filter::run(&mut command, mail, mail.len().max(1))
+}
+
+#[test]
+fn gpgsm_s_agent_opens_what_is_sealed() {
+    let gpgsm = Gpgsm::new();
+    let message = fixtures::mails("mails").swap_remove(0).bytes;
+    let rsa = sealed(&recipients(&["rsa"]), Policy::None, &message);
+    // It is locked, and nobody can be asked.
+    let run = by_gpgsm(gpgsm.home(), &[], &rsa);
+    assert!(run.status != Some(0) && run.stdout.is_empty(), "{}", run.stderr);
+    assert!(run.stderr.contains("the agent did not open the secret key"), "{}", run.stderr);
+    gpgsm.unlock();
+    let oaep = recipients(&["p256", "rsa"]).with_key_transport(KeyTransport::Oaep);
+    for (name, to) in [
+        ("alone", recipients(&["rsa"])),
+        ("beside others", recipients(&["p384", "rsa-4096", "rsa", "p256"])),
+        ("with OAEP", oaep),
+        ("authenticated", recipients(&["rsa-gcm"])),
+    ] {
+        let run = by_gpgsm(gpgsm.home(), &[], &sealed(&to, Policy::Shy, &message));
+        // The certificate of another serial number is not gpgsm's.
+        if name == "authenticated" {
+            assert!(run.status != Some(0) && run.stdout.is_empty(), "{name}");
+            continue;
+        }
+        assert_eq!((run.status, &*run.stderr), (Some(0), ""), "{name}");
+        compare(name, &run.stdout, std::slice::from_ref(&message)).unwrap();
+    }
+    for (name, to) in [("another's", recipients(&["rsa-4096"])), ("a curve's", recipients(&["p256"]))] {
+        let run = by_gpgsm(gpgsm.home(), &[], &sealed(&to, Policy::None, &message));
+        assert!(run.status != Some(0) && run.stdout.is_empty(), "{name}");
+        assert!(
+            run.stderr.contains(&certificate(if name == "a curve's" { "p256" } else { "rsa-4096" }).id()),
+            "{}",
+            run.stderr
+        );
+    }
+    // Maildirs, too.
+    let dir = tempfile::tempdir().unwrap();
+    for folder in ["cur", "new", "tmp"] {
+        fs::create_dir(dir.path().join(folder)).unwrap();
+    }
+    for number in 0..5 {
+        fs::write(dir.path().join(format!("cur/{number}.host:2,S")), &rsa).unwrap();
+    }
+    let run = by_gpgsm(gpgsm.home(), &[dir.path().to_str().unwrap()], b"");
+    assert_eq!(run.status, Some(0), "{}", run.stderr);
+    for entry in fs::read_dir(dir.path().join("cur")).unwrap() {
+        compare("stored", &fs::read(entry.unwrap().path()).unwrap(), std::slice::from_ref(&message)).unwrap();
+    }
+    // Without gpgsm, or its key.
+    let empty = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o700)).tempdir().unwrap();
+    let run = by_gpgsm(empty.path(), &[], &rsa);
+    assert!(
+        run.status != Some(0) && run.stdout.is_empty() && run.stderr.contains(&certificate("rsa").id()),
+        "{}",
+        run.stderr
+    );
+    let mut command = Command::new(testing::program("mailseal"));
+    command.env("PATH", empty.path()).args(["decrypt", "--gpg-agent"]);
+    let run = filter::run(&mut command, &rsa, rsa.len());
+    assert!(run.status != Some(0) && run.stderr.contains("gpgsm cannot be run"), "{}", run.stderr);
+}
+
 /// The identifier of RSA with OAEP.
 const OAEP: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x07";
 
@@ -595,6 +665,7 @@ fn what_cannot_be_enrolled_is_refused_and_nothing_is_changed() {
         (named("authority.pem"), "a certificate authority's"),
         (named("no-key-usage.pem"), "no keyUsage"),
         (named("rsa-1024.pem"), "RSA with 1024 bits"),
+        (named("x25519.pem"), "X25519 (RFC 8418), which no mail program is known to open"),
         (named("both.pem"), "a private key"),
         (named("rsa.p12"), "a private key"),
         (broken, "broken"),

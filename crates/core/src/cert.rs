@@ -10,7 +10,7 @@ use sequoia_openpgp::Cert;
 use sequoia_openpgp::cert::amalgamation::key::ValidErasedKeyAmalgamation;
 use sequoia_openpgp::cert::amalgamation::{ValidAmalgamation as _, ValidateAmalgamation as _};
 use sequoia_openpgp::packet::key::{PublicParts, UnspecifiedRole};
-use sequoia_openpgp::packet::{Key, Tag};
+use sequoia_openpgp::packet::{Key, Signature, Tag};
 use sequoia_openpgp::policy::StandardPolicy;
 use sequoia_openpgp::types::{CompressionAlgorithm, PublicKeyAlgorithm, RevocationStatus, RevocationType};
 
@@ -175,7 +175,7 @@ fn fill(assessment: &mut Assessment, cert: &Cert, now: SystemTime) -> Result<(),
     assessment.compression =
         sequoia_openpgp::cert::Preferences::preferred_compression_algorithms(&valid).map(<[_]>::to_vec);
 
-    let mut found = Found::default();
+    let mut found = Found { row: may_rotate(cert), ..Found::default() };
     valid.keys().filter(encrypts).for_each(|key| found.take(&key, lapse, primary_expires, now));
     if !found.keys.is_empty() {
         found.keys.append(&mut found.rotated);
@@ -203,6 +203,8 @@ fn fill(assessment: &mut Assessment, cert: &Cert, now: SystemTime) -> Result<(),
 /// The encryption keys of a certificate, by what they are good for.
 #[derive(Default)]
 struct Found {
+    /// Whether the certificate is one whose keys may be replaced one by one ([`may_rotate`]).
+    row: bool,
     keys: Vec<EncryptionKey>,
     /// Valid ones that are replaced soon: they open a message too, as long as they last.
     rotated: Vec<EncryptionKey>,
@@ -230,7 +232,8 @@ impl Found {
             self.unsupported.push(name(key.key().pk_algo()));
             return;
         }
-        let rotates = is_rotated(key.key().creation_time(), key.key_expiration_time(), primary_expires);
+        let rotates =
+            self.row && is_rotated(key.key().creation_time(), key.key_expiration_time(), primary_expires);
         self.rotates |= rotates;
         let expires = match (primary_expires, key.key_expiration_time()) {
             (Some(primary), Some(key)) => Some(primary.min(key)),
@@ -250,7 +253,19 @@ impl Found {
     }
 }
 
-/// Whether a key that was made and expires at these times is replaced by another of the same certificate, which expires later.
+/// Whether one of its encryption subkeys may replace another: there are several, or it is of version 6, as Autocrypt v2 asks for. A single
+/// one of an older kind that has a short life is its owner's own choice.
+#[must_use]
+pub fn may_rotate(cert: &Cert) -> bool {
+    let encrypts = |signature: &Signature| {
+        let flags = signature.key_flags();
+        flags.is_some_and(|flags| flags.for_storage_encryption() || flags.for_transport_encryption())
+    };
+    let encrypting = cert.keys().subkeys().filter(|key| key.self_signatures().any(encrypts));
+    cert.primary_key().key().version() == 6 || encrypting.count() > 1
+}
+
+/// Whether a key that was made and expires at these times, of a certificate that [`may_rotate`], is replaced by another of the same certificate, which expires later.
 #[must_use]
 pub fn is_rotated(
     made: SystemTime,
@@ -543,14 +558,21 @@ mod tests {
         let rotated = (Fitness::Unfit(Unfit::Rotated), 0, false);
         for day in [5, 11] {
             assert_eq!(found(&made(None, &[Some(10), Some(15)]), day), rotated);
-            assert_eq!(found(&made(Some(100), &[Some(10)]), day), rotated);
         }
+        // One alone is no row.
+        assert_eq!(found(&made(Some(100), &[Some(10)]), 5), (Fitness::Fit, 1, true));
+        assert_eq!(found(&made(None, &[Some(10)]), 11), (Fitness::Lapsed(Lapse::Expired), 1, true));
         // It is not what is left where the other has gone out of use.
-        let retired = with_revoked_subkey(both(), 0, KeyRetired, birth() + 2 * DAY);
+        let cert = both();
+        let lasts = |signature: &Signature| signature.key_validity_period().is_none();
+        // Subkeys stand in no order of their making.
+        let (number, lasting) =
+            cert.keys().subkeys().enumerate().find(|(_, key)| key.self_signatures().any(lasts)).unwrap();
+        let lasting = lasting.key().fingerprint();
+        let retired = with_revoked_subkey(cert.clone(), number, KeyRetired, birth() + 2 * DAY);
         assert_eq!(found(&retired, 5), (Fitness::Lapsed(Lapse::Retired), 1, true));
-        let lasting = retired.keys().subkeys().next().unwrap().key().fingerprint();
         assert_eq!(at(&retired, birth() + 5 * DAY).keys[0].fingerprint(), lasting);
-        let compromised = with_revoked_subkey(both(), 0, KeyCompromised, birth() + 2 * DAY);
+        let compromised = with_revoked_subkey(cert, number, KeyCompromised, birth() + 2 * DAY);
         assert_eq!(found(&compromised, 5), (Fitness::Unfit(Unfit::KeysRevoked), 0, false));
         // Who has a certificate that is short-lived as a whole, or a longer life, has not such a row.
         for cert in [made(Some(10), &[None]), made(Some(10), &[Some(10)]), made(None, &[Some(16)])] {

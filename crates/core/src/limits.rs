@@ -90,6 +90,12 @@ pub const CERTIFICATE: usize = 64 * 1024;
 /// Most S/MIME certificates in a file; one with more is not read.
 pub const CERTIFICATES: usize = 100;
 
+/// Most certificates of authorities that may lead from an S/MIME certificate to one that is trusted: the ways between them are tried.
+pub const CHAIN_CERTIFICATES: usize = 16;
+
+/// Longest list of revoked S/MIME certificates, in octets: some 25,000 of them. A longer one is not read.
+pub const REVOCATIONS: usize = 1024 * 1024;
+
 /// Longest name of the issuer of an S/MIME certificate, in octets. With that of a longer one, and an RSA key of 4096 bits,
 /// [`CMS_FRAME_RECIPIENT`] would not be enough.
 pub const CERTIFICATE_ISSUER: usize = 384;

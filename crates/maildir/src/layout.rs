@@ -38,10 +38,19 @@ pub struct Folders {
 #[derive(Default)]
 struct Found {
     folders: Folders,
-    /// The device and inode of each folder.
+    /// The device and inode of each directory that was looked into.
     ids: HashSet<(u64, u64)>,
-    /// The links that lead to folders, and the device and inode of those.
-    links: Vec<(PathBuf, (u64, u64))>,
+    /// The links that lead to directories.
+    links: Vec<Link>,
+}
+
+/// A link that leads to a directory.
+struct Link {
+    path: PathBuf,
+    /// The directory's device and inode.
+    id: (u64, u64),
+    /// Whether it is a folder of messages itself.
+    is_folder: bool,
 }
 
 /// A user's Maildir.
@@ -128,8 +137,11 @@ impl Maildir {
         let mut found = Found::default();
         self.look_into(Path::new(""), 0, &mut found)?;
         let Found { mut folders, ids, links } = found;
-        let outside = links.into_iter().filter(|(_, id)| !ids.contains(id));
-        folders.odd.extend(outside.map(|(path, _)| Odd { path, why: Why::Linked }));
+        // With LAYOUT=fs, folders may lie at any depth behind a link; Maildir++ has none there.
+        let may_be_deep = !is_plus_plus(&folders.paths);
+        let outside =
+            links.into_iter().filter(|link| !ids.contains(&link.id) && (link.is_folder || may_be_deep));
+        folders.odd.extend(outside.map(|link| Odd { path: link.path, why: Why::Linked }));
         folders.paths.sort();
         folders.odd.sort();
         let Some(first) = folders.paths.first() else {
@@ -167,8 +179,8 @@ impl Maildir {
             Err(error) => return Err(failed(&shown, error)),
         };
         let failed = |error| failed(&shown, error);
+        found.ids.insert(id_of(&dir.stat_self().map_err(failed)?));
         if PARTS.iter().all(|part| dir.has(part, Kind::Dir)) {
-            found.ids.insert(id_of(&dir.stat_self().map_err(failed)?));
             found.folders.paths.push(path.into());
         } else if let Some(why) = why_no_folder(&dir).map_err(failed)? {
             found.folders.odd.push(Odd { path: shown.clone(), why });
@@ -180,9 +192,7 @@ impl Maildir {
             match kind {
                 Kind::Dir if may_be_folder(&name) => self.look_into(&path.join(name), depth + 1, found)?,
                 Kind::Link if may_be_folder(&name) => {
-                    if let Some(id) = leads_to_folder(&dir, &name) {
-                        found.links.push((shown.join(name), id));
-                    }
+                    found.links.extend(Link::of(&dir, &name, &shown));
                 }
                 _ => {}
             }
@@ -262,11 +272,20 @@ fn why_no_folder(dir: &Dir) -> io::Result<Option<Why>> {
     Ok(None)
 }
 
-/// The device and inode of the folder of messages that a link leads to.
-fn leads_to_folder(dir: &Dir, name: &OsStr) -> Option<(u64, u64)> {
-    let path = Path::new(name);
-    PARTS.iter().find(|part| is_folder(dir, &path.join(part)))?;
-    dir.stat_target(path).ok().as_ref().map(id_of)
+impl Link {
+    /// The link called `name` in `dir`, which is at `shown`; `None` for one that leads to no directory.
+    fn of(dir: &Dir, name: &OsStr, shown: &Path) -> Option<Self> {
+        let path = Path::new(name);
+        let stat = dir.stat_target(path).ok().filter(|stat| kind_of(stat) == Kind::Dir)?;
+        let is_folder = PARTS.iter().any(|part| is_folder(dir, &path.join(part)));
+        Some(Self { path: shown.join(name), id: id_of(&stat), is_folder })
+    }
+}
+
+/// Whether folders are those of Maildir++, as their names tell.
+fn is_plus_plus(folders: &[PathBuf]) -> bool {
+    let mut others = folders.iter().filter(|path| !path.as_os_str().is_empty()).peekable();
+    others.peek().is_some() && others.all(|path| path.as_os_str().as_bytes().starts_with(b"."))
 }
 
 /// Whether `path` is a folder, or leads to one.
@@ -451,7 +470,9 @@ mod tests {
     fn what_dovecot_takes_for_a_folder_is_one_or_is_named() {
         let other = tempfile::tempdir().unwrap();
         let shown = other.path().display();
-        create_dir_all(other.path().join("cur")).unwrap();
+        for name in ["cur", "deep/2020/cur"] {
+            create_dir_all(other.path().join(name)).unwrap();
+        }
         let odd = |make: &[&str]| {
             let dir = tempfile::tempdir().unwrap();
             for path in ["cur", "new", ".Sent/cur", ".Sent/new"].iter().chain(make) {
@@ -467,7 +488,7 @@ mod tests {
                 }
             }
             let folders = Maildir::open(dir.path(), None).unwrap().folders().unwrap();
-            assert_eq!(folders.paths, [Path::new(""), Path::new(".Sent")], "{make:?}");
+            assert!(folders.paths.starts_with(&["".into(), ".Sent".into()]), "{make:?}");
             let below =
                 |odd: Odd| (odd.path.strip_prefix(dir.path()).unwrap().to_str().unwrap().to_owned(), odd.why);
             folders.odd.into_iter().map(below).collect::<Vec<_>>()
@@ -479,6 +500,7 @@ mod tests {
             (&[".a -> OTHER"], ".a", Why::Linked),
             (&["a/b", "a/b/c -> OTHER"], "a/b/c", Why::Linked),
             (&[".a/new", ".a/cur -> OTHER/cur"], ".a", Why::Linked),
+            (&["a/cur", "a/new", "archive -> OTHER/deep"], "archive", Why::Linked),
             (&[".a/cur", ".a/new -> OTHER/cur"], ".a", Why::Linked),
         ] {
             assert_eq!(odd(make), [(path.to_owned(), why)], "{make:?}");

@@ -45,7 +45,7 @@ impl Why {
             Self::Unnamed => {
                 "its name is not that of a message: nothing stands before the first comma or colon"
             }
-            Self::Linked => "it is a symbolic link to messages, and no link is followed",
+            Self::Linked => "it is a symbolic link to where messages may be, and no link is followed",
             Self::Incomplete => "the folder has messages and lacks `cur` or `new`",
         }
     }

@@ -72,6 +72,28 @@ impl Gpgsm {
         command
     }
 
+    /// Where it keeps its keys (`GNUPGHOME`).
+    pub fn home(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Has its agent know the passphrase, where it can ask nobody.
+    pub fn unlock(&self) {
+        fs::write(self.home().join("gpg-agent.conf"), "allow-preset-passphrase\n").unwrap();
+        let kill = ["--kill", "gpg-agent"];
+        Command::new("gpgconf").arg("--homedir").arg(self.home()).args(kill).status().unwrap();
+        let mut list = self.command();
+        let listed =
+            list.args(["--with-colons", "--with-keygrip", "--list-secret-keys"]).output().unwrap().stdout;
+        let listed = String::from_utf8(listed).unwrap();
+        let keygrip = listed.lines().find_map(|line| line.strip_prefix("grp:::::::::")).unwrap();
+        // "secret", in hexadecimal digits.
+        let preset = format!("PRESET_PASSPHRASE {} -1 736563726574", keygrip.trim_end_matches(':'));
+        let mut agent = Command::new("gpg-connect-agent");
+        agent.arg("--homedir").arg(self.home()).args([&preset, "/bye"]).stderr(Stdio::null());
+        assert_eq!(agent.output().unwrap().stdout, b"OK\n");
+    }
+
     /// The content of `cms`.
     pub fn open(&self, cms: &[u8]) -> Opened {
         let path = self.0.path().join("message.cms");

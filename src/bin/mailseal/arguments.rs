@@ -19,7 +19,7 @@ pub struct SecretArguments {
     /// The secret key, as gpg --export-secret-keys writes it, or for S/MIME as PKCS #12 or PEM; for several keys, several times
     #[arg(long, value_name = "FILE", required_unless_present = "gpg_agent")]
     secret_key: Vec<PathBuf>,
-    /// The secret keys that gpg and its agent hold
+    /// The secret keys that gpg, for S/MIME gpgsm, and their agent hold
     #[arg(long, conflicts_with = "secret_key")]
     gpg_agent: bool,
     /// Read the passphrases from this file descriptor, one a line, and ask for none
@@ -48,7 +48,7 @@ impl SecretArguments {
     /// The secret keys; from here on the process leaves no core dump.
     pub fn keys(&self) -> Result<Box<dyn SecretKeys>, Error> {
         let keys: Box<dyn SecretKeys> = if self.gpg_agent {
-            Box::new(Agent)
+            Box::new(Agent::default())
         } else {
             let passphrases = self.passphrase_fd.map_or(Ok(Passphrases::Prompt), Passphrases::read)?;
             Box::new(KeyFiles::read(&self.secret_key, passphrases)?)

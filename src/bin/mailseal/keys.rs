@@ -16,7 +16,6 @@ use mailseal::error::Error;
 use mailseal::exit::Exit;
 use mailseal::keys::admin::owners::Telling;
 use mailseal::keys::admin::pending::Pending;
-#[cfg(feature = "network")]
 use mailseal::keys::admin::refresh::Refresh;
 use mailseal::keys::admin::register::UserList;
 use mailseal::keys::admin::{Action, Addition, Existing, Input, Keys, read_inputs};
@@ -93,25 +92,11 @@ pub enum Command {
         #[arg(value_parser = parse_user)]
         new: User,
     },
-    /// Take over what owners have published since for enrolled certificates: another expiry, a revocation, other subkeys
+    /// Take over what is new about enrolled certificates: what owners have published, what authorities have revoked
     ///
     /// Only certificates with the fingerprint of an enrolled one count. Exit status 1 when a server could not be asked, another
-    /// certificate is published, or mail cannot be sealed for a user any more.
-    #[cfg(feature = "network")]
-    Refresh {
-        /// Ask the Web Key Directories of the users' domains
-        #[arg(long, required_unless_present = "keyserver")]
-        wkd: bool,
-        /// Ask a keyserver: https://HOST with the interface of keys.openpgp.org, hkps://HOST by HKP; for several, several times
-        #[arg(long, value_name = "URL")]
-        keyserver: Vec<String>,
-        /// Say what would change, and change nothing
-        #[arg(long)]
-        dry_run: bool,
-        /// These users [default: all who are enrolled]
-        #[arg(value_name = "USER", value_parser = parse_user)]
-        users: Vec<User>,
-    },
+    /// certificate is published, a revocation list says nothing, or mail cannot be sealed for a user any more.
+    Refresh(RefreshArguments),
     /// Write enrolled certificates as a Web Key Directory, for a web server to publish
     Export {
         /// The root of what the web server hands out: .well-known/openpgpkey is made below it
@@ -212,6 +197,55 @@ impl CheckArguments {
     }
 }
 
+/// Of which at least one says what is asked.
+const ASKED: &[&str] =
+    if cfg!(feature = "network") { &["wkd", "keyserver", "crl", "crl_points"] } else { &["crl"] };
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("asked").multiple(true).required(true).args(ASKED)))]
+pub struct RefreshArguments {
+    /// Ask the Web Key Directories of the users' domains; in builds with the feature network
+    #[cfg(feature = "network")]
+    #[arg(long)]
+    wkd: bool,
+    /// Ask a keyserver: https://HOST with the interface of keys.openpgp.org, hkps://HOST by HKP; for several, several times
+    #[cfg(feature = "network")]
+    #[arg(long, value_name = "URL")]
+    keyserver: Vec<String>,
+    /// Disable the S/MIME certificates that the revocation lists in `smime-crl` name
+    #[arg(long)]
+    crl: bool,
+    /// The same by the lists that the certificates name, fetched over HTTP; in builds with the feature network
+    #[cfg(feature = "network")]
+    #[arg(long)]
+    crl_points: bool,
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// These users [default: all who are enrolled]
+    #[arg(value_name = "USER", value_parser = parse_user)]
+    users: Vec<User>,
+}
+
+impl RefreshArguments {
+    fn how(&self) -> Result<Refresh, Error> {
+        Ok(Refresh {
+            #[cfg(feature = "network")]
+            wkd: self.wkd,
+            #[cfg(feature = "network")]
+            keyservers: self
+                .keyserver
+                .iter()
+                .map(|given| Keyserver::parse(given))
+                .collect::<Result<_, _>>()?,
+            #[cfg(feature = "network")]
+            points: self.crl_points,
+            lists: self.crl,
+            dry_run: self.dry_run,
+        })
+    }
+}
+
 #[derive(Debug, Args)]
 pub struct UsersArguments {
     /// The users, one a line [default: those that Dovecot lists]
@@ -305,13 +339,7 @@ pub fn run(
         }
         Command::Init { users, accept } => return keys(None).init(&users.choice(), accept, out),
         Command::Scan { users } => return keys(None).scan(&users.choice(), out),
-        #[cfg(feature = "network")]
-        Command::Refresh { wkd, keyserver, dry_run, users } => {
-            let keyservers =
-                keyserver.iter().map(|given| Keyserver::parse(given)).collect::<Result<_, _>>()?;
-            let how = Refresh { wkd: *wkd, keyservers, dry_run: *dry_run };
-            return keys(None).refresh(&how, users, out);
-        }
+        Command::Refresh(refresh) => return keys(None).refresh(&refresh.how()?, &refresh.users, out),
         Command::Export { wkd, users, .. } => return keys(None).export(wkd, users, out),
         Command::Rename { old, new } => return keys(None).rename(old, new, out),
     };

@@ -8,6 +8,7 @@
 //! export    certificates for a web server to publish
 //! gpgit     the certificates that gpgit uses, enrolled
 //! owners    what the owners of certificates are told, and an admin  [edge]
+//! refresh   what is new about enrolled certificates
 //! survey    what becomes of each user's mail
 //! ask       a scan of many homes                                   [edge]
 //! pending   what users have sent, and what an admin does about it  [edge]
@@ -24,7 +25,6 @@ pub mod gpgit;
 pub mod owned;
 pub mod owners;
 pub mod pending;
-#[cfg(feature = "network")]
 pub mod refresh;
 pub mod register;
 pub mod survey;
@@ -55,14 +55,15 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::keys::addressee;
 use crate::keys::code;
-use crate::keys::enrol::{self, Candidate};
+use crate::keys::enrol::{self, Candidate, Found};
 use crate::keys::receive::state::Received;
+use crate::keys::revoked::Lists;
 use crate::keystore::any_cert::{self, AnyCert, Worth};
 use crate::keystore::census::Entry;
 use crate::keystore::enrolled::{Enrolled, KeyFile};
 use crate::keystore::trust::Trust;
 use crate::keystore::user::User;
-use crate::keystore::{self, Request, absence};
+use crate::keystore::{self, Request, absence, authorities};
 use crate::outgoing::policy;
 use crate::system::owner::Bytes;
 use crate::system::process;
@@ -235,10 +236,7 @@ impl<'a> Keys<'a> {
 
     fn add(&self, user: &User, addition: &Addition, out: &mut impl Write) -> Result<Exit, Error> {
         let address = self.address(user);
-        let mut new = Vec::new();
-        for Input { name, contents } in &addition.inputs {
-            new.extend(enrol::candidates(&contents.0, Path::new(name), address.as_deref(), self.now)?);
-        }
+        let new = self.candidates(&addition.inputs, address.as_deref())?;
         let file = self.enrolled()?.file(user, self.home.as_deref())?;
         let _lock = file.lock()?;
         let certs = with_old(user, &new, &file, addition.existing)?;
@@ -276,6 +274,37 @@ impl<'a> Keys<'a> {
         Ok(Exit::Ok)
     }
 
+    /// What is to be enrolled of what was given.
+    fn candidates(&self, inputs: &[Input], address: Option<&str>) -> Result<Vec<Candidate>, Error> {
+        let (mut new, mut given) = (Vec::new(), Vec::new());
+        for Input { name, contents } in inputs {
+            let path = Path::new(name);
+            let found = Found::read(&contents.0, path)?;
+            given.extend_from_slice(&found.authorities);
+            // A file of its own may hold what leads to an authority.
+            if !found.own.is_empty() || inputs.len() == 1 {
+                new.extend(enrol::choose(found, path, address, self.now)?);
+            }
+        }
+        let keys = &self.config.keys;
+        if new.is_empty() {
+            return Err(Error::Usage {
+                what: "no certificate of the user's is among those of authorities".into(),
+                hint: "give the user's own as well".into(),
+            });
+        }
+        if !keys.smime_ca.is_empty() && new.iter().any(|candidate| candidate.cert.smime().is_some()) {
+            let trusted = authorities::trusted(keys, &Trust::of_process(keys.trusted_groups.ids()))?;
+            enrol::demand_authority(&mut new, &given, &trusted, self.now)?;
+            let mut lists = Lists::new(trusted, self.now);
+            keys.smime_crl.iter().try_for_each(|path| lists.read(path, keys))?;
+            if !keys.smime_crl.is_empty() {
+                enrol::demand_unrevoked(&mut new, &lists)?;
+            }
+        }
+        Ok(new)
+    }
+
     fn tell_enrolled(
         &self,
         user: &User,
@@ -287,6 +316,16 @@ impl<'a> Keys<'a> {
         say(out, format_args!("enrolled {} for {} in {}", row.fingerprint, row.user, file.path().display()))?;
         say(out, format_args!("  encrypts with {}", row.algorithms.join(", ")))?;
         say(out, format_args!("  expires {}", day(candidate.worth.expires)))?;
+        match candidate.way.last() {
+            Some(authority) => say(out, format_args!("  leads to the authority {}", authority.subject()))?,
+            None if candidate.cert.smime().is_some() => {
+                say(
+                    out,
+                    format_args!("  pinned: who issued it is not checked, because `smime-ca` is not set"),
+                )?;
+            }
+            None => {}
+        }
         for warning in &candidate.warnings {
             say(out, format_args!("  warning: {warning}"))?;
         }
@@ -390,8 +429,8 @@ impl<'a> Keys<'a> {
         Ok(known.users()?.contains(user) || known.unasked()?.contains(user))
     }
 
-    /// Makes `user` unknown, unless another source has a certificate, or may have. [`Exit::Negative`] where the user stays known,
-    /// unless another source has one and the enrolled ones were there to be `removed`.
+    /// Makes `user` unknown, unless another source has a certificate, or may have. [`Exit::Negative`] where the user stays known
+    /// and nothing was `removed`.
     ///
     /// That nothing is found in the user's home is its owner's word. What an owner gains by a lie is what deleting the files
     /// gains, now that an admin has the user removed: new mail of this one user in clear, which is the owner's to read.
@@ -400,6 +439,7 @@ impl<'a> Keys<'a> {
             // Root says what came of it.
             return parent.forget(removed).map(|()| Exit::Ok);
         }
+        let unless_removed = if removed { Exit::Ok } else { Exit::Negative };
         match self.find_to_forget(user) {
             Ok(false) => {
                 let known = self.known();
@@ -418,7 +458,7 @@ impl<'a> Keys<'a> {
                     out,
                     format_args!("{} has a certificate in another source, and stays known", user.name()),
                 )?;
-                Ok(if removed { Exit::Ok } else { Exit::Negative })
+                Ok(unless_removed)
             }
             Err(error) => {
                 say(out, format_args!("{} stays known, and mail is deferred: {error}", user.name()))?;
@@ -433,7 +473,7 @@ impl<'a> Keys<'a> {
                 } else {
                     say(out, format_args!("to forget the user: {}", error.hint()))?;
                 }
-                Ok(Exit::Negative)
+                Ok(unless_removed)
             }
         }
     }

@@ -1,4 +1,5 @@
-//! Edge: Secret keys in GnuPG's hands: gpg, its agent, smartcards, and their own way to ask for a passphrase.
+//! Edge: Secret keys in GnuPG's hands: gpg, its agent, smartcards, and their own way to ask for a passphrase. S/MIME's are
+//! `gpgsm`'s.
 //!
 //! gpg is given the session key packets of a message, and an encrypted packet that holds nothing. It has its agent
 //! open them and reports the session key; that it complains about the rest means nothing. The message itself never
@@ -9,12 +10,14 @@ use std::process::{Command, Stdio};
 
 use data_encoding::HEXUPPER;
 use mailseal_core::error::Error as CoreError;
-use mailseal_core::unseal::keys::{Key, Keys};
+use mailseal_core::smime::recipient::RecipientInfo;
+use mailseal_core::unseal::keys::{Key, Keys, Opened};
 use sequoia_openpgp::Packet;
 use sequoia_openpgp::packet::PKESK;
 use sequoia_openpgp::serialize::Serialize as _;
 
 use super::SecretKeys;
+use super::gpgsm::Gpgsm;
 use crate::error::Error;
 
 /// An encrypted packet (version 1) of 40 octets that mean nothing: gpg reads no session key without one behind it.
@@ -26,9 +29,11 @@ const NOTHING: [u8; 43] = {
     packet
 };
 
-/// gpg and its agent, as the environment has them (`GNUPGHOME`).
-#[derive(Clone, Copy, Debug)]
-pub struct Agent;
+/// gpg, gpgsm and their agent, as the environment has them (`GNUPGHOME`).
+#[derive(Debug, Default)]
+pub struct Agent {
+    smime: Gpgsm,
+}
 
 impl Keys for Agent {
     fn session_key(&self, packets: &[PKESK]) -> Result<Option<Key>, CoreError> {
@@ -62,6 +67,10 @@ impl Keys for Agent {
         }
         Ok(None)
     }
+
+    fn content_key(&self, recipients: &[RecipientInfo]) -> Result<Option<Opened>, CoreError> {
+        Ok(self.smime.open(recipients)?)
+    }
 }
 
 impl SecretKeys for Agent {
@@ -74,7 +83,7 @@ impl SecretKeys for Agent {
 }
 
 /// libgpg-error's GPG_ERR_NO_SECKEY (17), from gpg-agent (4 << 24).
-const NO_SECRET_KEY: &str = "67108881";
+pub(super) const NO_SECRET_KEY: &str = "67108881";
 
 /// What gpg reports about a message. It may take as long as its user types.
 fn ask(message: &[u8]) -> std::io::Result<String> {

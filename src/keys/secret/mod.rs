@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod files;
+mod gpgsm;
 mod private;
 
 use mailseal_core::unseal::keys::Keys;

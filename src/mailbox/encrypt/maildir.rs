@@ -58,7 +58,7 @@ impl Work<'_> {
         let config = config(self.settings)?;
         let control = self.target.control.as_deref().map(Path::new);
         let maildir = (self.open)(Path::new(&self.target.path), control)?;
-        let addressee = addressee(self.settings, self.target, &config)?;
+        let addressee = addressee(self.settings, self.target, &config, self.report)?;
         let own: Vec<&Path> = [Some(Path::new(&self.target.path)), control].into_iter().flatten().collect();
         self.settings.how.sandbox.within(&own, || self.work_on(&maildir, addressee, &config))
     }

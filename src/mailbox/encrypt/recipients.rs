@@ -11,7 +11,7 @@ use crate::delivery::unchanged::{Off, Unchanged};
 use crate::error::Error;
 use crate::keys::addressee::{self, Addressee, Whose};
 use crate::keys::receive::state::Received;
-use crate::keystore::any_cert;
+use crate::keystore::any_cert::{self, AnyCert};
 use crate::keystore::enrolled::Enrolled;
 use crate::keystore::trust::Trust;
 use crate::keystore::user::User;
@@ -25,11 +25,17 @@ pub(super) fn config(settings: &Settings) -> Result<Config, Error> {
 }
 
 /// To whom the mail is sealed: to the certificates that were given, or as at a delivery; but nobody's mail is sealed
-/// whole to what nobody has shown to be able to read, and who is observed keeps clear mail.
+/// whole to what nobody has shown to be able to read, and who is observed keeps clear mail. A dry run goes on, and says what the
+/// other one would be refused for.
 ///
 /// # Errors
 /// Those of [`addressee::find`] and [`Received::find`]; [`Error::Unconfirmed`], [`Error::ByMailbox`].
-pub(super) fn addressee(settings: &Settings, target: &Target, config: &Config) -> Result<Addressee, Error> {
+pub(super) fn addressee(
+    settings: &Settings,
+    target: &Target,
+    config: &Config,
+    report: &(dyn Fn(Event) + Sync),
+) -> Result<Addressee, Error> {
     let (user, now) = (&*target.user, SystemTime::now());
     if !settings.certs.is_empty() {
         let certs = any_cert::parse_each(&settings.certs)?;
@@ -44,30 +50,40 @@ pub(super) fn addressee(settings: &Settings, target: &Target, config: &Config) -
     }
     let found = addressee::find(config, &whose, now)?;
     if let Addressee::Sealed { certs, looked_up: true, .. } = &found
-        && !settings.how.dry_run
+        && let Some(refusal) = why_unproven(settings, &User::parse(user)?, (certs, home), config)?
     {
-        let user = User::parse(user)?;
-        let confirmed =
-            Enrolled::of(&config.keys).and_then(|enrolled| enrolled.file(&user, home)?.is_confirmed(certs));
-        if !confirmed.unwrap_or(false) {
-            let trust = Trust::of_process(config.keys.trusted_groups.ids());
-            // Where no home is known, they were found elsewhere.
-            let received = match home {
-                Some(_) => Received::find(&config.keys, &user, home, &trust)?,
-                None => None,
-            };
-            match received.map_or(Ok(false), |it| it.holds(certs))? {
-                true if !settings.how.accept_mailbox => {
-                    return Err(Error::ByMailbox { user: user.name().into() });
-                }
-                false if !settings.how.unconfirmed => {
-                    return Err(Error::Unconfirmed { user: user.name().into() });
-                }
-                _ => {}
-            }
+        if !settings.how.dry_run {
+            return Err(refusal);
         }
+        report(Event::Problem(Complaint::of(&refusal)));
     }
     Ok(found)
+}
+
+/// Why the user's mail is not sealed whole to `certs`: nobody has shown well enough that they can be read with.
+fn why_unproven(
+    settings: &Settings,
+    user: &User,
+    (certs, home): (&[AnyCert], Option<&Path>),
+    config: &Config,
+) -> Result<Option<Error>, Error> {
+    let confirmed =
+        Enrolled::of(&config.keys).and_then(|enrolled| enrolled.file(user, home)?.is_confirmed(certs));
+    if confirmed.unwrap_or(false) {
+        return Ok(None);
+    }
+    let trust = Trust::of_process(config.keys.trusted_groups.ids());
+    // Where no home is known, they were found elsewhere.
+    let received = match home {
+        Some(_) => Received::find(&config.keys, user, home, &trust)?,
+        None => None,
+    };
+    let name = || user.name().to_owned();
+    Ok(match received.map_or(Ok(false), |it| it.holds(certs))? {
+        true if !settings.how.accept_mailbox => Some(Error::ByMailbox { user: name() }),
+        false if !settings.how.unconfirmed => Some(Error::Unconfirmed { user: name() }),
+        _ => None,
+    })
 }
 
 /// Says what should be known of the keys that all of a mailbox is about to be sealed to.

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::delivery::message::{self, Message, WRITE_SIZE};
 use crate::delivery::owner::Owner;
 use crate::error::Error;
-use crate::log::{Door, LogLine, Outcome};
+use crate::log::{Door, LogLine, Outcome, words};
 use crate::serve::smtp::data::DotWriter;
 use crate::serve::smtp::lines::Connection;
 use crate::serve::smtp::reply::Reply;
@@ -124,7 +124,7 @@ impl Set {
                 Ok(reply) => {
                     let refused = match reply.code {
                         400..500 => Some("next-hop"),
-                        500.. => Some("refused"),
+                        500.. => Some(words::REJECTED),
                         _ => None,
                     };
                     comes_again |= refused == Some("next-hop");

@@ -21,7 +21,7 @@ use crate::delivery::owner::Owner;
 use crate::delivery::unchanged::Unchanged;
 use crate::error::Error;
 use crate::keys::addressee::Addressee;
-use crate::log::{Door, LogLine, Outcome};
+use crate::log::{Door, LogLine, Outcome, words};
 use crate::outgoing::message::leaving;
 use crate::serve::shared::Shared;
 use crate::serve::smtp::command::Mail;
@@ -393,7 +393,7 @@ impl Conclusion<'_> {
         let mut answered = vec![false; self.users.len()];
         for mut answer in answers {
             if let Some(refused) = refused {
-                answer = Answer { reply: refused.reply(), reason: Some("refused"), ..answer };
+                answer = Answer { reply: refused.reply(), reason: Some(words::REFUSED), ..answer };
             }
             self.note(&answer, length);
             answered[answer.place] = true;
@@ -402,7 +402,7 @@ impl Conclusion<'_> {
         }
         // Of these nothing is known.
         for place in (0..answered.len()).filter(|place| !answered[*place]) {
-            let answer = Answer { place, reply: Reply::later(), reason: Some("threads") };
+            let answer = Answer { place, reply: Reply::later(), reason: Some(words::THREADS) };
             self.note(&answer, length);
             waiting[place] = Some(answer.reply);
         }

@@ -194,7 +194,7 @@ fn each_recipient_is_answered_as_the_next_hop_answers() {
     assert_eq!(said, ["452 4.2.2 over quota", "552 5.2.2 over quota for good", "250 2.0.0 stored"]);
     let log = site.log();
     assert!(log.contains("user=alice@example.org outcome=deferred reason=next-hop "), "{log}");
-    assert!(log.contains("user=carol@example.org outcome=deferred reason=refused "), "{log}");
+    assert!(log.contains("user=carol@example.org outcome=deferred reason=rejected "), "{log}");
     assert!(log.contains("user=bob@example.org outcome=sealed reason=- "), "{log}");
 
     site.next.refuse("RCPT <dave@example.org>", "550 5.1.1 no such user\r\n");

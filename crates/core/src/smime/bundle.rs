@@ -10,7 +10,7 @@ use pkcs12::pfx::Pfx;
 use pkcs12::safe_bag::SafeContents;
 
 use super::certificate::{Certificate, Unreadable};
-use super::{ber, pem};
+use super::{ber, pem, trusted};
 use crate::limits;
 
 /// `id-data` and `id-signedData` (RFC 5652).
@@ -49,6 +49,7 @@ pub fn read(octets: &[u8]) -> Result<Vec<Certificate>, Unreadable> {
     for block in blocks {
         match block.label {
             b"CERTIFICATE" | b"X509 CERTIFICATE" => found.take(&block.octets)?,
+            b"TRUSTED CERTIFICATE" => found.keep(trusted::read(&block.octets)?)?,
             b"PKCS7" | b"CMS" => found.take_signed(&block.octets)?,
             _ => {}
         }
@@ -62,12 +63,17 @@ struct Found(Vec<Certificate>);
 
 impl Found {
     fn take(&mut self, der: &[u8]) -> Result<(), Unreadable> {
+        self.keep(Certificate::from_der(der)?)
+    }
+
+    fn keep(&mut self, certificate: Certificate) -> Result<(), Unreadable> {
         if self.0.len() == limits::CERTIFICATES {
             return Err(Unreadable::TooMany);
         }
-        let certificate = Certificate::from_der(der)?;
-        if !self.0.contains(&certificate) {
-            self.0.push(certificate);
+        match self.0.iter_mut().find(|other| other.der() == certificate.der()) {
+            // Only one of the copies may know of it.
+            Some(other) => certificate.revocation().into_iter().for_each(|it| other.revoke(it)),
+            None => self.0.push(certificate),
         }
         Ok(())
     }

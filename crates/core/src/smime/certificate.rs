@@ -8,7 +8,8 @@ use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::spki::AlgorithmIdentifierOwned;
 
-use super::names;
+use super::crl::Revocation;
+use super::{names, pem, trusted};
 use crate::limits;
 
 /// `emailAddress` in a name (RFC 2985, section 5.2.1).
@@ -29,6 +30,8 @@ const ID: usize = 8;
 pub struct Certificate {
     der: Vec<u8>,
     fields: x509_cert::Certificate,
+    /// What is known of its revocation, wherever from.
+    revocation: Option<Revocation>,
 }
 
 /// Why a certificate, or a file with certificates, cannot be read.
@@ -71,7 +74,7 @@ impl Certificate {
             return Err(Unreadable::TooLong(octets.len()));
         }
         let fields = x509_cert::Certificate::from_der(octets)?;
-        let certificate = Self { der: octets.to_vec(), fields };
+        let certificate = Self { der: octets.to_vec(), fields, revocation: None };
         // Readers compare issuer and serial number octet by octet.
         let id = certificate.issuer_and_serial_number();
         for part in [id.issuer.to_der()?, id.serial_number.to_der()?] {
@@ -86,6 +89,25 @@ impl Certificate {
     #[must_use]
     pub fn der(&self) -> &[u8] {
         &self.der
+    }
+
+    /// Why its authority has revoked it, as far as is known here; `None` where nothing is.
+    #[must_use]
+    pub fn revocation(&self) -> Option<Revocation> {
+        self.revocation
+    }
+
+    /// Notes that its authority has revoked it. What is worse than what was known counts.
+    pub fn revoke(&mut self, revocation: Revocation) {
+        self.revocation = Some(self.revocation.map_or(revocation, |known| known.worse(revocation)));
+    }
+
+    /// It and what is known of it, as text in PEM.
+    #[must_use]
+    pub fn to_pem(&self) -> String {
+        let marked = self.revocation.and_then(|it| trusted::write(self, it).ok());
+        let label = if marked.is_some() { "TRUSTED CERTIFICATE" } else { "CERTIFICATE" };
+        pem::write(label, marked.as_deref().unwrap_or(&self.der))
     }
 
     /// The fields of the certificate.
@@ -164,8 +186,9 @@ impl Certificate {
         addresses
     }
 
-    /// The octets of its public key: RSA's numbers (PKCS #1), or a point on a curve (SEC 1).
-    pub(crate) fn public_key(&self) -> Option<&[u8]> {
+    /// The octets of its public key: RSA's numbers (PKCS #1), or a point on a curve (SEC 1); `None` where they are no whole octets.
+    #[must_use]
+    pub fn public_key(&self) -> Option<&[u8]> {
         self.fields().subject_public_key_info.subject_public_key.as_bytes()
     }
 

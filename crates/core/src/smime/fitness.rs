@@ -1,7 +1,7 @@
 //! Whether an S/MIME certificate is fit to seal to at a time, and why not: what [`crate::cert`] says of OpenPGP's.
 //!
-//! The certificate was pinned when it was enrolled; who issued it, and whether that one has revoked it, is not asked at a
-//! delivery. That its key really encrypts is tried in [`crate::recipients`].
+//! The certificate was pinned when it was enrolled; who issued it is not asked at a delivery, nor whether that one has revoked it,
+//! beyond what is noted with it. That its key really encrypts is tried in [`crate::recipients`].
 
 use std::time::SystemTime;
 
@@ -21,7 +21,7 @@ use crate::cert::{Fitness, Lapse, Unfit};
 use crate::limits;
 
 /// `emailProtection` and `anyExtendedKeyUsage` (RFC 5280, section 4.2.1.12).
-const FOR_MAIL: [ObjectIdentifier; 2] =
+pub(super) const FOR_MAIL: [ObjectIdentifier; 2] =
     [ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.4"), ObjectIdentifier::new_unwrap("2.5.29.37.0")];
 
 /// Signatures that certificates may have: RSA (PKCS #1), ECDSA and EdDSA, with SHA-2.
@@ -82,6 +82,7 @@ pub fn assess(certificate: &Certificate, now: SystemTime) -> Assessment {
     let expires = fields.validity.not_after.to_system_time();
     let (fitness, key) = match look_at(certificate, now) {
         Err(why) => (Fitness::Unfit(why), None),
+        Ok(key) if certificate.revocation().is_some() => (Fitness::Lapsed(Lapse::Retired), Some(key)),
         Ok(key) if expires < now => (Fitness::Lapsed(Lapse::Expired), Some(key)),
         Ok(key) => (Fitness::Fit, Some(key)),
     };
@@ -90,6 +91,10 @@ pub fn assess(certificate: &Certificate, now: SystemTime) -> Assessment {
 
 fn look_at(certificate: &Certificate, now: SystemTime) -> Result<PublicKey, Unfit> {
     let fields = certificate.fields();
+    // It counts whatever else is wrong.
+    if certificate.revocation().is_some_and(|revocation| !revocation.is_soft()) {
+        return Err(Unfit::Revoked);
+    }
     look_at_form(certificate)?;
     if fields.validity.not_before.to_system_time() > now {
         return Err(Unfit::Future);

@@ -7,6 +7,10 @@
 //! ber          BER made DER
 //! pem          the blocks of a PEM file
 //! names        what a name in a certificate says, and whether two are the same
+//! chain        whether it comes from an authority that is trusted
+//! crl          whether its authority has revoked it
+//! trusted      it, with a note that it has
+//! signature    what authorities sign, verified
 //! fitness      whether a certificate is fit to seal to, and why not
 //! recipient    the content key, encrypted to one certificate, and back
 //! base64       a body that is base64, read
@@ -16,7 +20,7 @@
 //! secret       private keys: PEM, PKCS #12
 //! ```
 //!
-//! Structures are RustCrypto's `der`, `x509-cert`, `cms` and `pkcs12`; ciphers, key wrapping, curves, RSA and key derivation
+//! Structures are RustCrypto's `der`, `x509-cert`, `cms` and `pkcs12`; the ways to authorities are `webpki`'s; ciphers, key wrapping, curves, RSA and key derivation
 //! its other crates. What is written here is the framing with indefinite lengths round the ciphertext, which none of them
 //! streams; and the order in which AES-GCM's two parts, counter mode and GHASH, take a text, for the same reason.
 //!
@@ -29,6 +33,8 @@ pub(crate) mod base64;
 mod ber;
 pub mod bundle;
 pub mod certificate;
+pub mod chain;
+pub mod crl;
 pub(crate) mod enveloped;
 pub mod fitness;
 mod gcm;
@@ -37,5 +43,7 @@ pub(crate) mod open;
 mod pem;
 pub mod recipient;
 pub mod secret;
+mod signature;
 #[cfg(test)]
 mod tests;
+mod trusted;

@@ -12,6 +12,9 @@ const DASHES: &[u8] = b"-----";
 /// What OpenPGP calls its blocks, which are not quite PEM.
 const OPENPGP: &[u8] = b"PGP ";
 
+/// Characters in a line that is written.
+const LINE: usize = 64;
+
 /// One block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block<'a> {
@@ -46,6 +49,13 @@ pub fn blocks(text: &[u8]) -> Result<Vec<Block<'_>>, Unreadable> {
         blocks.push(Block { label, octets });
     }
     Ok(blocks)
+}
+
+/// A block that says that it is a `label`.
+pub fn write(label: &str, octets: &[u8]) -> String {
+    let text = base64_simd::STANDARD.encode_to_string(octets);
+    let lines = text.as_bytes().chunks(LINE).map(|line| format!("{}\n", String::from_utf8_lossy(line)));
+    format!("-----BEGIN {label}-----\n{}-----END {label}-----\n", lines.collect::<String>())
 }
 
 fn between<'a>(line: &'a [u8], begin: &[u8]) -> Option<&'a [u8]> {

@@ -27,11 +27,13 @@ use super::certificate::{self, Certificate};
 use crate::cert::Unfit;
 
 /// Least bits of an RSA key.
-const RSA_BITS: usize = 2048;
+pub(super) const RSA_BITS: usize = 2048;
 
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const RSA_OAEP: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.7");
 const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const X25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.110");
+const X448: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.111");
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
@@ -115,6 +117,12 @@ impl PublicKey {
             } else {
                 Ok(Self::Rsa(key))
             };
+        }
+        if info.algorithm.oid == X25519 || info.algorithm.oid == X448 {
+            let name = if info.algorithm.oid == X25519 { "X25519" } else { "X448" };
+            return Err(Unfit::Unsupported(format!(
+                "{name} (RFC 8418), which no mail program is known to open"
+            )));
         }
         if info.algorithm.oid != EC {
             return Err(Unfit::Unsupported(info.algorithm.oid.to_string()));
@@ -300,22 +308,41 @@ impl PrivateKey {
     }
 }
 
+/// The content key in `info`, encrypted with RSA to `certificate`, and how; `None` where it is for another one, or is not carried so.
+#[must_use]
+pub fn transported<'a>(
+    info: &'a RecipientInfo,
+    certificate: &Certificate,
+) -> Option<(KeyTransport, &'a [u8])> {
+    let RecipientInfo::Ktri(info) = info else { return None };
+    let RecipientIdentifier::IssuerAndSerialNumber(name) = &info.rid else { return None };
+    if *name != certificate.issuer_and_serial_number() {
+        return None;
+    }
+    Some((transport_of(info)?, info.enc_key.as_bytes()))
+}
+
+/// How the content key in `info` is encrypted with RSA; `None` where that is in no way that is known.
+fn transport_of(info: &KeyTransRecipientInfo) -> Option<KeyTransport> {
+    match info.key_enc_alg.oid {
+        RSA => Some(KeyTransport::Pkcs1),
+        RSA_OAEP => {
+            let ours = RsaOaepParams::new::<Sha256>().to_der().ok()?;
+            (info.key_enc_alg.parameters.as_ref()?.to_der().ok()? == ours).then_some(KeyTransport::Oaep)
+        }
+        _ => None,
+    }
+}
+
 fn open_rsa(key: &RsaPrivateKey, info: &KeyTransRecipientInfo) -> Option<Zeroizing<Vec<u8>>> {
     let encrypted = info.enc_key.as_bytes();
     // For another key: an operation with ours would be in vain.
     if encrypted.len() != key.size() {
         return None;
     }
-    let key = match info.key_enc_alg.oid {
-        RSA => key.decrypt_blinded(&mut OsRng, Pkcs1v15Encrypt, encrypted),
-        RSA_OAEP => {
-            let ours = RsaOaepParams::new::<Sha256>().to_der().ok()?;
-            if info.key_enc_alg.parameters.as_ref()?.to_der().ok()? != ours {
-                return None;
-            }
-            key.decrypt_blinded(&mut OsRng, Oaep::new::<Sha256>(), encrypted)
-        }
-        _ => return None,
+    let key = match transport_of(info)? {
+        KeyTransport::Pkcs1 => key.decrypt_blinded(&mut OsRng, Pkcs1v15Encrypt, encrypted),
+        KeyTransport::Oaep => key.decrypt_blinded(&mut OsRng, Oaep::new::<Sha256>(), encrypted),
     };
     key.ok().map(Zeroizing::new)
 }

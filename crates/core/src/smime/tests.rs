@@ -418,6 +418,12 @@ fn certificates_are_worth_what_they_say() {
         ("rsa-1024.pem", policy("RSA with 1024 bits")),
         ("secp256k1.pem", Fitness::Unfit(Unfit::Unsupported("the curve 1.3.132.0.10".into()))),
         ("ed25519.pem", Fitness::Unfit(Unfit::Unsupported("1.3.101.112".into()))),
+        (
+            "x25519.pem",
+            Fitness::Unfit(Unfit::Unsupported(
+                "X25519 (RFC 8418), which no mail program is known to open".into(),
+            )),
+        ),
         ("md5.der", policy("it is signed over MD5")),
         ("sha1.der", policy("it is signed over SHA-1")),
         ("pss-sha1.pem", policy("it is signed over SHA-1")),

@@ -60,7 +60,7 @@ pub fn run<R: BufRead + Send, W: Write + Send>(
 ) -> Result<(), Error> {
     let settings = &mailbox.settings;
     let config = config(settings)?;
-    let addressee = addressee(settings, &mailbox.target, &config)?;
+    let addressee = addressee(settings, &mailbox.target, &config, report)?;
     let session = Session::begin(reader, writer)?;
     let mut work = Work {
         settings,
