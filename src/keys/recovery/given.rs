@@ -51,6 +51,12 @@ pub fn ask() -> Result<Vec<Given>, Error> {
 }
 
 fn parse(place: &str, text: &str) -> Result<Given, Error> {
+    if page::has_several(text) {
+        return Err(Error::Shares {
+            what: format!("no share can be read from {place}: there are several in it"),
+            hint: "give each page as a file of its own, as it was written or scanned".into(),
+        });
+    }
     let share = Share::parse(page::share_in(text).as_deref().map_or(text, |it| it)).map_err(|fault| {
         Error::Shares {
             what: format!("no share can be read from {place}: {fault}"),

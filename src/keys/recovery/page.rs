@@ -133,6 +133,11 @@ fn picture(text: &str) -> Result<Zeroizing<String>, Error> {
     Ok(svg)
 }
 
+/// Whether `text` has several shares in it, of which one would hide the other.
+pub fn has_several(text: &str) -> bool {
+    text.matches(BEGIN).nth(1).is_some()
+}
+
 /// The text of the share in a page; `None` where `text` is not one.
 pub fn share_in(text: &str) -> Option<Zeroizing<String>> {
     let (_, from) = text.split_once(BEGIN)?;
@@ -198,5 +203,16 @@ mod tests {
             assert!(!page.contains(text), "{text}");
         }
         assert_eq!(share_in("ybndr fg8ej"), None);
+    }
+
+    /// One in a comment before it would be taken for the one that is printed.
+    #[test]
+    fn a_page_holds_one_share() {
+        let pages = pages();
+        for (_, page) in &pages {
+            assert!(!has_several(page));
+        }
+        let [(_, one), (_, other), ..] = &pages[..] else { panic!() };
+        assert!(has_several(&format!("<!-- {} -->{}", &**one, &**other)));
     }
 }
