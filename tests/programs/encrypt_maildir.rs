@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -314,6 +315,27 @@ fn messages_are_chosen_by_the_time_of_their_last_change() {
     assert_eq!(counts, [0, 1, 1, 0]);
 }
 
+/// A folder that cannot be opened, or is another's, is named, and keeps nothing from the others.
+#[test]
+fn one_folder_stops_no_other() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip::say("only root can give folders away");
+    }
+    let closed = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0)).unwrap();
+    let others = |path: &Path| std::os::unix::fs::chown(path, Some(5002), Some(5002)).unwrap();
+    for (spoil, status) in [(closed as fn(&Path), 1), (others, 75)] {
+        let mut mailbox = Mailbox::new(&[".A", ".B"]);
+        mailbox.put("", "cur", ":2,S", b"Subject: a\n\nb\n");
+        mailbox.put(".B", "new", "", b"Subject: c\n\nd\n");
+        mailbox.give(5001);
+        spoil(&mailbox.path(".A"));
+        let run = mailbox.run(&[]);
+        assert_eq!(run.status, Some(status), "{run:?}");
+        assert!(run.stderr.contains("/.A: "), "{}", run.stderr);
+        mailbox.assert_sealed("the others");
+    }
+}
+
 /// Root touches no mail: what it starts has the owner's rights, and what is another's stays.
 #[test]
 fn root_drops_to_each_owner() {
@@ -355,7 +377,7 @@ fn root_drops_to_each_owner() {
     mailbox.put("", "cur", ":2,S", b"Subject: a\n\nb\n");
     mailbox.give(5001);
     let link = tempfile::tempdir().unwrap();
-    fs::set_permissions(link.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    fs::set_permissions(link.path(), fs::Permissions::from_mode(0o755)).unwrap();
     symlink(mailbox.path(""), link.path().join("Maildir")).unwrap();
     std::os::unix::fs::lchown(link.path().join("Maildir"), Some(5000), Some(5000)).unwrap();
     let mut command = program();

@@ -176,6 +176,11 @@ impl Maildir {
             Ok(dir) => dir,
             // Removed meanwhile, or a link put in its place.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            // The others are worked on all the same.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && depth > 0 => {
+                found.folders.odd.push(Odd { path: shown, why: Why::Closed });
+                return Ok(());
+            }
             Err(error) => return Err(failed(&shown, error)),
         };
         let failed = |error| failed(&shown, error);

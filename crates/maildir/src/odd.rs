@@ -21,6 +21,8 @@ pub enum Why {
     Unnamed,
     /// A folder, or its `cur` or `new`, that is a symbolic link: it could lead anywhere.
     Linked,
+    /// A folder that whoever runs this has no right to open.
+    Closed,
     /// A folder with messages that lacks `cur` or `new`. Dovecot makes what is missing when the folder is opened.
     Incomplete,
 }
@@ -33,6 +35,7 @@ impl Why {
             Self::NotAFile => "not-a-file",
             Self::Unnamed => "unnamed",
             Self::Linked => "linked",
+            Self::Closed => "closed",
             Self::Incomplete => "incomplete",
         }
     }
@@ -46,6 +49,7 @@ impl Why {
                 "its name is not that of a message: nothing stands before the first comma or colon"
             }
             Self::Linked => "it is a symbolic link to where messages may be, and no link is followed",
+            Self::Closed => "it cannot be opened: permission denied",
             Self::Incomplete => "the folder has messages and lacks `cur` or `new`",
         }
     }
@@ -61,6 +65,7 @@ impl Why {
             Self::Linked => {
                 "put the folder there in place of the link, or run this on the Maildir that the link leads to as well"
             }
+            Self::Closed => "give the Maildir's owner the rights to open it (chmod u+rwx)",
             Self::Incomplete => {
                 "open the folder with a mail program, for which Dovecot makes what is missing; then run this again"
             }

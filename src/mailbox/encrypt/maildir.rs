@@ -65,7 +65,15 @@ impl Work<'_> {
 
     /// The work, once the certificates are known.
     fn work_on(&self, maildir: &Maildir, addressee: Addressee, config: &Config) -> Result<(), Error> {
-        let Folders { paths: folders, odd } = maildir.folders()?;
+        let Folders { paths: mut folders, odd } = maildir.folders()?;
+        // One that cannot be worked on keeps nothing from the others.
+        folders.retain(|path| match maildir.folder(path) {
+            Ok(_) => true,
+            Err(error) => {
+                (self.report)(Event::failed(self.number, &error.into()));
+                false
+            }
+        });
         let now = seconds(SystemTime::now());
         let back = |age: Option<Duration>| {
             age.map(|age| now.saturating_sub(i64::try_from(age.as_secs()).unwrap_or(i64::MAX)))
