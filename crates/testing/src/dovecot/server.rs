@@ -184,6 +184,14 @@ impl Server {
             }
             addresses.iter().all(|address| TcpStream::connect(address).is_ok())
         });
+        // It makes its sockets one after the other, and is asked for users by the last of them.
+        let users = self.path("run/auth-userdb");
+        for _ in 0..100 {
+            if users.exists() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Kills all its processes at once, as a machine goes down.
