@@ -321,7 +321,7 @@ fn one_folder_stops_no_other() {
     if !nix::unistd::geteuid().is_root() {
         return skip::say("only root can give folders away");
     }
-    let closed = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0)).unwrap();
+    let closed = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o000)).unwrap();
     let others = |path: &Path| std::os::unix::fs::chown(path, Some(5002), Some(5002)).unwrap();
     for (spoil, status) in [(closed as fn(&Path), 1), (others, 75)] {
         let mut mailbox = Mailbox::new(&[".A", ".B"]);
