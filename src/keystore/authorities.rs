@@ -16,17 +16,16 @@ use crate::error::Error;
 /// [`Error::KeyStore`] where a file cannot be read or others could have written it, and for a certificate that is none of an
 /// authority's.
 pub fn trusted(keys: &Keys, trust: &Trust) -> Result<Authorities, Error> {
-    let mut certificates = Vec::new();
+    let mut trusted = Authorities::default();
     for path in &keys.smime_ca {
         let failed = |what| refused(path, what);
         let found = bundle::read(&bytes_of_named(path, trust)?).map_err(|error| failed(error.to_string()))?;
         let found = Authorities::new(found).map_err(|(certificate, why)| {
             failed(format!("the certificate of {} {why}", certificate.subject()))
         })?;
-        certificates.extend_from_slice(found.certificates());
+        trusted.extend(found);
     }
-    // Each was looked at.
-    Ok(Authorities::new(certificates).unwrap_or_default())
+    Ok(trusted)
 }
 
 /// What the file holds that `smime-crl` names.

@@ -265,6 +265,9 @@ fn a_trusted_authority_that_its_root_has_revoked_is_trusted_no_more() {
     admin.configure(&trusting(&["root.pem", "inter.pem"], &["root-revokes-inter.crl", "clear.crl"]));
     let refused = admin.run(&["add", "alice", &chain("alice.pem"), "--replace"]);
     assert!(refused.status != Some(0) && refused.stderr.contains("has revoked it"), "{refused:?}");
+    // However many others are given with it.
+    let refused = admin.run(&["add", "alice", &chain("alice.pem"), &chain("maze.pem"), "--replace"]);
+    assert!(refused.status != Some(0), "{refused:?}");
     let run = admin.run(&["refresh", "--crl"]);
     assert_eq!(run.status, Some(1), "{run:?}");
     assert!(admin.run(&["show", "alice"]).said().contains("revoked"), "{run:?}");

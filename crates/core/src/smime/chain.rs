@@ -69,6 +69,11 @@ impl Authorities {
         Ok(Self(certificates))
     }
 
+    /// Trusts others as well.
+    pub fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -81,9 +86,9 @@ impl Authorities {
         &self.0
     }
 
-    /// The way from `certificate` to one of them at the time `at`: its issuer's certificate first, that of an authority which is
-    /// trusted last. Between them certificates of `given` may stand, and of authorities that are trusted as well: where one of those
-    /// has issued another, the way goes on to the first, whose lists then count for both.
+    /// The way from `certificate` to one of them at the time `at`: its issuer's certificate first. Between the two certificates of
+    /// `given` may stand. Where another of them has issued that one, the way goes on to it, and so up to the root: its lists count
+    /// for what is trusted below it.
     ///
     /// # Errors
     /// [`Untrusted`] where there is none.
@@ -93,14 +98,24 @@ impl Authorities {
         given: &[Certificate],
         at: SystemTime,
     ) -> Result<Vec<Certificate>, Untrusted> {
-        let (roots, others): (Vec<_>, Vec<_>) = self.0.iter().cloned().partition(is_self_issued);
-        if !roots.is_empty() && !others.is_empty() {
-            let between = [given, &above(certificate, given, others)].concat();
-            if let Ok(way) = Self(roots).nearest(certificate, &between, at) {
-                return Ok(way);
+        let mut way = self.nearest(certificate, given, at)?;
+        while let Some(above) = way.last().and_then(|last| self.issuer_of(last)) {
+            if way.contains(above) {
+                break;
             }
+            way.push(above.clone());
         }
-        self.nearest(certificate, given, at)
+        Ok(way)
+    }
+
+    /// The one of them that has issued `certificate`; `None` for a root, which has its own name as its issuer's.
+    fn issuer_of(&self, certificate: &Certificate) -> Option<&Certificate> {
+        let wanted = names::compared(&certificate.fields().issuer);
+        if wanted == names::compared(&certificate.fields().subject) {
+            return None;
+        }
+        let is_issuer = |one: &&Certificate| names::compared(&one.fields().subject) == wanted;
+        self.0.iter().filter(is_issuer).find(|one| signature::is_issued_by(certificate, one))
     }
 
     /// The way to one of them, past certificates of `given` alone.
@@ -136,29 +151,6 @@ impl Authorities {
             Some(Err(why)) => Untrusted::NotAuthority(why),
             _ => Untrusted::Unknown(certificate.issuer()),
         }
-    }
-}
-
-/// Whether its own name is that of its issuer, as a root's is.
-fn is_self_issued(certificate: &Certificate) -> bool {
-    names::compared(&certificate.fields().issuer) == names::compared(&certificate.fields().subject)
-}
-
-/// Those of `others` that may stand above `certificate` by their names, or above one of `given` or of themselves that does.
-fn above(certificate: &Certificate, given: &[Certificate], mut others: Vec<Certificate>) -> Vec<Certificate> {
-    let issuer = |one: &Certificate| names::compared(&one.fields().issuer);
-    let mut wanted = vec![issuer(certificate)];
-    wanted.extend(given.iter().map(issuer));
-    let mut found = Vec::new();
-    loop {
-        let (next, rest): (Vec<_>, Vec<_>) =
-            others.into_iter().partition(|one| wanted.contains(&names::compared(&one.fields().subject)));
-        if next.is_empty() {
-            return found;
-        }
-        wanted.extend(next.iter().map(issuer));
-        found.extend(next);
-        others = rest;
     }
 }
 

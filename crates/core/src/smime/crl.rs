@@ -6,7 +6,7 @@
 use std::time::SystemTime;
 
 use der::asn1::ObjectIdentifier;
-use der::{Decode as _, Encode as _, Reader as _, SliceReader};
+use der::{Decode as _, Encode as _};
 use x509_cert::crl::{CertificateList, RevokedCert};
 use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::crl::CrlDistributionPoints;
@@ -150,11 +150,10 @@ impl List {
     }
 
     fn from_der(octets: &[u8]) -> Result<Self, Useless> {
-        let fields = CertificateList::from_der(octets)?;
-        let mut reader = SliceReader::new(octets)?;
-        der::Header::decode(&mut reader)?;
-        let signed = reader.tlv_bytes()?.to_vec();
-        Ok(Self { fields, signed })
+        Ok(Self {
+            fields: CertificateList::from_der(octets)?,
+            signed: signature::signed_part(octets)?.to_vec(),
+        })
     }
 
     /// Who says to have issued it, for people.

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use der::asn1::BitString;
-use der::{Decode as _, Encode as _};
+use der::{Decode as _, Encode as _, Reader as _, SliceReader};
 use ed25519_dalek::Signature as Ed25519Signature;
 use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
 use rsa::pkcs1::DecodeRsaPublicKey as _;
@@ -18,6 +18,7 @@ use sha2::{Digest as _, Sha256, Sha384, Sha512};
 use webpki::RawPublicKeyEntity;
 use x509_cert::spki::AlgorithmIdentifierOwned;
 
+use super::certificate::Certificate;
 use super::recipient::RSA_BITS;
 
 /// `sha256WithRSAEncryption` and the two that follow it, without the NULL that some authorities leave out (RFC 4055, section 5).
@@ -96,6 +97,27 @@ pub fn is_right(
     let Ok(wanted) = der::asn1::AnyRef::from_der(&wanted) else { return false };
     let named = ALL.iter().filter(|one| *one.2 == *wanted.value());
     named.into_iter().any(|one| key.verify_signature(one, text, signature).is_ok())
+}
+
+/// What is signed of a certificate or a list in DER: the first value in it.
+///
+/// # Errors
+/// That of what is no DER.
+pub fn signed_part(octets: &[u8]) -> Result<&[u8], der::Error> {
+    let mut reader = SliceReader::new(octets)?;
+    der::Header::decode(&mut reader)?;
+    reader.tlv_bytes()
+}
+
+/// Whether the key of `authority` has signed `certificate`.
+pub fn is_issued_by(certificate: &Certificate, authority: &Certificate) -> bool {
+    let signed = certificate.signed();
+    let (Ok(key), Ok(text)) =
+        (authority.fields().subject_public_key_info.to_der(), signed_part(certificate.der()))
+    else {
+        return false;
+    };
+    is_right(&key, text, &signed.signature_algorithm, &signed.signature)
 }
 
 impl fmt::Debug for Algorithm {
