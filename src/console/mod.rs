@@ -4,5 +4,6 @@ pub mod date;
 pub mod escape;
 pub mod exposition;
 pub mod json;
+pub mod names;
 pub mod progress;
 pub mod table;

@@ -6,9 +6,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use crate::console::escape;
-
-/// How many users are named for one and the same finding.
-pub(super) const NAMED: usize = 5;
+use crate::console::names::some_of;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -50,14 +48,15 @@ impl Causes {
         self.0.entry((what, mend)).or_default().push(user.to_owned());
     }
 
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Each cause, with the first of its users by name and the number of the others, and what mends it.
     pub fn named(self) -> impl Iterator<Item = (String, String, String)> {
-        self.0.into_iter().map(|((what, mend), users)| {
-            let more = users.len().saturating_sub(NAMED);
-            let named = users[..users.len() - more].join(", ");
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            (named + &more, what, mend)
-        })
+        self.0.into_iter().map(|((what, mend), users)| (some_of(&users), what, mend))
     }
 }
 

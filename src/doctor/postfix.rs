@@ -6,6 +6,7 @@ use std::process::Command;
 
 use super::findings::Findings;
 use crate::config::Config;
+use crate::console::names::some_of;
 use crate::dovecot::doveconf;
 use crate::outgoing::address::Address;
 use crate::outgoing::aliases::{Aliases, Names};
@@ -18,9 +19,6 @@ const SETTINGS: [&str; 5] =
 
 /// Kinds of tables that are made of a text file beside them, in the form of aliases(5).
 const FILES: [&str; 7] = ["hash", "btree", "lmdb", "cdb", "dbm", "sdbm", "texthash"];
-
-/// How many names a finding lists.
-const NAMED: usize = 5;
 
 /// What a Postfix says of itself.
 #[derive(Debug, Default)]
@@ -99,7 +97,7 @@ impl Check<'_> {
             let file = self.config.sendmail.aliases.display();
             self.findings.warn(
                 self.name,
-                format!("Postfix resolves aliases of {table} behind the door that {file} has not: {}", list(&unknown)),
+                format!("Postfix resolves aliases of {table} behind the door that {file} has not: {}", some_of(&unknown)),
                 "move them to virtual_alias_maps, which count before the door, or name that file as `aliases` in [sendmail]",
             );
         }
@@ -122,7 +120,7 @@ impl Check<'_> {
                 self.name,
                 format!(
                     "mail for these may pass the door in clear, and Postfix sends it away by {table}: {}",
-                    list(&found)
+                    some_of(&found)
                 ),
                 "move them to virtual_alias_maps, which count before the door, or let their rule have require = true",
             );
@@ -166,12 +164,6 @@ fn tables(list: &str) -> Vec<&str> {
         return vec![list];
     }
     list.split([',', ' ', '\t']).filter(|entry| !entry.is_empty()).collect()
-}
-
-fn list(names: &[String]) -> String {
-    let shown = names[..names.len().min(NAMED)].join(", ");
-    let more = names.len().saturating_sub(NAMED);
-    if more == 0 { shown } else { format!("{shown} and {more} more") }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::keystore;
 use crate::keystore::trust::Trust;
 
 /// The name of this check.
-const RECOVERY: &str = "recovery";
+const CHECK: &str = "recovery";
 
 /// Looks at each file that `recovery` names, by the rules of deliveries to the users that Dovecot has.
 pub fn check(config: &Config, users: &Users, findings: &mut Findings) {
@@ -22,7 +22,7 @@ pub fn check(config: &Config, users: &Users, findings: &mut Findings) {
 fn check_recovery(file: &Path, trust: &Trust, findings: &mut Findings) {
     let certs = match keystore::read_named(file, trust, None) {
         Ok(certs) => certs,
-        Err(error) => return findings.fail(RECOVERY, error.to_string(), error.hint()),
+        Err(error) => return findings.fail(CHECK, error.to_string(), error.hint()),
     };
     // It was read above: what cannot be read now tells of no rehearsal.
     let rehearsal = certificate::rehearsal(&std::fs::read(file).unwrap_or_default());
@@ -31,17 +31,17 @@ fn check_recovery(file: &Path, trust: &Trust, findings: &mut Findings) {
             format!("every sealed message can also be read with recovery certificate {}", cert.fingerprint());
         match (certificate::division(cert), &rehearsal) {
             (Some(division), Some(rehearsal)) => {
-                findings.ok(RECOVERY, format!("{reads}: {division}, rehearsed on {rehearsal}"));
+                findings.ok(CHECK, format!("{reads}: {division}, rehearsed on {rehearsal}"));
             }
             (Some(division), None) => findings.warn(
-                RECOVERY,
+                CHECK,
                 format!("{reads}: {division}, and nobody has rehearsed that they give its key"),
                 format!(
                     "mailseal keys recovery test {} --share FILE, with --share for each share",
                     file.display()
                 ),
             ),
-            (None, _) => findings.ok(RECOVERY, reads),
+            (None, _) => findings.ok(CHECK, reads),
         }
     }
 }

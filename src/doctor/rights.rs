@@ -7,9 +7,10 @@ use std::time::SystemTime;
 
 use nix::unistd::{Gid, Group};
 
-use super::findings::{Causes, Findings, NAMED};
+use super::findings::{Causes, Findings};
 use super::users::{Account, Users};
 use crate::config::{Config, Mode};
+use crate::console::names::NAMED;
 use crate::error::Error;
 use crate::keystore::safe_file;
 use crate::keystore::source::{Kind, Source, Values};

@@ -20,8 +20,8 @@ const SENDMAIL: &str = "/usr/sbin/sendmail";
 /// a folder for what is held. The folder alone says nothing: it is made at each start of the system.
 pub fn check(config: &Config, findings: &mut Findings) {
     program::look_at_itself();
-    let is_used = is_in_place() || config.sendmail.held.exists() && is_used(config);
-    if !is_used {
+    let concerns = is_in_place() || config.sendmail.held.exists() && has_outgoing(config);
+    if !concerns {
         return;
     }
     if let Err(error) = program::check(&config.sendmail.program) {
@@ -44,7 +44,7 @@ fn is_in_place() -> bool {
 }
 
 /// Whether this host has mail that leaves, by its rules, through a door, or held already.
-fn is_used(config: &Config) -> bool {
+fn has_outgoing(config: &Config) -> bool {
     !config.outgoing.is_empty()
         || config.serve.outgoing.is_some()
         || list::survey(config).is_ok_and(|found| found.count > 0)

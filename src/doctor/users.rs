@@ -8,8 +8,9 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
 use super::access::Identity;
-use super::findings::Findings;
+use super::findings::{Causes, Findings};
 use super::home::{AT_ONCE, Becomes, Facts, Question, Task};
+use crate::console::names::some_of;
 use crate::dovecot::installation::Installation;
 use crate::dovecot::userdb::{self, Answer, Userdb};
 use crate::system::owner::slots::side_by_side;
@@ -194,16 +195,6 @@ impl Users {
     }
 }
 
-/// How many users are named for one and the same thing.
-const NAMED: usize = 5;
-
-/// The first of `names`, and how many more there are.
-fn some_of(names: &[&str]) -> String {
-    let more = names.len().saturating_sub(NAMED);
-    let named = names[..names.len() - more].join(", ");
-    if more > 0 { format!("{named} and {more} more") } else { named }
-}
-
 /// What is said of all users together.
 #[derive(Default)]
 struct Said<'a> {
@@ -211,7 +202,7 @@ struct Said<'a> {
     clear: usize,
     off: Vec<&'a str>,
     /// Why, what to do, and for whom.
-    deferred: BTreeMap<(String, String), Vec<&'a str>>,
+    deferred: Causes,
     scripts: Vec<&'a str>,
     /// Users whose mail is clear, and who have a keyring in their homes.
     keyrings: Vec<&'a str>,
@@ -229,22 +220,19 @@ impl<'a> Said<'a> {
             }
             Becomes::Off => self.off.push(name),
             Becomes::Deferred { what, hint } => {
-                self.deferred.entry((what.clone(), hint.clone())).or_default().push(name);
+                self.deferred.add(name, what.clone(), hint.clone());
             }
         }
         self.scripts.extend(facts.has_script.then_some(name));
         judge(account, facts, findings);
     }
 
-    fn tell(&self, findings: &mut Findings) {
+    fn tell(self, findings: &mut Findings) {
         const CHECK: &str = "users' mail";
-        for ((what, hint), names) in &self.deferred {
-            if !findings.say(what) {
-                findings.fail(
-                    CHECK,
-                    format!("mail for {} is deferred: {what}", some_of(names)),
-                    hint.clone(),
-                );
+        let none_waits = self.deferred.is_empty();
+        for (users, what, mend) in self.deferred.named() {
+            if !findings.say(&what) {
+                findings.fail(CHECK, format!("mail for {users} is deferred: {what}"), mend);
             }
         }
         if !self.off.is_empty() {
@@ -271,7 +259,7 @@ impl<'a> Said<'a> {
                 "seal before Dovecot: [serve] lmtp = … and mailseal serve, or mailseal deliver",
             );
         }
-        if self.sealed == 0 && self.deferred.is_empty() {
+        if self.sealed == 0 && none_waits {
             findings.warn(
                 CHECK,
                 "is sealed for nobody: no user has a certificate",

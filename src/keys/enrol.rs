@@ -51,8 +51,7 @@ pub struct Found {
 }
 
 impl Found {
-    /// Reads the certificates in `bytes`, read from `path`. A file that holds authorities' alone is taken for a mistake: they stay
-    /// among what may be a user's own, where the first is refused.
+    /// Reads the certificates in `bytes`, read from `path`.
     ///
     /// # Errors
     /// [`Error::Enrol`] when [`keystore::parse`] refuses them.
@@ -86,7 +85,8 @@ pub fn candidates(
     choose(Found::read(bytes, path)?, path, address, now)
 }
 
-/// The same, of what was read.
+/// The same, of what was read. A file that holds authorities' certificates alone is taken for a mistake: the first is refused as no
+/// user's own.
 ///
 /// # Errors
 /// [`Error::Enrol`], as [`candidates`].
@@ -287,8 +287,8 @@ pub fn updated(cert: &Cert, published: &[Cert], address: Option<&str>, now: Syst
 }
 
 /// Keeps the primary key, one User ID, the encryption keys, and what their owner signed about them; leaves other
-/// people's certifications, photographs, further User IDs, keys for other uses, and what was rotated away. What is read at each delivery
-/// becomes small: of a certificate with 500 certifications one percent stays.
+/// people's certifications, photographs, further User IDs, keys for other uses, and what was rotated away. What is read at each
+/// delivery becomes small: of a certificate with 500 certifications one percent stays.
 fn strip(cert: &Cert, address: Option<&str>, now: SystemTime) -> Cert {
     let policy = StandardPolicy::new();
     let primary = cert
@@ -321,12 +321,7 @@ fn strip(cert: &Cert, address: Option<&str>, now: SystemTime) -> Cert {
                 && until.is_some_and(|at| at <= now)
                 && cert::is_rotated(key.key().creation_time(), until, ends)
         });
-        let encrypts = subkey.self_signatures().any(|signature| {
-            signature
-                .key_flags()
-                .is_some_and(|flags| flags.for_storage_encryption() || flags.for_transport_encryption())
-        });
-        if encrypts && !is_spent {
+        if subkey.self_signatures().any(cert::is_for_encryption) && !is_spent {
             let public: Key<key::PublicParts, key::SubordinateRole> = subkey.key().clone();
             packets.push(public.into());
             packets.extend(own(subkey.self_revocations().collect(), subkey.self_signatures().collect()));

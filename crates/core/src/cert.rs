@@ -257,11 +257,7 @@ impl Found {
 /// one of an older kind that has a short life is its owner's own choice.
 #[must_use]
 pub fn may_rotate(cert: &Cert) -> bool {
-    let encrypts = |signature: &Signature| {
-        let flags = signature.key_flags();
-        flags.is_some_and(|flags| flags.for_storage_encryption() || flags.for_transport_encryption())
-    };
-    let encrypting = cert.keys().subkeys().filter(|key| key.self_signatures().any(encrypts));
+    let encrypting = cert.keys().subkeys().filter(|key| key.self_signatures().any(is_for_encryption));
     cert.primary_key().key().version() == 6 || encrypting.count() > 1
 }
 
@@ -291,6 +287,13 @@ pub fn has_librepgp_kyber(cert: &Cert) -> bool {
     let is_v5 = |body: &[u8]| matches!(body, [5, _, _, _, _, LIBREPGP_KYBER, ..]);
     cert.keys().subkeys().any(|key| key.key().pk_algo() == PublicKeyAlgorithm::Unknown(LIBREPGP_KYBER))
         || cert.unknowns().any(|it| it.unknown().tag() == Tag::PublicSubkey && is_v5(it.unknown().body()))
+}
+
+/// Whether the key that `signature` binds may encrypt what is sent or stored.
+#[must_use]
+pub fn is_for_encryption(signature: &Signature) -> bool {
+    let flags = signature.key_flags();
+    flags.is_some_and(|flags| flags.for_storage_encryption() || flags.for_transport_encryption())
 }
 
 /// Whether `key` may encrypt what is sent or stored: certificates use either flag for mail.

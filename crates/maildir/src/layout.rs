@@ -166,8 +166,8 @@ impl Maildir {
         let entries = self.root.open_dir(Path::new("")).and_then(|root| root.entries());
         let entries = entries.map_err(|error| failed(&self.path, error))?;
         let of_dovecot = |name: &OsStr| name == "subscriptions" || name.as_bytes().starts_with(b"dovecot");
-        let of_maildir = |path: &PathBuf| path.as_os_str().as_bytes().starts_with(b".");
-        Ok(entries.iter().any(|(name, _)| of_dovecot(name)) || folders.iter().any(of_maildir))
+        Ok(entries.iter().any(|(name, _)| of_dovecot(name))
+            || folders.iter().any(|path| is_of_plus_plus(path)))
     }
 
     fn look_into(&self, path: &Path, depth: usize, found: &mut Found) -> Result<(), Error> {
@@ -290,7 +290,12 @@ impl Link {
 /// Whether folders are those of Maildir++, as their names tell.
 fn is_plus_plus(folders: &[PathBuf]) -> bool {
     let mut others = folders.iter().filter(|path| !path.as_os_str().is_empty()).peekable();
-    others.peek().is_some() && others.all(|path| path.as_os_str().as_bytes().starts_with(b"."))
+    others.peek().is_some() && others.all(|path| is_of_plus_plus(path))
+}
+
+/// Whether this is the name of a folder of Maildir++.
+fn is_of_plus_plus(path: &Path) -> bool {
+    path.as_os_str().as_bytes().starts_with(b".")
 }
 
 /// Whether `path` is a folder, or leads to one.

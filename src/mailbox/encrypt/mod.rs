@@ -35,6 +35,7 @@ use mailseal_maildir::patience::Patience;
 use nix::unistd::geteuid;
 use serde::Serialize;
 
+use crate::console::names::some_of;
 use crate::console::progress::Progress;
 use crate::console::table::Table;
 use crate::console::{escape, json};
@@ -54,9 +55,6 @@ use crate::system::owner::identity::Identity;
 use crate::system::owner::process::Watch;
 use crate::system::owner::slots::{Slot, side_by_side};
 use crate::{cli, keystore};
-
-/// How many users the summary names.
-const NAMED: usize = 5;
 
 /// Why mail of a user without a certificate stays as it is.
 const NO_KEY: &str = "no-key";
@@ -477,16 +475,6 @@ fn by_owner(targets: &[Target], failed: &dyn Fn(usize, &Error)) -> Vec<Owned> {
     owners
 }
 
-/// The first of `users`, and how many more there are.
-fn some_of(users: &[&str]) -> String {
-    let named = users.iter().take(NAMED).map(|user| if user.is_empty() { "-" } else { user });
-    let named = named.collect::<Vec<_>>().join(", ");
-    match users.len().saturating_sub(NAMED) {
-        0 => named,
-        more => format!("{named} and {more} more"),
-    }
-}
-
 impl<'a> Front<'a> {
     /// Ends the progress, and gives the targets in which something was sealed.
     fn sealed(&mut self) -> Vec<&'a Target> {
@@ -657,7 +645,8 @@ impl Front<'_> {
     /// Whose mail was worked on, each once, in the order of the work.
     fn users(&self) -> Vec<&str> {
         let mut seen = HashSet::new();
-        self.folders.iter().map(|row| &*row.user).filter(|user| seen.insert(*user)).collect()
+        let users = self.folders.iter().map(|row| if row.user.is_empty() { "-" } else { &row.user });
+        users.filter(|user| seen.insert(*user)).collect()
     }
 
     /// Says whose certificates were looked for, where that was the owner of the Maildir by default and none was found: the
